@@ -1,0 +1,129 @@
+"""Cell and facet integration on mapped meshes in torch: Jacobians, quadrature weights, normals, field gradients.
+
+Everything is differentiable in the nodes and batched over designs; a field given at the nodes is
+interpolated by the same quadratic shape functions as in the finite-element solution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geometries.mesh import TaggedMesh
+from geometries.triangle import (
+    NODES,
+    SUBTRIANGLES,
+    edge_shape_functions,
+    edge_shape_slopes,
+    hat_functions,
+    shape_functions,
+    shape_gradients,
+    triangle_quadrature,
+)
+
+
+@dataclass(frozen=True)
+class CellPoints:
+    """Quadrature points of a batch of domains: ``points`` (..., M, Q, 2), ``weights`` (..., M, Q)."""
+
+    points: Tensor
+    weights: Tensor
+    inverse_jacobian: Tensor
+    cells: Tensor
+    values: Tensor
+    gradients: Tensor
+
+    def interpolate(self, nodal: Tensor) -> Tensor:
+        """(..., M, Q) values of a nodal field (..., N)."""
+        return torch.einsum("qi,...mi->...mq", self.values, nodal[..., self.cells])
+
+    def gradient(self, nodal: Tensor) -> Tensor:
+        """(..., M, Q, 2) gradient of a nodal field (..., N)."""
+        reference = torch.einsum("qik,...mi->...mqk", self.gradients, nodal[..., self.cells])
+        return torch.einsum("...mqk,...mqkd->...mqd", reference, self.inverse_jacobian)
+
+
+def cell_points(mesh: TaggedMesh, nodes: Tensor) -> CellPoints:
+    """Quadrature over all cells for node positions (..., N, 2); the weights sum to the area."""
+    points, weights = triangle_quadrature()
+    cells = torch.from_numpy(mesh.cells).to(nodes.device)
+    values, gradients = (torch.from_numpy(f(points)).to(nodes) for f in (shape_functions, shape_gradients))
+    local = nodes[..., cells, :]
+    jacobian = torch.einsum("...mid,qik->...mqdk", local, gradients)
+    a, b, c, d = jacobian.flatten(-2).unbind(-1)
+    determinant = a * d - b * c
+    inverse = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2) / determinant[..., None, None]
+    return CellPoints(
+        points=torch.einsum("qi,...mid->...mqd", values, local),
+        weights=torch.from_numpy(weights).to(nodes) * determinant,
+        inverse_jacobian=inverse,
+        cells=cells,
+        values=values,
+        gradients=gradients,
+    )
+
+
+def nodal_weights(mesh: TaggedMesh, nodes: Tensor) -> Tensor:
+    """(..., N) positive quadrature weights at the nodes; they sum to the area of the curved cells.
+
+    Integrals of the piecewise linear hat functions on the four subtriangles of each cell.
+    """
+    base, base_weights = triangle_quadrature(2)
+    corners = NODES[SUBTRIANGLES]
+    points = np.concatenate([t[0] + base @ np.stack([t[1] - t[0], t[2] - t[0]]) for t in corners])
+    weights = np.tile(base_weights / 4, 4)
+    gradients = torch.from_numpy(shape_gradients(points)).to(nodes)
+    cells = torch.from_numpy(mesh.cells).to(nodes.device)
+    jacobian = torch.einsum("...mid,qik->...mqdk", nodes[..., cells, :], gradients)
+    determinant = jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0]
+    hats = torch.from_numpy(weights[:, None] * hat_functions(points)).to(nodes)
+    local = torch.einsum("qi,...mq->...mi", hats, determinant)
+    total = nodes.new_zeros(nodes.shape[:-1])
+    return total.index_add(-1, cells.reshape(-1), local.flatten(-2))
+
+
+def bernstein_jacobians(mesh: TaggedMesh, nodes: Tensor) -> Tensor:
+    """(..., M, 6) Bernstein coefficients of each cell's Jacobian determinant.
+
+    The determinant of a 6-node triangle is a quadratic polynomial, so it is nowhere less than the least of
+    its coefficients: if all are positive the cell is not folded anywhere.
+    A. Johnen, J.-F. Remacle, C. Geuzaine, J. Comput. Phys. 233 (2013) 359.
+    """
+    gradients = torch.from_numpy(shape_gradients(NODES)).to(nodes)
+    local = nodes[..., torch.from_numpy(mesh.cells).to(nodes.device), :]
+    jacobian = torch.einsum("...mid,qik->...mqdk", local, gradients)
+    at_nodes = jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0]
+    vertices, middles = at_nodes[..., :3], at_nodes[..., 3:]
+    return torch.cat([vertices, 2 * middles - (vertices + vertices[..., [1, 2, 0]]) / 2], -1)
+
+
+@dataclass(frozen=True)
+class FacetPoints:
+    """Quadrature points of boundary facets: ``points``, outward ``normals`` (..., K, Q, 2), ``weights`` (..., K, Q)."""
+
+    points: Tensor
+    normals: Tensor
+    weights: Tensor
+    facets: Tensor
+    values: Tensor
+
+    def interpolate(self, nodal: Tensor) -> Tensor:
+        """(..., K, Q) values of a nodal field (..., N)."""
+        return torch.einsum("qi,...ki->...kq", self.values, nodal[..., self.facets])
+
+
+def facet_points(mesh: TaggedMesh, nodes: Tensor, tag: str | None = None, points_per_facet: int = 3) -> FacetPoints:
+    """Gauss points on the boundary region ``tag`` (all regions if None); the weights sum to its length."""
+    facets = torch.from_numpy(mesh.facets if tag is None else mesh.facets_on(tag)).to(nodes.device)
+    gauss, weights = np.polynomial.legendre.leggauss(points_per_facet)
+    s = (gauss + 1) / 2
+    values, slopes = (torch.from_numpy(f(s)).to(nodes) for f in (edge_shape_functions, edge_shape_slopes))
+    local = nodes[..., facets, :]
+    tangent = torch.einsum("qi,...kid->...kqd", slopes, local)
+    length = tangent.norm(dim=-1)
+    normals = torch.stack([tangent[..., 1], -tangent[..., 0]], -1) / length[..., None]
+    points = torch.einsum("qi,...kid->...kqd", values, local)
+    return FacetPoints(points, normals, torch.from_numpy(weights / 2).to(nodes) * length, facets, values)
