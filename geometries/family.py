@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from geometries.spline import Curve, LoopQuadrature
+from geometries.spline import Curve, LoopQuadrature, loop_matrix
 
 
 class FamilyError(ValueError):
@@ -135,6 +137,10 @@ class Family:
     def part_points(self, theta: Tensor) -> Tensor:
         """(..., m, 2) control points of the part's loop."""
         return self.control_points(theta)[..., self.loop_slices[self.part], :]
+
+    def outline(self, control_points: NDArray[np.float64], loop: int, samples_per_span: int = 32) -> NDArray[np.float64]:
+        """(S, 2) points around one loop for control points (n, 2) of the family, for drawing and exact predicates."""
+        return loop_matrix(self.loops[loop], samples_per_span) @ control_points[self.loop_slices[loop]]
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 
 from geometries.family import Family
 from geometries.mesh import TaggedMesh
-from geometries.spline import Curve, loop_matrix
+from geometries.spline import Curve
 
 UNIT_NAMES = {"m": "M", "cm": "CM", "mm": "MM"}  # of the study, of OpenCASCADE
 
@@ -203,8 +203,3 @@ def _oriented(
     if not all((first, second) in along for first, second in facets[:, :2]):
         raise MeshError("a boundary edge of the mesh belongs to no cell")
     return TaggedMesh(nodes, cells, facets, facet_tags.astype(np.int64), tags)
-
-
-def polyline(family: Family, control_points: NDArray[np.float64], loop: int, samples_per_span: int = 32) -> NDArray[np.float64]:
-    """(S, 2) points around one loop, for drawing and for exact predicates."""
-    return loop_matrix(family.loops[loop], samples_per_span) @ control_points[family.loop_slices[loop]]

@@ -15,7 +15,6 @@ from shapely import LinearRing, Polygon
 from torch import Tensor
 
 from geometries.integration import bernstein_jacobians
-from geometries.mesher import polyline
 from geometries.shape_map import ShapeMap
 from geometries.spline import loop_matrix
 
@@ -164,7 +163,7 @@ def check_design(shape_map: ShapeMap, theta: Tensor, least_thickness: float = 0.
     if not torch.isfinite(theta).all():
         raise ShapeError(f"design has parameters that are not finite: {theta.tolist()}")
     control_points = family.control_points(theta).detach().cpu().double().numpy()
-    outlines = [polyline(family, control_points, loop) for loop in range(len(family.loops))]
+    outlines = [family.outline(control_points, loop) for loop in range(len(family.loops))]
     for loop, outline in zip(family.loops, outlines, strict=True):
         if not LinearRing(outline).is_simple:
             raise ShapeError(f"self-intersecting curve: the outline '{loop[0].tag}' crosses itself")

@@ -1,0 +1,34 @@
+# Each target sets up its own environment (.venv) first; `make help` lists them.
+SHELL := /bin/bash
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup study test lint figures doctor clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1 - /p' $(MAKEFILE_LIST)
+
+setup:  ## make or update the environment in .venv (PYTHON=/path/to/python chooses the interpreter)
+	@PYTHON='$(PYTHON)' bash tools/setup.sh
+
+study: setup  ## run the shipped torsion study into out/torsion
+	$(BIN)/shapewright run studies/torsion.yaml --out out/torsion
+
+# One thread: the tests' problems are too small for more to pay.
+test: export OMP_NUM_THREADS ?= 1
+test: lint  ## ruff, import rule and all tests (ARGS="-m 'not slow'" is handed to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## ruff and the import rule
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+figures: setup  ## measure the figures of the README into benchmarks/results
+	$(BIN)/python -m benchmarks.figures
+
+doctor: setup  ## say what is installed and what is missing
+	$(BIN)/shapewright doctor
+
+clean:  ## remove caches and build products; results in out/ and the environment stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,69 @@
+"""Prescribed values at the boundary nodes, and how they change when the nodes move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from solvers.discretization import Discretization
+from solvers.errors import ProblemError
+from solvers.problem import Dirichlet, Function
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class BoundaryValues:
+    """The constrained dofs of a discretization.
+
+    Attributes:
+        dofs: (D,) constrained dofs, each once.
+        nodes: (D,) mesh nodes they sit at.
+        functions: the distinct value functions, with the rows of ``dofs`` that each of them sets.
+    """
+
+    dofs: Index
+    nodes: Index
+    functions: tuple[tuple[Dirichlet, Index], ...]
+
+    def evaluate(self, nodes: Array) -> tuple[Array, Array]:
+        """(D,) values at node positions (N, 2) and (D, 2) their gradients.
+
+        Raises ProblemError where a value is not finite.
+        """
+        values, gradients = np.zeros(len(self.dofs)), np.zeros((len(self.dofs), 2))
+        for condition, rows in self.functions:
+            values[rows], gradients[rows] = _value_and_gradient(condition.value, nodes[self.nodes[rows]])
+            if not (np.isfinite(values[rows]).all() and np.isfinite(gradients[rows]).all()):
+                where = f"'{condition.component}' on '{condition.tag}'"
+                raise ProblemError(f"the boundary value of {where} or its gradient is not finite")
+        return values, gradients
+
+
+def boundary_values(conditions: tuple[Dirichlet, ...], discretization: Discretization) -> BoundaryValues:
+    """Collect the constrained dofs; a dof that two conditions share belongs to the later one."""
+    owner = np.full(discretization.dofs, -1)
+    node_of = np.zeros(discretization.dofs, dtype=np.int64)
+    for k, condition in enumerate(conditions):
+        dofs, nodes = discretization.boundary_dofs(condition.component, condition.tag)
+        owner[dofs], node_of[dofs] = k, nodes
+    dofs = np.flatnonzero(owner >= 0)
+    functions = tuple((condition, np.flatnonzero(owner[dofs] == k)) for k, condition in enumerate(conditions))
+    return BoundaryValues(dofs, node_of[dofs], functions)
+
+
+def _value_and_gradient(function: Function, points: Array) -> tuple[Array, Array]:
+    x, y = (torch.tensor(column, requires_grad=True) for column in points.T)
+    with torch.enable_grad():
+        value = function(torch, {"x": x, "y": y})
+    if not isinstance(value, torch.Tensor):
+        return np.full(len(points), float(value)), np.zeros_like(points)
+    if not value.requires_grad:
+        return np.broadcast_to(value.detach().numpy(), len(points)), np.zeros_like(points)
+    slopes = torch.autograd.grad(value.sum(), (x, y), allow_unused=True)
+    columns = [np.zeros(len(points)) if slope is None else slope.numpy() for slope in slopes]
+    return value.detach().numpy(), np.stack(columns, -1)

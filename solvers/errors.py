@@ -1,0 +1,15 @@
+"""The errors of this room, importable without dolfinx."""
+
+from __future__ import annotations
+
+
+class ProblemError(ValueError):
+    """A problem that is wrong or does not fit its mesh; the message names the key and what is allowed."""
+
+
+class SolveError(RuntimeError):
+    """No trustworthy solution: folded mesh, singular system, no convergence, values that are not finite."""
+
+
+class StaleSolutionError(RuntimeError):
+    """A derivative was asked of a solution whose factorisation has been replaced by a later solve."""

@@ -1,0 +1,192 @@
+"""Physics and boundary-value problems as data: named fields, parameters, fluxes, sources, functionals.
+
+A formula is a function ``f(ops, q)`` of a namespace of elementary functions under torch's names and of the
+named quantities ``q``: ``x``, ``y``, every component (``u``), its first derivatives (``u_x``, ``u_y``), the
+parameters of the physics and, on a boundary, the outward normal ``nx``, ``ny``. The same function
+builds the weak form in UFL and the strong residual in torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from solvers.errors import ProblemError
+
+Function = Callable[[Any, Mapping[str, Any]], Any]
+COORDINATES = ("x", "y")
+NORMAL = ("nx", "ny")
+
+
+@dataclass(frozen=True)
+class Field:
+    """An unknown of the physics and its finite element.
+
+    Attributes:
+        name: of the field.
+        components: names of its scalar components.
+        degree: of its Lagrange element, 1 or 2.
+        unit, description: for people.
+    """
+
+    name: str
+    components: tuple[str, ...]
+    degree: int
+    unit: str
+    description: str
+
+    def __post_init__(self) -> None:
+        if self.degree not in (1, 2):
+            raise ProblemError(f"field '{self.name}': degree is {self.degree}; allowed are 1 and 2")
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """A parameter of a physics; a problem may give it as a function of the other quantities."""
+
+    name: str
+    default: float
+    unit: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Functional:
+    """A quantity of interest: the integral of ``integrand`` over the domain or one boundary region.
+
+    Attributes:
+        name: of the functional.
+        integrand: ``f(ops, q)``.
+        unit: of the integral.
+        description: for people.
+        on: tag of the boundary region; None for the whole domain.
+    """
+
+    name: str
+    integrand: Function
+    unit: str
+    description: str
+    on: str | None = None
+
+
+@dataclass(frozen=True)
+class Physics:
+    """A system div(flux) + source = 0 of one equation per component.
+
+    Attributes:
+        name, description: for people.
+        fields: the unknowns.
+        coefficients: the parameters.
+        flux: ``f(ops, q)`` -> component -> (fx, fy); a component left out has none.
+        source: ``f(ops, q)`` -> component -> scalar; a component left out has none.
+        functionals: ready-made quantities of interest.
+    """
+
+    name: str
+    description: str
+    fields: tuple[Field, ...]
+    coefficients: tuple[Coefficient, ...]
+    flux: Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, Any]]]
+    source: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
+    functionals: tuple[Functional, ...] = ()
+
+    def __post_init__(self) -> None:
+        derivatives = [f"{c}_{x}" for c in self.components for x in COORDINATES]
+        names = [*COORDINATES, *NORMAL, *self.components, *derivatives, *(c.name for c in self.coefficients)]
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise ProblemError(
+                f"physics '{self.name}': more than one quantity is named {', '.join(repeated)}"
+            )
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of all scalar components, field by field."""
+        return tuple(chain.from_iterable(f.components for f in self.fields))
+
+    def functional(self, name: str) -> Functional:
+        """The ready-made functional ``name``; ProblemError lists those there are."""
+        return _named(self.functionals, name, f"physics '{self.name}': functional")
+
+
+@dataclass(frozen=True)
+class Dirichlet:
+    """``component`` = ``value(ops, q)`` on ``tag``; the value depends on x and y only."""
+
+    component: str
+    tag: str
+    value: Function
+
+
+@dataclass(frozen=True)
+class Natural:
+    """flux . n = ``value(ops, q)`` for ``component`` on ``tag``; a Robin condition if it depends on it."""
+
+    component: str
+    tag: str
+    value: Function
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A physics with its data: what is solved, and which numbers are wanted of the solution.
+
+    Attributes:
+        physics: the equations.
+        coefficients: parameter -> function; parameters left out have their defaults.
+        sources: component -> function, added to the source of the physics.
+        dirichlet: prescribed values; where two meet in a node the later one holds.
+        natural: prescribed fluxes; flux . n = 0 where nothing is prescribed.
+        functionals: quantities of interest; the first is the objective.
+    """
+
+    physics: Physics
+    coefficients: Mapping[str, Function] = field(default_factory=dict)
+    sources: Mapping[str, Function] = field(default_factory=dict)
+    dirichlet: tuple[Dirichlet, ...] = ()
+    natural: tuple[Natural, ...] = ()
+    functionals: tuple[Functional, ...] = ()
+
+    def __post_init__(self) -> None:
+        components = self.physics.components
+        _check("coefficient", self.coefficients, (c.name for c in self.physics.coefficients))
+        _check("source of component", self.sources, components)
+        _check("boundary value of component", (d.component for d in self.dirichlet), components)
+        _check("natural condition of component", (n.component for n in self.natural), components)
+        both = {(d.component, d.tag) for d in self.dirichlet} & {(n.component, n.tag) for n in self.natural}
+        for component, tag in sorted(both):
+            raise ProblemError(
+                f"'{component}' has a boundary value and a natural condition on '{tag}'; give one"
+            )
+        names = [f.name for f in self.functionals]
+        if len(set(names)) != len(names):
+            raise ProblemError(f"functionals must have distinct names, found {', '.join(names)}")
+
+    @property
+    def objective(self) -> Functional:
+        """The first functional; ProblemError if the problem has none."""
+        if not self.functionals:
+            raise ProblemError("the problem has no functionals; the first one is the objective")
+        return self.functionals[0]
+
+    def tags(self) -> set[str]:
+        """Names of the boundary regions that the problem speaks of."""
+        conditions = {condition.tag for condition in (*self.dirichlet, *self.natural)}
+        return conditions | {f.on for f in self.functionals if f.on is not None}
+
+
+def _check(what: str, found: Iterable[str], allowed: Iterable[str]) -> None:
+    allowed = tuple(allowed)
+    for name in found:
+        if name not in allowed:
+            raise ProblemError(f"{what} '{name}' is unknown; allowed are {', '.join(allowed) or 'none'}")
+
+
+def _named(entries: Iterable[Any], name: str, what: str) -> Any:
+    known = {entry.name: entry for entry in entries}
+    if name not in known:
+        raise ProblemError(f"{what} '{name}' is unknown; allowed are {', '.join(known) or 'none'}")
+    return known[name]

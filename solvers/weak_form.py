@@ -1,0 +1,171 @@
+"""From a problem to UFL: residual, functionals, and their derivatives by the state and by the mesh nodes.
+
+The discrete Lagrangian is L(u, p, X) = J(u, X) + R(u, p, X), where X are the mesh nodes and u, p dof
+vectors. UFL differentiates after the pull-back to the reference cell, so that dof values stay fixed while
+nodes move: D. Ham, L. Mitchell, A. Paganini, F. Wechsung, Struct. Multidiscip. Optim. 60 (2019) 1813.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import ufl
+from ufl.core.expr import Expr
+
+from solvers import ufl_ops
+from solvers.backend import fem
+from solvers.discretization import Discretization
+from solvers.errors import ProblemError
+from solvers.jit import compile_form
+from solvers.problem import Field, Functional, Problem
+
+
+class Quantities(dict[str, Any]):
+    """The named quantities of a formula; an unknown name is a ProblemError that lists the known ones."""
+
+    def __missing__(self, name: str) -> Any:
+        raise ProblemError(f"unknown quantity '{name}'; known here are {', '.join(self)}")
+
+
+class CompiledFunctional:
+    """The compiled value of a functional and its partial derivatives.
+
+    Attributes:
+        value: scalar form.
+        by_state: linear form in the mixed space; None if the functional does not depend on the state.
+        by_nodes: linear form in the space of the coordinates.
+    """
+
+    def __init__(self, form: ufl.Form, state: fem.Function, node_space: fem.FunctionSpace) -> None:
+        self._form, self._state, self._node_space = form, state, node_space
+        self.value: fem.Form = compile_form(form)
+
+    @cached_property
+    def by_state(self) -> fem.Form | None:
+        derivative = ufl.derivative(self._form, self._state)
+        expanded = ufl.algorithms.expand_derivatives(derivative)
+        return None if expanded.empty() else compile_form(derivative)
+
+    @cached_property
+    def by_nodes(self) -> fem.Form:
+        return compile_form(_by_nodes(self._form, ufl.TestFunction(self._node_space)))
+
+
+class WeakForm:
+    """The forms of one problem on one discretization; each is compiled when first used.
+
+    Attributes:
+        state: the solution u, a function of the mixed space.
+        adjoint: the multiplier p, likewise.
+        velocity: nodal velocity of the mesh, a function of the space of the coordinates.
+        linear: whether the residual is affine in the state.
+    """
+
+    def __init__(self, problem: Problem, discretization: Discretization, quadrature_degree: int) -> None:
+        self._problem, self._discretization = problem, discretization
+        mesh, space = discretization.mesh, discretization.space
+        rule = {"quadrature_degree": quadrature_degree}
+        self._dx = ufl.Measure("dx", mesh, metadata=rule)
+        self._ds = ufl.Measure("ds", mesh, subdomain_data=discretization.facet_tags, metadata=rule)
+        self.state = fem.Function(space)
+        self.adjoint = fem.Function(space)
+        self.velocity = fem.Function(discretization.node_space)
+        self._residual = self._weak_residual()
+        self._jacobian = ufl.derivative(self._residual, self.state)
+        expanded = ufl.algorithms.expand_derivatives(self._jacobian)
+        self.linear: bool = self.state not in expanded.coefficients()
+
+    @cached_property
+    def _interior(self) -> Quantities:
+        """The quantities known inside the domain."""
+        physics = self._problem.physics
+        x = ufl.SpatialCoordinate(self._discretization.mesh)
+        q = Quantities(x=x[0], y=x[1], **_component_expressions(physics.fields, self.state))
+        return self._with_coefficients(q)
+
+    @cached_property
+    def _boundary(self) -> Quantities:
+        """The quantities known on the boundary."""
+        n = ufl.FacetNormal(self._discretization.mesh)
+        return Quantities(self._interior, nx=n[0], ny=n[1])
+
+    def _with_coefficients(self, q: Quantities) -> Quantities:
+        for coefficient in self._problem.physics.coefficients:
+            given = self._problem.coefficients.get(coefficient.name)
+            q[coefficient.name] = coefficient.default if given is None else given(ufl_ops, q)
+        return q
+
+    def _weak_residual(self) -> ufl.Form:
+        physics, q = self._problem.physics, self._interior
+        test = _component_expressions(physics.fields, ufl.TestFunction(self._discretization.space))
+        fluxes = self._known(physics.flux(ufl_ops, q))
+        integrand = sum(fx * test[f"{c}_x"] + fy * test[f"{c}_y"] for c, (fx, fy) in fluxes.items())
+        for component, source in self._known(physics.source(ufl_ops, q)).items():
+            integrand -= source * test[component]
+        for component, function in self._problem.sources.items():
+            integrand -= function(ufl_ops, q) * test[component]
+        residual = integrand * self._dx
+        for natural in self._problem.natural:
+            flux = natural.value(ufl_ops, self._boundary)
+            residual -= flux * test[natural.component] * self._on(natural.tag)
+        return residual
+
+    def _known(self, by_component: Mapping[str, Any]) -> Mapping[str, Any]:
+        physics = self._problem.physics
+        for component in by_component:
+            if component not in physics.components:
+                known = ", ".join(physics.components)
+                raise ProblemError(f"physics '{physics.name}' has no component '{component}'; it has {known}")
+        return by_component
+
+    def _on(self, tag: str) -> ufl.Measure:
+        return self._ds(self._discretization.tagged.tag_names.index(tag))
+
+    def functional(self, functional: Functional) -> CompiledFunctional:
+        """The compiled functional."""
+        inside = functional.on is None
+        integrand = ufl.as_ufl(functional.integrand(ufl_ops, self._interior if inside else self._boundary))
+        form = integrand * (self._dx if inside else self._on(functional.on))
+        return CompiledFunctional(form, self.state, self._discretization.node_space)
+
+    @cached_property
+    def residual(self) -> fem.Form:
+        """R(u, .), a linear form in the mixed space."""
+        return compile_form(self._residual)
+
+    @cached_property
+    def jacobian(self) -> fem.Form:
+        """dR/du, a bilinear form in the mixed space."""
+        return compile_form(self._jacobian)
+
+    @cached_property
+    def adjoint_by_nodes(self) -> fem.Form:
+        """dR(u, p)/dX, a linear form in the space of the coordinates, with p = ``adjoint``."""
+        form = ufl.action(self._residual, self.adjoint)
+        return compile_form(_by_nodes(form, ufl.TestFunction(self._discretization.node_space)))
+
+    @cached_property
+    def residual_by_velocity(self) -> fem.Form:
+        """dR(u, .)/dX applied to ``velocity``, a linear form in the mixed space."""
+        return compile_form(_by_nodes(self._residual, self.velocity))
+
+
+def _by_nodes(form: ufl.Form, direction: Expr) -> ufl.Form:
+    return ufl.derivative(form, ufl.SpatialCoordinate(form.ufl_domain()), direction)
+
+
+def _component_expressions(fields: tuple[Field, ...], function: Expr) -> dict[str, Expr]:
+    """Component -> scalar UFL expression, and ``component_x``, ``component_y`` -> its derivatives.
+
+    ``function`` is a function or argument of the mixed space of ``fields``.
+    """
+    components = [c for f in fields for c in f.components]
+    slope = ufl.grad(function)
+    named = {}
+    for i, name in enumerate(components):
+        index = () if function.ufl_shape == () else (i,)
+        named[name] = function[index] if index else function
+        named[f"{name}_x"], named[f"{name}_y"] = slope[(*index, 0)], slope[(*index, 1)]
+    return named

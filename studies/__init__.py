@@ -1,0 +1,1 @@
+"""Design studies: the YAML schema, the stages from sampling to certificate, the shape optimizer."""

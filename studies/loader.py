@@ -1,0 +1,208 @@
+"""From a YAML file and ``--set`` overrides to a checked study, and back to YAML."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from solvers.physics import PHYSICS
+from studies.describe import Key, alternatives, expected, found, unknown
+from studies.schema import StudyModel
+from studies.yaml_source import StudyError, read, value_of
+
+__all__ = ["Study", "StudyError", "dump", "load_study"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where each key of a study comes from.
+
+    Attributes:
+        path: the YAML file.
+        lines: key -> line of the file.
+        overrides: key -> the override that set it.
+    """
+
+    path: Path
+    lines: Mapping[Key, int]
+    overrides: Mapping[Key, str]
+
+    def place(self, key: Key) -> tuple[int, str]:
+        """Line to sort by, and 'file:line' or the override's text, of the nearest key that was typed."""
+        for length in range(len(key), 0, -1):
+            if key[:length] in self.overrides:
+                return 0, f"override '{self.overrides[key[:length]]}'"
+            if key[:length] in self.lines:
+                line = self.lines[key[:length]]
+                return line, f"{self.path}:{line}"
+        return 1, f"{self.path}:1"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked study.
+
+    Attributes:
+        model: the content of the file with overrides and defaults.
+        path: the YAML file; relative paths in it are relative to its folder.
+        source: where each key comes from; no part of what makes two studies equal.
+    """
+
+    model: StudyModel
+    path: Path
+    source: Source = field(compare=False, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Folder that paths in the study are relative to."""
+        return self.path.parent
+
+    def error(self, key: str, found: str, expected: str) -> StudyError:
+        """Error of a later stage about ``key`` (such as ``constraints.0.quantity``), with file and line."""
+        return StudyError(f"{self.source.place(_parts(key))[1]}: {key}: found {found}; expected {expected}")
+
+
+def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Read and check a study.
+
+    Args:
+        path: the YAML file.
+        overrides: ``KEY=VALUE`` such as ``optimizer.max_iterations=50``, the value by the rules of YAML; the
+            last one for a key holds. The key must exist in the schema, or lie in a free mapping such as
+            ``geometry.options``.
+
+    Raises:
+        StudyError: all that is wrong, one line each.
+    """
+    path = Path(path)
+    data, lines = read(path)
+    taken: dict[Key, str] = {}
+    for override in overrides:
+        try:
+            key = _apply(data, override)
+        except StudyError as error:
+            raise StudyError(f"override '{override}': {error}") from None
+        for older in [known for known in (*lines, *taken) if known[: len(key)] == key]:
+            lines.pop(older, None)
+            taken.pop(older, None)
+        taken[key] = override
+    source = Source(path, lines, taken)
+    try:
+        model = StudyModel.model_validate(data)
+    except ValidationError as error:
+        raise StudyError(_report(error, data, source)) from None
+    study = Study(model, path, source)
+    if model.physics.name not in PHYSICS:
+        raise study.error("physics.name", found(model.physics.name), f"one of {', '.join(PHYSICS)}")
+    return study
+
+
+def dump(study: Study, folder: Path | None = None) -> str:
+    """The study as YAML with every default written out; it loads back equal.
+
+    Args:
+        study: to write.
+        folder: where the text will be saved, if not beside the study's file: paths in it are adapted.
+    """
+    data = study.model.model_dump(mode="json", exclude_none=True)
+    if folder is not None:
+        weights, family = data["surrogate"].get("weights"), data["geometry"]["family"]
+        if weights is not None:
+            data["surrogate"]["weights"] = _relative(study.folder / weights, folder)
+        if ":" in family:
+            file, _, name = family.rpartition(":")
+            data["geometry"]["family"] = f"{_relative(study.folder / file, folder)}:{name}"
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.sort_base_mapping_type_on_output = False
+    text = StringIO()
+    yaml.dump(data, text)
+    return text.getvalue()
+
+
+def _relative(file: Path, folder: Path) -> str:
+    return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+
+
+def _apply(data: dict[str, Any], override: str) -> Key:
+    """Put one override into ``data``; returns its key."""
+    name, equals, text = override.partition("=")
+    parts = name.strip().split(".")
+    if not equals or not all(parts):
+        raise StudyError("expected KEY=VALUE, such as optimizer.max_iterations=50")
+    container: Any = data
+    key: Key = ()
+    for part in parts:
+        if key:
+            container = _descend(container, key[-1])
+        key = (*key, _entry(container, part, key))
+        if not alternatives(key):
+            raise StudyError(f"{_show(key)}: {unknown(key)}")
+    container[key[-1]] = value_of(text)
+    return key
+
+
+def _descend(container: Any, part: str | int) -> Any:
+    """The entry ``part``, which becomes an empty mapping where the file leaves it out."""
+    if container[part] is None if isinstance(container, list) else container.get(part) is None:
+        container[part] = {}
+    return container[part]
+
+
+def _entry(container: Any, part: str, key: Key) -> str | int:
+    """``part`` as the container below ``key`` takes it: the index of a list or the key of a mapping."""
+    if isinstance(container, dict):
+        return part
+    if isinstance(container, list) and part.isdecimal() and int(part) < len(container):
+        return int(part)
+    whole = f"give {_show(key)}=... as a whole"
+    raise StudyError(f"{_show(key)} is {found(container)} and has no entry '{part}'; {whole}")
+
+
+def _show(key: Key) -> str:
+    return ".".join(map(str, key))
+
+
+def _report(error: ValidationError, data: dict[str, Any], source: Source) -> str:
+    """All messages of a failed validation in the order of the file, one for each key."""
+    messages: dict[Key, str] = {}
+    mismatches: list[Key] = []
+    for detail in error.errors(include_url=False):
+        key, value = _locate(detail["loc"], data)
+        if detail["type"] == "study":
+            key = (*key, *_parts(detail["ctx"]["key"]))
+            messages[key] = detail["ctx"]["message"]
+        elif detail["type"] == "extra_forbidden":
+            messages[key] = unknown(key)
+        elif detail["type"] == "missing" and isinstance(detail["loc"][-1], str):
+            key = (*key, detail["loc"][-1])
+            messages[key] = f"missing; expected {expected(key)}"
+        else:
+            messages.setdefault(key, f"found {found(value)}; expected {expected(key)}")
+            mismatches.append(key)
+    for key in mismatches:  # an alternative that was not meant, where another one has errors further down
+        if any(len(other) > len(key) and other[: len(key)] == key for other in messages):
+            messages.pop(key, None)
+    placed = [(*source.place(key), f"{_show(key)}: {message}") for key, message in messages.items()]
+    return "\n".join(f"{place}: {text}" for _, place, text in sorted(placed, key=lambda entry: entry[0]))
+
+
+def _locate(location: tuple[str | int, ...], data: Any) -> tuple[Key, Any]:
+    """Key and value that a pydantic location means: names of alternatives in it are skipped."""
+    key: Key = ()
+    for part in location:
+        if part in data if isinstance(data, dict) else isinstance(data, list) and part in range(len(data)):
+            key, data = (*key, part), data[part]
+    return key, data
+
+
+def _parts(key: str) -> Key:
+    return tuple(int(part) if part.isdecimal() else part for part in key.split(".") if part)

@@ -1,0 +1,389 @@
+"""The study file as pydantic models: every key with its type, limits, default and meaning.
+
+``python -m studies.schema`` writes ``schema.json`` next to this file, from which editors complete and check.
+Models are strict (no text where a number belongs, no true or false as a number), refuse unknown keys and
+numbers that are not finite, and are frozen. What depends on the physics or on the geometry family is checked
+where these are known.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+SCHEMA_FILE = Path(__file__).with_name("schema.json")
+
+Formula = float | Annotated[str, Field(min_length=1, json_schema_extra={"format": "formula"})]
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], Strict(False), Field(min_length=1)]
+Interval = Annotated[tuple[float, float], Strict(False)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+GridSize = Annotated[int, Field(ge=8)]
+
+
+def _mend(key: str, message: str) -> PydanticCustomError:
+    """Error of a cross-check that belongs to the entry ``key`` below the model that found it."""
+    return PydanticCustomError("study", "{message}", {"message": message, "key": key})
+
+
+def _plain(value: Any, key: str = "") -> Any:
+    """Pass data of finite numbers, texts, true/false, lists and mappings; refuse the rest by its key."""
+    if isinstance(value, dict | list):
+        for entry, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _plain(item, f"{key}.{entry}".lstrip("."))
+    elif not isinstance(value, str | int) and not (isinstance(value, float) and math.isfinite(value)):
+        raise _mend(key, f"found {value}; expected a finite number, text, true or false, or a list of these")
+    return value
+
+
+class Section(BaseModel):
+    """Base of all sections of a study file."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Geometry(Section):
+    """The shape: a parametric family and its bounds."""
+
+    family: Name
+    """Geometry family: a shipped one such as closed_bar, or my_shapes.py:Nozzle beside this file."""
+    options: Annotated[dict[Name, Any], AfterValidator(_plain)] = Field(default_factory=dict)
+    """Options of the family; `shapewright list` shows them."""
+    bounds: dict[Name, Interval] = Field(default_factory=dict)
+    """Bounds [lower, upper] of design parameters where they differ from the family's."""
+    initial: dict[Name, float] = Field(default_factory=dict)
+    """Start values of design parameters where they differ from the family's."""
+    length_unit: Literal["m", "cm", "mm"] = "m"
+    """Unit of every length in this file; it is written into the CAD files."""
+    thickness: Positive | None = None
+    """Depth to which the part is extruded into a solid; without it the part is exported as a face."""
+    mesh_size: Positive = 0.1
+    """Target cell size of the reference mesh, length unit."""
+
+    @field_validator("bounds")
+    @classmethod
+    def _bounds_do_not_cross(cls, bounds: dict[str, Any]) -> dict[str, Any]:
+        for name, (lower, upper) in bounds.items():
+            if lower >= upper:
+                raise _mend(name, f"found [{lower}, {upper}]; expected [lower, upper] with lower < upper")
+        return bounds
+
+    @model_validator(mode="after")
+    def _start_is_within_bounds(self) -> Self:
+        for name, value in self.initial.items():
+            lower, upper = self.bounds.get(name, (value, value))
+            if not lower <= value <= upper:
+                raise _mend(
+                    f"initial.{name}",
+                    f"found {value}; expected a start within bounds.{name} [{lower}, {upper}]",
+                )
+        return self
+
+
+class BoundaryCondition(Section):
+    """Values of components on a boundary region, such as {on: wall, u: 0}."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Formula] = Field(init=False)
+
+    on: Name | Names
+    """Boundary region, or a list of them."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Boundary regions, always as a tuple."""
+        return (self.on,) if isinstance(self.on, str) else self.on
+
+    @property
+    def values(self) -> dict[str, float | str]:
+        """Component -> number or formula."""
+        return dict(self.__pydantic_extra__)
+
+    @model_validator(mode="after")
+    def _names_a_component(self) -> Self:
+        if not self.__pydantic_extra__:
+            raise _mend("", "found no component; expected at least one with its value, such as u: 0")
+        return self
+
+
+class Physics(Section):
+    """The boundary-value problem."""
+
+    name: Name
+    """Equations: poisson or stokes; `shapewright list` shows their components, coefficients and units."""
+    coefficients: dict[Name, Formula] = Field(default_factory=dict)
+    """Parameters of the physics where they differ from its defaults: a number or a formula of x and y."""
+    source: Formula | dict[Name, Formula] = Field(default_factory=dict)
+    """Source per component, a number or a formula of x and y; a bare value if there is one component only."""
+    dirichlet: Annotated[tuple[BoundaryCondition, ...], Strict(False)] = ()
+    """Prescribed values: a number or a formula of x and y; where regions meet, the later entry holds."""
+    natural: Annotated[tuple[BoundaryCondition, ...], Strict(False)] = ()
+    """Prescribed flux . n: a number or a formula of x, y, nx, ny, components and their derivatives."""
+
+
+class Integral(Section):
+    """A functional of one's own: the integral of a formula."""
+
+    name: Name
+    """What the report calls it."""
+    integrand: Formula
+    """Formula of x, y, components, their derivatives (u_x), coefficients; on a boundary also of nx, ny."""
+    on: Name | None = None
+    """Boundary region to integrate over; the whole domain if left out."""
+    unit: str = "1"
+    """Unit of the integral, for the report."""
+
+
+class Objective(Section):
+    """What is sought: the largest or the smallest value of one functional."""
+
+    maximize: Name | Integral | None = None
+    """Functional to make as large as possible: a built-in one's name, or {name: ..., integrand: ...}."""
+    minimize: Name | Integral | None = None
+    """Functional to make as small as possible: a built-in one's name, or {name: ..., integrand: ...}."""
+
+    @property
+    def functional(self) -> str | Integral:
+        """Name of a built-in functional, or one's own."""
+        functional = self.minimize if self.maximize is None else self.maximize
+        assert functional is not None  # the validator below has seen to it
+        return functional
+
+    @property
+    def name(self) -> str:
+        """Name of the functional."""
+        return self.functional if isinstance(self.functional, str) else self.functional.name
+
+    @property
+    def sign(self) -> int:
+        """Factor that makes it a minimization: 1 for minimize, -1 for maximize."""
+        return -1 if self.minimize is None else 1
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> Self:
+        if (self.maximize is None) == (self.minimize is None):
+            found = "neither" if self.maximize is None else "both"
+            raise _mend("", f"found {found} of maximize and minimize; expected one of them")
+        return self
+
+
+class Constraint(Section):
+    """A condition on a geometric quantity of the part."""
+
+    quantity: Name
+    """Quantity such as area, centroid_x, thickness, jacobian; `shapewright list` shows them."""
+    equals: float | Literal["initial"] | None = None
+    """Required value, or initial for the value of the start design."""
+    at_least: float | Literal["initial"] | None = None
+    """Lower limit, or initial for the value of the start design."""
+    at_most: float | Literal["initial"] | None = None
+    """Upper limit, or initial for the value of the start design."""
+    tolerance: Positive = 1e-6
+    """Violation that counts as satisfied, relative to the target (absolute where that is below one)."""
+
+    @property
+    def kind(self) -> Literal["equals", "at_least", "at_most"]:
+        """Which of the three is given."""
+        if self.equals is not None:
+            return "equals"
+        return "at_most" if self.at_least is None else "at_least"
+
+    @property
+    def target(self) -> float | Literal["initial"]:
+        """The value that is given."""
+        return getattr(self, self.kind)
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        kinds = ("equals", "at_least", "at_most")
+        found = [kind for kind in kinds if getattr(self, kind) is not None]
+        if len(found) != 1:
+            raise _mend(
+                "", f"found {' and '.join(found) or 'none'} of {', '.join(kinds)}; expected exactly one"
+            )
+        return self
+
+
+class Sampling(Section):
+    """Finite-element solutions for the surrogate to learn from."""
+
+    designs: Count = 1000
+    """Designs to train on."""
+    held_out: Count = 128
+    """Further designs to measure the errors of the surrogate on."""
+    tangents: Annotated[int, Field(ge=0)] = 1
+    """Random directions per design along which the material derivative of the fields is recorded."""
+    seed: Seed = 0
+    """Seed of designs and directions."""
+    workers: Count = 2
+    """Processes that solve at the same time."""
+
+
+class Surrogate(Section):
+    """The mollified graph neural operator."""
+
+    weights: Name | None = None
+    """Trained weights to use instead of training (*.safetensors), relative to this file."""
+    grid: Annotated[tuple[GridSize, GridSize], Strict(False)] = (32, 32)
+    """Points of the latent grid along x and y."""
+    width: Count = 32
+    """Channels of the latent grid."""
+    modes: Count | Annotated[tuple[Count, Count], Strict(False)] = 10
+    """Fourier modes kept, along both directions or [along x, along y]."""
+    layers: Count = 4
+    """Fourier layers."""
+    mollifier: Literal["bump", "octic", "half_cosine", "quartic", "quadratic"] = "octic"
+    """Weight of a neighbour by its distance in encoder and decoder."""
+    radius: Count = 2
+    """Radius of the neighbourhood, in spacings of the latent grid."""
+    hidden: Count = 64
+    """Width of the hidden layers of the kernels and the projection."""
+
+    @property
+    def modes_per_axis(self) -> tuple[int, int]:
+        """Fourier modes along x and y."""
+        return (self.modes, self.modes) if isinstance(self.modes, int) else self.modes
+
+    @model_validator(mode="after")
+    def _grid_resolves_modes(self) -> Self:
+        for axis, modes, points in zip("xy", self.modes_per_axis, self.grid, strict=True):
+            if 2 * modes > points:
+                limit = f"at most {points // 2} along {axis}, half the points of the grid {list(self.grid)}"
+                raise _mend("modes", f"found {modes}; expected {limit}, or a finer grid")
+        return self
+
+
+class Training(Section):
+    """How the surrogate learns; each part of the loss is scaled to be comparable with that of the fields."""
+
+    optimizer: Literal["adamw"] = "adamw"
+    """Method of gradient descent."""
+    steps: Count = 3000
+    """Largest number of steps."""
+    batch: Count = 8
+    """Designs per step."""
+    learning_rate: Positive = 2e-3
+    """Largest learning rate of the schedule."""
+    weight_decay: NotNegative = 1e-5
+    """Decoupled weight decay."""
+    slope_weight: NotNegative = 0.3
+    """Weight of the fields' spatial gradients in the loss, beside 1 for the fields."""
+    tangent_weight: NotNegative = 0.5
+    """Weight of the fields' material derivatives along random design directions."""
+    objective_weight: NotNegative = 0.1
+    """Weight of the objective's value."""
+    gradient_weight: NotNegative = 0.5
+    """Weight of the objective's derivative along the design directions."""
+    check_every: Count = 250
+    """Steps between looks at the held-out design gradient; the best weights are kept."""
+    patience: Count = 8
+    """Looks without improvement after which training stops."""
+    checkpoint_every: Count = 250
+    """Steps between checkpoints, from which an interrupted training goes on."""
+    seed: Seed = 0
+    """Seed of initial weights and batches."""
+
+
+class Optimizer(Section):
+    """How the shape is found."""
+
+    method: Literal["slsqp", "trust_constr"] = "slsqp"
+    """Algorithm of scipy."""
+    on: Literal["surrogate", "fem"] = "surrogate"
+    """Model that gives objective and gradient."""
+    max_iterations: Count = 200
+    """Largest number of iterations from each start."""
+    tolerance: Positive = 1e-8
+    """Relative change of the scaled objective at which a run has converged."""
+    starts: Count = 8
+    """Start designs: the initial one and random ones within the bounds; the best result is kept."""
+    seed: Seed = 0
+    """Seed of the random start designs."""
+
+
+class Validation(Section):
+    """What the finite-element certificate tolerates; all errors are relative."""
+
+    refinements: Annotated[int, Field(ge=3)] = 3
+    """Meshes of the re-read CAD, each of half the cell size; three give an observed order."""
+    mesh_size: Positive | None = None
+    """Cell size of the coarsest of them, length unit; that of the geometry if left out."""
+    objective_error: Positive = 0.005
+    """Surrogate against finite elements: objective."""
+    field_error: Positive = 0.02
+    """Surrogate against finite elements: L2 error of the fields."""
+    gradient_cosine: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """Surrogate against the finite-element adjoint: least cosine between the design gradients."""
+    kkt_residual: Positive = 0.05
+    """Norm of the projected finite-element gradient of the Lagrangian over that of the objective."""
+    discretization_error: Positive = 0.001
+    """Finite-element objective on the finest mesh against its extrapolation."""
+
+
+class StudyModel(Section):
+    """A design study: a parametric shape, its physics, an objective and constraints."""
+
+    name: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", json_schema_extra={"format": "file-name"})
+    ]
+    """Name of the study and of its output folder: letters, digits, _ . -"""
+    description: str = ""
+    """What the study is about, for the report."""
+    geometry: Geometry
+    physics: Physics
+    objective: Objective
+    constraints: Annotated[tuple[Constraint, ...], Strict(False)] = ()
+    """Conditions that the optimum meets."""
+    sampling: Sampling = Field(default_factory=Sampling)
+    surrogate: Surrogate = Field(default_factory=Surrogate)
+    training: Training = Field(default_factory=Training)
+    optimizer: Optimizer = Field(default_factory=Optimizer)
+    validation: Validation = Field(default_factory=Validation)
+
+    @field_validator("constraints")
+    @classmethod
+    def _no_constraint_twice(cls, constraints: tuple[Constraint, ...]) -> tuple[Constraint, ...]:
+        counts = Counter((constraint.quantity, constraint.kind) for constraint in constraints)
+        for index, constraint in enumerate(constraints):
+            if counts[constraint.quantity, constraint.kind] > 1:
+                what = f"{constraint.quantity} {constraint.kind}"
+                raise _mend(str(index), f"found more than one '{what}'; expected each once")
+        return constraints
+
+    @model_validator(mode="after")
+    def _samples_suffice(self) -> Self:
+        if self.training.batch > self.sampling.designs:
+            limit = f"at most sampling.designs, {self.sampling.designs}"
+            raise _mend("training.batch", f"found {self.training.batch}; expected {limit}")
+        for weight in ("tangent_weight", "gradient_weight"):
+            if getattr(self.training, weight) > 0 and self.sampling.tangents == 0:
+                mend = f"1 or more because training.{weight} is not 0, or training.{weight}: 0"
+                raise _mend("sampling.tangents", f"found 0; expected {mend}")
+        return self
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a study file."""
+    schema = StudyModel.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def json_schema_text() -> str:
+    """What ``schema.json`` holds."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(json_schema_text(), encoding="utf-8")
+    print(f"wrote {SCHEMA_FILE}")

@@ -1,0 +1,1 @@
+"""Point cloud in, fields and exact derivatives out: the mollified graph neural operator and its training."""

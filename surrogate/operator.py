@@ -1,0 +1,81 @@
+"""The mollified graph neural operator (mGNO): clouds -> latent grid -> Fourier blocks -> any query point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geometries.point_cloud import PointCloud
+from surrogate.fno import FourierBlock, check_modes
+from surrogate.kernel_integral import Decoder, Encoder
+from surrogate.latent_grid import LatentGrid
+from surrogate.mollifier import mollifier_named
+
+
+@dataclass(frozen=True)
+class OperatorConfig:
+    """Sizes of an mGNO.
+
+    Attributes:
+        width: channels on the latent grid.
+        hidden: hidden width of the kernels and of the pointwise projection.
+        modes: Fourier modes kept along each axis.
+        layers: number of Fourier blocks.
+        mollifier: a name of :data:`surrogate.mollifier.MOLLIFIERS`.
+    """
+
+    width: int = 32
+    hidden: int = 32
+    modes: tuple[int, ...] = (10, 10)
+    layers: int = 4
+    mollifier: str = "octic"
+
+
+class MollifiedGraphNeuralOperator(nn.Module):
+    """Fields at query points from an interior and a boundary point cloud.
+
+    Args:
+        grid: latent grid.
+        config: sizes.
+        input_functions: number of functions given at interior points beside the constant one.
+        tags: number of boundary regions.
+        outputs: number of field components.
+    """
+
+    def __init__(self, grid: LatentGrid, config: OperatorConfig, input_functions: int, tags: int, outputs: int) -> None:
+        super().__init__()
+        check_modes(config.modes, grid.shape)
+        mollifier = mollifier_named(config.mollifier)
+        self.grid, self.config, self.tags, self.outputs = grid, config, tags, outputs
+        dimension = grid.dimension
+        self.interior = Encoder(grid, mollifier, 1 + input_functions, config.hidden, config.width)
+        self.boundary = Encoder(grid, mollifier, dimension + tags, config.hidden, config.width)
+        self.lift = nn.Linear(dimension, config.width)
+        self.blocks = nn.ModuleList(FourierBlock(config.width, config.modes) for _ in range(config.layers))
+        self.decoder = Decoder(grid, mollifier, config.width, config.hidden, config.hidden)
+        self.projection = nn.Linear(config.hidden, outputs)
+
+    def encode(self, interior: PointCloud, boundary: PointCloud, functions: Tensor | None = None) -> Tensor:
+        """(B, *grid, width) latent fields of B shapes; ``functions`` (N, c) are input functions at interior points."""
+        measure = self.grid.cell_measure
+        surface = measure ** (1 - 1 / self.grid.dimension)  # of a boundary point: one dimension less
+        ones = interior.weights.new_ones(len(interior.weights), 1)
+        inner = ones if functions is None else torch.cat([ones, functions], -1)
+        outer = torch.cat([boundary.normals, functional.one_hot(boundary.tags, self.tags).to(boundary.normals)], -1)
+        latent = self.lift(self.grid.coordinates(interior.points))
+        latent = latent + self.interior(interior.points, interior.weights / measure, inner, interior.shape_index, interior.shapes)
+        latent = latent + self.boundary(boundary.points, boundary.weights / surface, outer, boundary.shape_index, boundary.shapes)
+        for block in self.blocks:
+            latent = block(latent)
+        return latent
+
+    def decode(self, latent: Tensor, queries: Tensor, shape_index: Tensor) -> Tensor:
+        """(N, outputs) at query points (N, d) of the shapes ``shape_index`` (N,)."""
+        return self.projection(functional.gelu(self.decoder(latent, queries, shape_index)))
+
+    def forward(self, interior: PointCloud, boundary: PointCloud, queries: Tensor, shape_index: Tensor) -> Tensor:
+        """Encode and decode."""
+        return self.decode(self.encode(interior, boundary), queries, shape_index)

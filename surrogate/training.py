@@ -1,0 +1,241 @@
+"""Derivative-informed training: fields, their slopes, their tangents, and the design gradient of the functionals.
+
+One exact forward-mode pass (``torch.func.jvp``) along a design direction gives the fields and their material
+derivatives; a reverse pass through it gives the gradient in the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from geometries.integration import cell_points, nodal_weights
+from surrogate.accuracy import measure
+from surrogate.dataset import Dataset
+from surrogate.design_surrogate import DesignSurrogate
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the text says at which step and what to change."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    Attributes:
+        steps, batch, learning_rate, weight_decay: of AdamW, with warm-up and cosine decay to zero.
+        slope_weight: of the error in the fields' spatial gradients.
+        tangent_weight: of the error in material derivatives.
+        objective_weight, gradient_weight: of the functionals and of their derivatives along the direction.
+        check_every: steps between looks at the held-out design gradient; the best weights are kept.
+        patience: looks without improvement after which training stops.
+        checkpoint_every: steps between checkpoints.
+        seed: of the initial weights and of the order of the data.
+    """
+
+    steps: int = 3000
+    batch: int = 8
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-5
+    slope_weight: float = 0.3
+    tangent_weight: float = 0.5
+    objective_weight: float = 0.1
+    gradient_weight: float = 0.5
+    check_every: int = 250
+    patience: int = 8
+    checkpoint_every: int = 250
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands; ``gradient_error`` is the held-out one, from the last look."""
+
+    step: int
+    steps: int
+    loss: float
+    gradient_error: float
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Root mean squares over the training set by which each part of the loss is made dimensionless."""
+
+    change: Tensor
+    slope: Tensor
+    tangent: Tensor
+    value: Tensor
+    derivative: Tensor
+
+
+def train(
+    surrogate: DesignSurrogate,
+    data: Dataset,
+    held_out: Dataset,
+    config: TrainingConfig,
+    checkpoint: Path | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> list[Progress]:
+    """Train in place; ends with the weights that had the least held-out design-gradient error.
+
+    With ``checkpoint`` (a file) the state is saved there and a later call with the same configuration goes on
+    from it, step for step as if it had not been broken off.
+
+    Returns:
+        the history, one entry per look at the held-out set.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    weight = next(surrogate.parameters())
+    data, held_out = data.to(weight.device), held_out.to(weight.device)
+    scales = _scales(surrogate, data)
+    optimizer = torch.optim.AdamW(surrogate.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    state = _State(best_error=math.inf, best_weights=_copy(surrogate), history=[], stale=0)
+    start = _resume(checkpoint, config, surrogate, optimizer, state)
+    for step in range(start, config.steps):
+        if state.stale >= config.patience:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _schedule(step, config.steps)
+        batch, direction = _draw(data, config, step)
+        loss = _loss(surrogate, batch, direction, scales, config)
+        if not math.isfinite(float(loss.detach())):
+            raise TrainingError(
+                f"the loss is {float(loss.detach())} at step {step}; lower training.learning_rate (now {config.learning_rate:g})"
+                " or look for designs with extreme values in the samples"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(surrogate.parameters(), 1.0)
+        optimizer.step()
+        last = step + 1 == config.steps
+        if last or (step + 1) % config.check_every == 0:
+            _look(surrogate, held_out, state, Progress(step + 1, config.steps, float(loss.detach()), math.nan))
+        if checkpoint and (last or (step + 1) % config.checkpoint_every == 0):
+            _save(checkpoint, config, step + 1, surrogate, optimizer, state)
+        error = state.history[-1].gradient_error if state.history else math.nan
+        report(Progress(step + 1, config.steps, float(loss.detach()), error))
+    surrogate.load_state_dict(state.best_weights)
+    return state.history
+
+
+@dataclass
+class _State:
+    best_error: float
+    best_weights: dict[str, Tensor]
+    history: list[Progress]
+    stale: int
+
+
+def _schedule(step: int, steps: int) -> float:
+    warm = max(1, steps // 20)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _draw(data: Dataset, config: TrainingConfig, step: int) -> tuple[Dataset, Tensor]:
+    """The batch of a step depends on seed and step alone, so that a resumed run sees the same data."""
+    per_epoch = max(1, len(data) // config.batch)
+    epoch, place = divmod(step, per_epoch)
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+    order = torch.randperm(len(data), generator=generator)[place * config.batch : (place + 1) * config.batch]
+    batch = data.subset(order.to(data.theta.device))
+    which = (step + epoch) % batch.directions.shape[1]
+    return batch, torch.full((1,), which, device=data.theta.device)
+
+
+def _loss(surrogate: DesignSurrogate, batch: Dataset, which: Tensor, scales: _Scales, config: TrainingConfig) -> Tensor:
+    like = next(surrogate.parameters())
+    theta, direction = batch.theta.to(like), batch.directions[:, which[0]].to(like)
+    (fields, values), (tangent, derivative) = torch.func.jvp(surrogate.evaluate, (theta,), (direction,))
+    error = fields - batch.solution.to(like)
+    with torch.no_grad():
+        nodes = surrogate.shape_map.nodes(theta)
+        weights = nodal_weights(surrogate.shape_map.mesh, nodes)
+        weights = weights / weights.sum(-1, keepdim=True)
+        cells = cell_points(surrogate.shape_map.mesh, nodes)
+        cell_weights = cells.weights / cells.weights.sum((-1, -2), keepdim=True)
+    slope = sum(
+        ((cells.gradient(error[..., c]) ** 2).sum(-1) * cell_weights).sum((-1, -2)) / scales.slope[c] ** 2
+        for c in range(error.shape[-1])
+    )
+    tangent_error = tangent - batch.tangents[:, which[0]].to(like)
+    exact = torch.einsum("bjp,bp->bj", batch.gradients.to(like), direction)
+    parts = (
+        (1.0, (error**2 * weights[..., None]).sum(1) / scales.change**2),
+        (config.slope_weight, slope),
+        (config.tangent_weight, (tangent_error**2 * weights[..., None]).sum(1) / scales.tangent**2),
+        (config.objective_weight, ((values - batch.values.to(like)) / scales.value) ** 2),
+        (config.gradient_weight, ((derivative - exact) / scales.derivative) ** 2),
+    )
+    return sum(factor * part.mean() for factor, part in parts if factor > 0)
+
+
+def _scales(surrogate: DesignSurrogate, data: Dataset) -> _Scales:
+    like = next(surrogate.parameters())
+    part = data.subset(slice(0, 256))
+    change = part.solution.to(like) - surrogate.reference
+    cells = cell_points(surrogate.shape_map.mesh, surrogate.shape_map.nodes(part.theta.to(like)))
+    slope = torch.stack([(cells.gradient(change[..., c]) ** 2).sum(-1).mean().sqrt() for c in range(change.shape[-1])])
+    derivative = torch.einsum("sjp,stp->stj", data.gradients, data.directions)
+    return _Scales(
+        change=change.square().mean((0, 1)).sqrt(),
+        slope=slope,
+        tangent=part.tangents.to(like).square().mean((0, 1, 2)).sqrt(),
+        value=data.values.std(0).to(like),
+        derivative=derivative.square().mean((0, 1)).sqrt().to(like),
+    )
+
+
+def _look(surrogate: DesignSurrogate, held_out: Dataset, state: _State, progress: Progress) -> None:
+    accuracy = measure(surrogate, held_out)
+    state.history.append(Progress(progress.step, progress.steps, progress.loss, accuracy.gradient))
+    if accuracy.gradient < state.best_error:
+        state.best_error, state.best_weights, state.stale = accuracy.gradient, _copy(surrogate), 0
+    else:
+        state.stale += 1
+
+
+def _copy(surrogate: DesignSurrogate) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in surrogate.state_dict().items()}
+
+
+def _save(
+    path: Path, config: TrainingConfig, step: int, surrogate: DesignSurrogate, optimizer: torch.optim.Optimizer, state: _State
+) -> None:
+    part = path.with_name(path.name + ".part")
+    content = {
+        "config": asdict(config),
+        "step": step,
+        "weights": surrogate.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "best_error": state.best_error,
+        "best_weights": state.best_weights,
+        "history": [asdict(progress) for progress in state.history],
+        "stale": state.stale,
+    }
+    torch.save(content, part)
+    part.replace(path)
+
+
+def _resume(
+    path: Path | None, config: TrainingConfig, surrogate: DesignSurrogate, optimizer: torch.optim.Optimizer, state: _State
+) -> int:
+    if path is None or not path.exists():
+        return 0
+    content = torch.load(path, weights_only=True, map_location=next(surrogate.parameters()).device)
+    if content["config"] != asdict(config):
+        return 0
+    surrogate.load_state_dict(content["weights"])
+    optimizer.load_state_dict(content["optimizer"])
+    state.best_error, state.best_weights, state.stale = content["best_error"], content["best_weights"], content["stale"]
+    state.history = [Progress(**entry) for entry in content["history"]]
+    return int(content["step"])

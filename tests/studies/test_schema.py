@@ -1,0 +1,175 @@
+"""Promise: the schema is what editors get, describes every key, is strict, and tells the mend of a conflict."""
+
+import dataclasses
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from studies.describe import alternatives, expected, names
+from studies.schema import SCHEMA_FILE, StudyModel, Training, json_schema, json_schema_text
+
+MINIMAL = {
+    "name": "bar",
+    "geometry": {"family": "closed_bar"},
+    "physics": {"name": "poisson"},
+    "objective": {"maximize": "torsional_constant"},
+}
+
+
+def study(**sections):
+    return StudyModel.model_validate(MINIMAL | sections)
+
+
+def message(**sections):
+    with pytest.raises(ValidationError) as caught:
+        study(**sections)
+    return " ".join(
+        f"{error.get('ctx', {}).get('key', '')} {error['msg']}" for error in caught.value.errors()
+    )
+
+
+def test_the_shipped_json_schema_is_current():
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == json_schema_text(), "run: python -m studies.schema"
+
+
+def test_every_key_is_described():
+    schema = json_schema()
+    models = [schema, *schema["$defs"].values()]
+    for model in models:
+        assert model["description"], model["title"]
+        for name, entry in model["properties"].items():
+            target = schema["$defs"].get(entry.get("$ref", "").rpartition("/")[2], {})
+            assert entry.get("description") or target.get("description"), f"{model['title']}.{name}"
+
+
+def test_a_minimal_study_has_defaults():
+    model = study()
+    assert model.sampling.designs == 1000
+    assert model.surrogate.grid == (32, 32)
+    assert model.surrogate.modes_per_axis == (10, 10)
+    assert model.objective.name == "torsional_constant"
+    assert model.objective.sign == -1
+    assert json.loads(model.model_dump_json())["validation"]["refinements"] == 3
+
+
+def test_no_training_option_is_lost():
+    """What the training takes and what a study may set are the same, so no key is silently ignored."""
+    training = pytest.importorskip("surrogate.training")
+    fields = {field.name for field in dataclasses.fields(training.TrainingConfig)}
+    assert fields == set(Training.model_fields) - {"optimizer"}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"name": 3},
+        {"name": "a/b"},
+        {"name": ""},
+        {"optimizer": {"max_iterations": "50"}},
+        {"optimizer": {"max_iterations": 50.0}},
+        {"optimizer": {"max_iterations": True}},
+        {"optimizer": {"max_iterations": 0}},
+        {"optimizer": {"tolerance": "1e-8"}},
+        {"optimizer": {"tolerance": float("inf")}},
+        {"optimizer": {"tolerance": 0.0}},
+        {"optimizer": {"method": "SLSQP"}},
+        {"optimizer": {"iterations": 3}},
+        {"geometry": {"family": "closed_bar", "mesh_size": -0.1}},
+        {"geometry": {"family": "closed_bar", "thickness": 0}},
+        {"geometry": {"family": "closed_bar", "length_unit": "inch"}},
+        {"geometry": {"family": "closed_bar", "initial": {"r0": "1"}}},
+        {"geometry": {"family": "closed_bar", "options": {"radius": float("nan")}}},
+        {"geometry": {"family": "closed_bar", "options": {"center": [1.0, None]}}},
+        {"geometry": {}},
+        {"physics": {"name": "poisson", "source": {"u": True}}},
+        {"physics": {"name": "poisson", "source": float("nan")}},
+        {"physics": {"name": "poisson", "dirichlet": [{"on": [], "u": 0.0}]}},
+        {"physics": {"name": "poisson", "dirichlet": [{"u": 0.0}]}},
+        {"objective": {"maximise": "integral"}},
+        {"objective": {"minimize": {"name": "mismatch"}}},
+        {"sampling": {"seed": -1}},
+        {"surrogate": {"mollifier": "cubic"}},
+        {"surrogate": {"grid": [32]}},
+        {"surrogate": {"radius": 1.5}},
+        {"validation": {"refinements": 2}},
+        {"validation": {"gradient_cosine": 1.5}},
+        {"solver": {}},
+    ],
+)
+def test_what_is_wrong_is_refused(sections):
+    with pytest.raises(ValidationError):
+        study(**sections)
+
+
+@pytest.mark.parametrize(
+    ("sections", "mend"),
+    [
+        (
+            {"geometry": {"family": "f", "bounds": {"r0": [2.0, 1.0]}}},
+            r"r0 found [2.0, 1.0]; expected [lower, upper]",
+        ),
+        (
+            {"geometry": {"family": "f", "bounds": {"r0": [1, 2]}, "initial": {"r0": 3}}},
+            "initial.r0 found 3.0; expected",
+        ),
+        ({"objective": {}}, "found neither of maximize and minimize; expected one"),
+        (
+            {"objective": {"maximize": "a", "minimize": "b"}},
+            "found both of maximize and minimize; expected one",
+        ),
+        (
+            {"constraints": [{"quantity": "area"}]},
+            "found none of equals, at_least, at_most; expected exactly one",
+        ),
+        ({"constraints": [{"quantity": "area", "equals": 1, "at_most": 2}]}, "found equals and at_most of"),
+        (
+            {"constraints": [{"quantity": "area", "equals": 1}] * 2},
+            "more than one 'area equals'; expected each once",
+        ),
+        (
+            {"physics": {"name": "poisson", "natural": [{"on": "wall"}]}},
+            "found no component; expected at least one",
+        ),
+        ({"surrogate": {"grid": [48, 16]}}, "modes found 10; expected at most 8 along y"),
+        ({"sampling": {"designs": 4}}, "training.batch found 8; expected at most sampling.designs, 4"),
+        ({"sampling": {"tangents": 0}}, "training.tangent_weight: 0"),
+    ],
+)
+def test_conflicts_say_how_to_mend_them(sections, mend):
+    assert mend in message(**sections)
+
+
+def test_conditions_and_objectives_read_as_typed():
+    model = study(
+        physics={"name": "stokes", "dirichlet": [{"on": ["wall", "body"], "u": 0, "v": "y"}]},
+        objective={"minimize": {"name": "mismatch", "integrand": "(u - x)**2", "on": "outlet"}},
+        constraints=[{"quantity": "area", "equals": "initial"}, {"quantity": "gap", "at_least": 0.0}],
+    )
+    (condition,) = model.physics.dirichlet
+    assert condition.tags == ("wall", "body")
+    assert condition.values == {"u": 0, "v": "y"}
+    assert (model.objective.name, model.objective.sign) == ("mismatch", 1)
+    assert [(c.kind, c.target) for c in model.constraints] == [("equals", "initial"), ("at_least", 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("key", "phrase"),
+    [
+        (("optimizer", "max_iterations"), "a whole number >= 1"),
+        (("validation", "gradient_cosine"), "a number > 0 <= 1"),
+        (("optimizer", "method"), "one of slsqp, trust_constr"),
+        (("constraints", 4, "equals"), "a number or 'initial'"),
+        (("physics", "dirichlet", 0, "u"), "a number or a formula"),
+        (("geometry", "bounds", "r0"), "a list of 2: a number, a number"),
+    ],
+)
+def test_the_schema_is_told_in_words(key, phrase):
+    assert expected(key) == phrase
+
+
+def test_keys_are_looked_up():
+    assert names(("objective", "minimize")) == ["name", "integrand", "on", "unit"]
+    assert alternatives(("geometry", "options", "anything", "at", "all")) == [{}]
+    assert alternatives(("optimizer", "max_iteration")) == []
+    assert alternatives(("name", "below")) == []
