@@ -6,14 +6,14 @@ An integrand is ``f(ops, q)``: ``q`` holds coordinates, field components, their 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from geometries.integration import cell_points, facet_points
+from geometries.integration import CellPoints, FacetPoints, cell_points, facet_points
 from geometries.mesh import TaggedMesh
 
 Function = Callable[[Any, Mapping[str, Any]], Any]
@@ -38,16 +38,43 @@ class FieldSpace:
     coefficients: Mapping[str, Function]
 
 
-class _Quantities(dict[str, Any]):
-    """Evaluates field derivatives and coefficients only where an integrand asks for them."""
+class _Quantities(Mapping[str, Any]):
+    """What an integrand may ask for; derivatives and coefficients are evaluated only when it does."""
 
-    def __init__(self, base: Mapping[str, Tensor], lazy: Callable[[str], Any]) -> None:
-        super().__init__(base)
-        self._lazy = lazy
+    def __init__(self, space: FieldSpace, place: CellPoints | FacetPoints, fields: Tensor) -> None:
+        self._space, self._place, self._fields = space, place, fields
+        self._known: dict[str, Any] = {"x": place.points[..., 0], "y": place.points[..., 1]}
+        names = [*self._known, *space.components, *space.coefficients]
+        if isinstance(place, FacetPoints):
+            self._known |= {"nx": place.normals[..., 0], "ny": place.normals[..., 1]}
+            names += ["nx", "ny"]
+        else:
+            names += [f"{component}_{axis}" for component in space.components for axis in "xy"]
+        self._names = tuple(names)
 
-    def __missing__(self, name: str) -> Tensor:
-        self[name] = self._lazy(name)
-        return self[name]
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(f"there is no quantity '{name}' here; there are {', '.join(self._names)}")
+        if name not in self._known:
+            self._evaluate(name)
+        return self._known[name]
+
+    def _evaluate(self, name: str) -> None:
+        space, place = self._space, self._place
+        if name in space.coefficients:
+            self._known[name] = space.coefficients[name](torch, self)
+        elif name in space.components:
+            self._known[name] = place.interpolate(self._fields[..., space.components.index(name)])
+        else:
+            component = name[:-2]
+            gradient = place.gradient(self._fields[..., space.components.index(component)])
+            self._known[f"{component}_x"], self._known[f"{component}_y"] = gradient.unbind(-1)
 
 
 def integrate(functional: Functional, space: FieldSpace, mesh: TaggedMesh, nodes: Tensor, fields: Tensor) -> Tensor:
@@ -56,28 +83,8 @@ def integrate(functional: Functional, space: FieldSpace, mesh: TaggedMesh, nodes
     Raises:
         KeyError: the integrand asks for a quantity that there is not.
     """
-    if functional.on is None:
-        place: Any = cell_points(mesh, nodes)
-        base = {}
-    else:
-        place = facet_points(mesh, nodes, functional.on)
-        base = {"nx": place.normals[..., 0], "ny": place.normals[..., 1]}
-    base |= {"x": place.points[..., 0], "y": place.points[..., 1]}
-
-    def lazy(name: str) -> Any:
-        if name in space.components:
-            return place.interpolate(fields[..., space.components.index(name)])
-        component, _, axis = name.rpartition("_")
-        if component in space.components and axis in ("x", "y") and functional.on is None:
-            gradient = place.gradient(fields[..., space.components.index(component)])
-            quantities[component + "_x"], quantities[component + "_y"] = gradient.unbind(-1)
-            return quantities[name]
-        if name in space.coefficients:
-            return space.coefficients[name](torch, quantities)
-        raise KeyError(f"functional '{functional.name}' asks for '{name}', which is not a quantity here")
-
-    quantities = _Quantities(base, lazy)
-    density = functional.integrand(torch, quantities)
+    place = cell_points(mesh, nodes) if functional.on is None else facet_points(mesh, nodes, functional.on)
+    density = functional.integrand(torch, _Quantities(space, place, fields))
     return (density * place.weights).flatten(1).sum(-1)
 
 

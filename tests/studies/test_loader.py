@@ -1,4 +1,4 @@
-"""Promise: a study loads, writes back and loads equal; all that is wrong with one is said together, by line."""
+"""Promise: a study loads, writes back and loads equal; all that is wrong is said together, by line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Promise: the schema is what editors get, describes every key, is strict, and tells the mend of a conflict."""
+"""Promise: the schema is what editors get, describes every key, is strict, and shows how to mend."""
 
 import dataclasses
 import json

@@ -1,0 +1,246 @@
+"""The command line: a thin layer over the stages of :mod:`studies.pipeline`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from app.progress import ProgressBars
+
+if TYPE_CHECKING:
+    from studies.pipeline import Run
+
+app = typer.Typer(
+    help="Shape optimization with a neural surrogate, judged by finite elements.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+class Exit(IntEnum):
+    """Exit codes."""
+
+    OK = 0
+    NOT_ACCEPTED = 1
+    BAD_INPUT = 2
+    FAILED = 3
+    INTERRUPTED = 130
+
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The design study.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Output folder [default: out/NAME].")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value, e.g. optimizer.max_iterations=50.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of sampling, training and random starts.")]
+
+
+@contextmanager
+def _reported_errors() -> Iterator[None]:
+    """One clear message and an exit code for whatever a stage may raise; nothing else is swallowed."""
+    from geometries.cad import CadError
+    from geometries.family import FamilyError
+    from geometries.mesher import MeshError
+    from geometries.quantities import ShapeError
+    from solvers.errors import ProblemError, SolveError
+    from studies.loader import StudyError
+    from studies.pipeline import OptimizationError
+    from studies.sampling import SamplingError
+    from studies.workspace import WorkspaceError
+    from surrogate.model_card import SurrogateFileError
+    from surrogate.training import TrainingError
+
+    bad_input = (StudyError, FamilyError, ShapeError, ProblemError, SurrogateFileError, WorkspaceError)
+    failures = (CadError, MeshError, SolveError, SamplingError, TrainingError, OptimizationError)
+    try:
+        yield
+    except bad_input as error:
+        _fail(str(error), Exit.BAD_INPUT)
+    except failures as error:
+        _fail(f"{error}\nWhat was finished is kept; the same command goes on from there.", Exit.FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted; what was finished is kept, and the same command goes on from there.", Exit.INTERRUPTED)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"{error.strerror or error}{where}\nWhat was finished is kept; the same command goes on from there.", Exit.FAILED)
+
+
+def _fail(message: str, code: Exit) -> None:
+    errors.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _run(study: Path, out: Path | None, overrides: list[str] | None, device: str, seed: int | None) -> Iterator[Run]:
+    """A study in its locked output folder, with progress bars."""
+    with _reported_errors():
+        from studies.loader import load_study
+        from studies.pipeline import Run, write_resolved
+        from studies.setup import build_setup
+        from studies.surrogates import choose_device
+        from studies.workspace import Workspace
+
+        seeds = [f"{section}.seed={seed}" for section in ("sampling", "training", "optimizer") if seed is not None]
+        loaded = load_study(study, [*(overrides or []), *seeds])
+        chosen = choose_device(device)
+        workspace = Workspace(out or Path("out") / loaded.model.name)
+        with workspace.lock(), ProgressBars() as bars:
+            run = Run(build_setup(loaded), workspace, chosen, bars)
+            from app.provenance import provenance
+
+            write_resolved(run, provenance(chosen, loaded.model.training.seed))
+            yield run
+
+
+@app.command()
+def run(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+    """Everything: sample, train (or take the shipped surrogate), optimize, export, validate, report."""
+    from studies.pipeline import validate
+
+    with _run(study, out, overrides, device, seed) as current:
+        certificate = validate(current)
+        _write_report(current)
+    _print_certificate(certificate, current.workspace.folder)
+    raise typer.Exit(Exit.OK if certificate["accepted"] else Exit.NOT_ACCEPTED)
+
+
+@app.command()
+def sample(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+    """Solve designs by finite elements for a surrogate to learn from."""
+    from studies import pipeline
+
+    with _run(study, out, overrides, device, seed) as current:
+        data, held_out, _ = pipeline.sample(current)
+    console.print(f"{len(data)} designs and {len(held_out)} held-out ones in {current.workspace.folder}")
+
+
+@app.command()
+def train(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+    """Train the surrogate from nothing, whether or not the study ships one."""
+    from studies import pipeline
+    from studies.surrogates import open_surrogate
+
+    with _run(study, out, overrides, device, seed) as current:
+        path = pipeline.train(current)
+        _, card = open_surrogate(current.setup, path)
+    fields = ", ".join(f"{name} {error:.2%}" for name, error in card.held_out.field.items())
+    console.print(
+        f"{path}: held out on {card.held_out.designs} designs: field {fields}; objective {card.held_out.objective:.3%};"
+        f" design gradient {card.held_out.gradient:.2%}, cosine {card.held_out.cosine:.5f}; trained in {card.seconds:.0f} s"
+    )
+
+
+@app.command()
+def optimize(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+    """Find the optimum on the surrogate (or on finite elements: --set optimizer.on=fem)."""
+    from studies.pipeline import find_optimum
+
+    with _run(study, out, overrides, device, seed) as current:
+        _, found = find_optimum(current)
+    console.print(f"{found['exit']['text']} Objective {found['objective']:.8g} from start {found['best_start']}.")
+    for name, value in found["parameters"].items():
+        console.print(f"  {name} = {value:.8g}")
+
+
+@app.command()
+def export(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+    """Write the optimum as CAD and read it back."""
+    from studies import pipeline
+
+    with _run(study, out, overrides, device, seed) as current:
+        exported = pipeline.export(current)
+    kind = "volume" if exported.check.solid else "area"
+    console.print(
+        f"{', '.join(exported.files)} in {current.workspace.folder}: {kind} read back {exported.check.measure:.9g},"
+        f" {exported.relative_error:.1e} off the design's; curve within {exported.check.max_deviation:.1e}"
+    )
+
+
+@app.command()
+def validate(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+    """Judge the optimum by finite elements on its CAD read back."""
+    from studies import pipeline
+
+    with _run(study, out, overrides, device, seed) as current:
+        certificate = pipeline.validate(current)
+    _print_certificate(certificate, current.workspace.folder)
+    raise typer.Exit(Exit.OK if certificate["accepted"] else Exit.NOT_ACCEPTED)
+
+
+@app.command()
+def report(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+    """Write report.html of a validated study."""
+    from studies import pipeline
+
+    with _run(study, out, overrides, device, seed) as current:
+        pipeline.validate(current)
+        path = _write_report(current)
+    console.print(str(path))
+
+
+@app.command()
+def check(study: StudyFile, overrides: Set = None, seed: int = 0) -> None:
+    """Check schema and geometry, and Taylor-test every derivative in the chain."""
+    with _reported_errors():
+        from app.tables import print_taylor_tests
+        from studies.checks import check_study
+        from studies.loader import load_study
+        from studies.setup import build_setup
+
+        setup = build_setup(load_study(study, overrides or []))
+        console.print(f"{study}: schema and geometry are in order; {len(setup.family.parameters)} parameters,"
+                      f" {len(setup.shape_map.mesh.nodes)} nodes")
+        passed = print_taylor_tests(console, check_study(setup, seed))
+    raise typer.Exit(Exit.OK if passed else Exit.FAILED)
+
+
+@app.command(name="list")
+def list_() -> None:
+    """Families, physics, objectives and quantities, with their parameters and units."""
+    with _reported_errors():
+        from app.tables import print_catalogue
+
+        print_catalogue(console)
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, compilers, GPU, and what is missing."""
+    from app.doctor import diagnose, print_report
+
+    raise typer.Exit(Exit.OK if print_report(diagnose()) else Exit.FAILED)
+
+
+def _write_report(current: Run) -> Path:
+    from app.report import write_report
+
+    return write_report(current.workspace.folder)
+
+
+def _print_certificate(certificate: dict[str, Any], folder: Path) -> None:
+    from app.tables import print_certificate
+
+    print_certificate(console, certificate, folder)
+
+
+def main(entry: Callable[[], Any] = app) -> None:
+    """Entry point; threads of numerical libraries are left to them unless the user says otherwise."""
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    sys.exit(entry())
+
+
+if __name__ == "__main__":
+    main()

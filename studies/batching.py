@@ -1,0 +1,89 @@
+"""Several sequential searches whose evaluations are answered together.
+
+scipy's optimizers ask for one design at a time; run in threads, all of them wait at the same moment, and one
+batched evaluation answers them all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class LockstepEvaluator:
+    """Collects one request of every running search, then evaluates them as a batch."""
+
+    def __init__(self, evaluate: Callable[[Array], tuple[Array, Array]], searches: int) -> None:
+        self._evaluate = evaluate
+        self._condition = threading.Condition()
+        self._running = searches
+        self._requests: dict[int, Array] = {}
+        self._answers: dict[int, tuple[float, Array] | BaseException] = {}
+
+    def __call__(self, search: int, design: Array) -> tuple[float, Array]:
+        """Value and gradient at ``design`` (P,) for one search; waits for the others."""
+        with self._condition:
+            self._requests[search] = design
+            self._answer_if_complete()
+            self._condition.wait_for(lambda: search in self._answers)
+            answer = self._answers.pop(search)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def leave(self) -> None:
+        """A search has ended: the others no longer wait for it."""
+        with self._condition:
+            self._running -= 1
+            self._answer_if_complete()
+
+    def _answer_if_complete(self) -> None:
+        if not self._requests or len(self._requests) < self._running:
+            return
+        searches = list(self._requests)
+        try:
+            values, gradients = self._evaluate(np.stack([self._requests[s] for s in searches]))
+            answers: list[Any] = list(zip(values.tolist(), gradients, strict=True))
+        except BaseException as error:  # every waiting search has to end with it
+            answers = [error] * len(searches)
+        self._requests.clear()
+        self._answers.update(zip(searches, answers, strict=True))
+        self._condition.notify_all()
+
+
+def run_in_lockstep(
+    searches: Sequence[Callable[[Callable[[Array], tuple[float, Array]]], Any]],
+    evaluate: Callable[[Array], tuple[Array, Array]],
+) -> list[Any]:
+    """Run every search(evaluate_one) in a thread of its own; results in order.
+
+    Raises:
+        the first exception of any search.
+    """
+    evaluator = LockstepEvaluator(evaluate, len(searches))
+    results: list[Any] = [None] * len(searches)
+    errors: list[BaseException] = []
+
+    def body(index: int) -> None:
+        try:
+            results[index] = searches[index](lambda design: evaluator(index, design))
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            evaluator.leave()
+
+    threads = [threading.Thread(target=body, args=(index,), daemon=True) for index in range(len(searches))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.2)  # in pieces, so that Ctrl-C gets through
+    if errors:
+        raise errors[0]
+    return results

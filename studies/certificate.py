@@ -1,0 +1,340 @@
+"""The finite-element certificate of an optimum: values, gradients and a verdict that share nothing with the surrogate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import lsq_linear
+from torch import Tensor
+
+from geometries.integration import nodal_weights
+from geometries.mesher import mesh_family, mesh_step
+from solvers.fem import FemSolver
+from studies.export import Exported, field_arrays, write_vtu
+from studies.models import FemModel, SurrogateModel
+from studies.optimizer import constraint_values
+from studies.sampling import stack_fields
+from studies.setup import Setup
+from surrogate.accuracy import field_errors
+
+Array = NDArray[np.float64]
+BOUND_TOLERANCE = 1e-6
+"""A parameter within this share of its range from a bound counts as lying on it."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """Objective on one mesh: mean cell size h, degrees of freedom, value."""
+
+    h: float
+    dofs: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """Richardson extrapolation of the finest levels; ``order`` is None where the values show none."""
+
+    value: float
+    order: float | None
+    error: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the verdict: ``value`` must be ``relation`` (<= or >=) ``limit``."""
+
+    name: str
+    value: float
+    relation: str
+    limit: float
+    meaning: str
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether it is; a value that is not a number is not."""
+        return self.value <= self.limit if self.relation == "<=" else self.value >= self.limit
+
+
+@dataclass(frozen=True)
+class Stationarity:
+    """First-order conditions at a design, in parameters scaled to their bounds.
+
+    Attributes:
+        residual: |gradient of the Lagrangian| over |gradient of the objective|.
+        multipliers: constraint -> multiplier of the objective in its unit per unit of the constraint.
+    """
+
+    residual: float
+    multipliers: dict[str, float]
+
+
+def extrapolate(levels: Sequence[Level]) -> Extrapolation:
+    """Generalized Richardson extrapolation with the observed order of the three finest levels.
+
+    I. B. Celik et al., J. Fluids Eng. 130 (2008) 078001. Where the values do not converge monotonically, or agree to
+    rounding, there is no order to observe: the finest value stands, and the larger of the last two differences is its
+    uncertainty.
+    """
+    coarse, middle, fine = levels[-3:]
+    first, second = middle.value - coarse.value, fine.value - middle.value
+    scale = abs(fine.value) or 1.0
+    if abs(second) <= 1e-12 * scale:
+        return Extrapolation(fine.value, None, abs(second) / scale, "the finest values agree to rounding")
+    if first * second <= 0 or abs(second) >= abs(first):
+        note = "the values do not converge monotonically on these meshes, so no order is observed"
+        return Extrapolation(fine.value, None, max(abs(first), abs(second)) / scale, note)
+    ratio_fine, ratio_coarse = middle.h / fine.h, coarse.h / middle.h
+    order = math.log(first / second) / math.log(ratio_fine)
+    for _ in range(50):  # fixed point of Celik's equation; one step suffices where both ratios are equal
+        shift = math.log((ratio_fine**order - 1) / (ratio_coarse**order - 1))
+        order = max(0.1, (math.log(first / second) + shift) / math.log(ratio_fine))
+    value = fine.value + second / (ratio_fine**order - 1)
+    return Extrapolation(value, order, abs(value - fine.value) / scale, "Richardson extrapolation of the three finest")
+
+
+def refine(setup: Setup, theta: Tensor, step: Path) -> list[Level]:
+    """Objective on fresh meshes of the STEP file read back, each of half the cell size."""
+    control_points = setup.family.control_points(theta).numpy()
+    size = setup.study.model.validation.mesh_size or setup.study.model.geometry.mesh_size
+    unit = setup.study.model.geometry.length_unit
+    levels = []
+    for refinement in range(setup.study.model.validation.refinements):
+        mesh = mesh_step(step, setup.family, control_points, size / 2**refinement, unit)
+        solution = FemSolver(setup.problem, mesh).solve()
+        area = float(nodal_weights(mesh, torch.from_numpy(mesh.nodes)).sum())
+        value = solution.values[setup.problem.objective.name]
+        levels.append(Level(math.sqrt(area / len(mesh.cells)), solution.dofs, value))
+    return levels
+
+
+def initial_value(setup: Setup) -> float:
+    """Objective of the start design on a fresh mesh as fine as the finest of the certificate."""
+    size = setup.study.model.validation.mesh_size or setup.study.model.geometry.mesh_size
+    finest = size / 2 ** (setup.study.model.validation.refinements - 1)
+    mesh = mesh_family(setup.family, setup.family.control_points(setup.initial).numpy(), finest)
+    return FemSolver(setup.problem, mesh).solve().values[setup.problem.objective.name]
+
+
+def stationarity(setup: Setup, theta: Tensor, gradient: Tensor) -> Stationarity:
+    """Least-squares multipliers with their signs, and what they leave of the objective's gradient (P,).
+
+    Parameters on a bound may be pushed further against it; inequality constraints count when they are active.
+    """
+    lower, upper = setup.family.bounds.numpy().T
+    span = upper - lower
+    objective = setup.sign * gradient.numpy() * span
+    values, rows = constraint_values(setup, theta.numpy())
+    columns, low, owners = [], [], []
+    for constraint, value, row in zip(setup.constraints, values, rows, strict=True):
+        active = constraint.kind == "equals" or constraint.violation(value) > -1e-4 * max(1.0, abs(constraint.target))
+        if active:
+            columns.append(row * span * (-1.0 if constraint.kind == "at_least" else 1.0))
+            low.append(-np.inf if constraint.kind == "equals" else 0.0)
+            owners.append(constraint)
+    z = (theta.numpy() - lower) / span
+    for index in np.flatnonzero((z < BOUND_TOLERANCE) | (z > 1 - BOUND_TOLERANCE)):
+        unit = np.zeros(len(z))
+        unit[index] = -1.0 if z[index] < 0.5 else 1.0
+        columns.append(unit)
+        low.append(0.0)
+    if not columns:
+        return Stationarity(1.0, {})
+    matrix = np.stack(columns, -1)
+    scale = np.linalg.norm(objective)
+    found = lsq_linear(matrix, -objective / scale, bounds=(np.array(low), np.inf), tol=1e-14)
+    multipliers = {c.name: float(m * scale * setup.sign) for c, m in zip(owners, found.x[: len(owners)], strict=True)}
+    return Stationarity(float(np.linalg.norm(objective / scale + matrix @ found.x)), multipliers)
+
+
+def certify(
+    setup: Setup, theta: Tensor, exported: Exported, folder: Path, surrogate: SurrogateModel | None, box: dict[str, list[float]]
+) -> dict[str, Any]:
+    """Judge the design theta (P,) whose CAD lies in ``folder``; writes its fields there as VTU.
+
+    Args:
+        setup: study.
+        theta: optimum.
+        exported: of its CAD.
+        folder: with ``optimum.step``.
+        surrogate: that found it; None when it was found by finite elements alone.
+        box: parameter -> bounds that the surrogate was trained on.
+
+    Returns:
+        the content of ``certificate.json``, without timings.
+    """
+    objective, tolerance = setup.problem.objective, setup.study.model.validation
+    levels = refine(setup, theta, folder / "optimum.step")
+    limit = extrapolate(levels)
+    start = initial_value(setup)
+    fem = FemModel(setup)
+    mapped, gradient, solution = fem.value_and_gradient(theta)
+    fields = stack_fields(solution, setup)
+    arrays = field_arrays(setup, fields, "fem")
+    mesh = setup.shape_map.mesh.moved(solution.nodes)
+    checks = [
+        Check("mesh error", limit.error, "<=", tolerance.discretization_error, "finest FEM value against its extrapolation"),
+        Check(
+            "mapped mesh",
+            abs(mapped - limit.value) / abs(limit.value),
+            "<=",
+            tolerance.objective_error,
+            "FEM on the moved mesh against the re-read CAD: they share no mesh",
+        ),
+    ]
+    compared: dict[str, Any] = {
+        "surrogate": None, "surrogate_relative_error": None, "field_relative_l2_error": None, "gradient": None,
+    }
+    if surrogate is not None:
+        compared, errors = _compare(setup, surrogate, theta, limit.value, fields, gradient, solution.nodes)
+        predicted = errors.pop("fields")
+        arrays |= field_arrays(setup, predicted, "surrogate") | field_arrays(setup, predicted - fields, "difference")
+        checks += [
+            Check("objective", compared["surrogate_relative_error"], "<=", tolerance.objective_error, "surrogate against FEM"),
+            Check(
+                "fields", max(compared["field_relative_l2_error"].values()), "<=", tolerance.field_error, "surrogate against FEM, L2"
+            ),
+            Check(
+                "gradient cosine", compared["gradient"]["cosine"], ">=", tolerance.gradient_cosine, "surrogate against FEM adjoint"
+            ),
+        ]
+    stationary = stationarity(setup, theta, gradient)
+    checks.append(Check("KKT residual", stationary.residual, "<=", tolerance.kkt_residual, "stationarity by the FEM adjoint"))
+    size = float(np.ptp(setup.family.part_points(theta).numpy(), axis=0).max())
+    checks += [
+        Check("CAD measure", exported.relative_error, "<=", 1e-6, "area or volume read back against the design's own"),
+        Check("CAD deviation", exported.check.max_deviation / size, "<=", 1e-6, "curve read back, relative to the part's size"),
+        Check("CAD valid", float(exported.check.valid), ">=", 1.0, "OpenCASCADE's own check"),
+    ]
+    if exported.stl is not None:
+        closed = exported.stl["watertight"] and exported.stl["consistent_winding"] and exported.stl["volume"] > 0
+        checks.append(Check("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)"))
+    fine = levels[-1].value
+    gain = -setup.sign * (fine - start) / abs(start)
+    checks.append(Check("improvement", gain, ">=", 0.0, "FEM objective against the start, positive is better"))
+    write_vtu(folder / "optimum.vtu", mesh, arrays)
+    at_start = fem.solve(setup.initial)
+    start_mesh = setup.shape_map.mesh.moved(at_start.nodes)
+    write_vtu(folder / "initial.vtu", start_mesh, field_arrays(setup, stack_fields(at_start, setup), "fem"))
+    constraints = _constraints(setup, theta)
+    reasons = [
+        f"{check.name}: {check.value:.3g} is not {check.relation} {check.limit:g} ({check.meaning})"
+        for check in checks if not check.satisfied
+    ]
+    reasons += [
+        f"constraint '{c['name']}': {c['value']:.9g} against {c['target']:.9g}" for c in constraints if not c["satisfied"]
+    ]
+    return {
+        "study": setup.study.model.name,
+        "accepted": not reasons,
+        "reasons": reasons or ["all checks passed"],
+        "checks": [asdict(check) | {"satisfied": check.satisfied} for check in checks],
+        "parameters": _parameters(setup, theta, gradient),
+        "objective": {
+            "name": objective.name,
+            "unit": objective.unit,
+            "sense": "minimize" if setup.sign > 0 else "maximize",
+            "initial_fem": start,
+            "surrogate": compared["surrogate"],
+            "fem": fine,
+            "fem_mapped": mapped,
+            "fem_levels": [asdict(level) for level in levels],
+            "fem_extrapolated": limit.value,
+            "observed_order": limit.order,
+            "discretization_error": limit.error,
+            "extrapolation": limit.note,
+            "surrogate_relative_error": compared["surrogate_relative_error"],
+            "improvement": gain,
+        },
+        "constraints": constraints,
+        "field_relative_l2_error": compared["field_relative_l2_error"],
+        "gradient": compared["gradient"],
+        "kkt_residual": stationary.residual,
+        "multipliers": stationary.multipliers,
+        "cad": {
+            "file": "optimum.step",
+            "kind": "solid" if exported.check.solid else "face",
+            "valid": exported.check.valid,
+            "area_or_volume_reread": exported.check.measure,
+            "area_or_volume_design": exported.measure,
+            "relative_error": exported.relative_error,
+            "max_deviation": exported.check.max_deviation,
+            "b_spline_edges": exported.check.b_spline_edges,
+            "stl": exported.stl,
+        },
+        "warnings": _warnings(setup, theta, box),
+        "fem_solves": {"forward": fem.solves["forward"] + len(levels) + 1, "adjoint": fem.solves["adjoint"]},
+    }
+
+
+def _compare(
+    setup: Setup, surrogate: SurrogateModel, theta: Tensor, exact: float, fields: Array, gradient: Tensor, nodes: Array
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    values, gradients = surrogate.evaluate(theta.numpy()[None])
+    predicted = surrogate.fields(theta)
+    weights = nodal_weights(setup.shape_map.mesh, torch.from_numpy(nodes))
+    errors = field_errors(predicted[None], torch.from_numpy(fields)[None], weights[None])[0]
+    bounds = setup.family.bounds
+    span = bounds[:, 1] - bounds[:, 0]
+    ours, truth = torch.from_numpy(gradients[0]) * span, gradient * span
+    value = float(values[0])
+    compared = {
+        "surrogate": value,
+        "surrogate_relative_error": abs(value - exact) / abs(exact),
+        "field_relative_l2_error": dict(zip(setup.space.components, errors.tolist(), strict=True)),
+        "gradient": {
+            "cosine": float(torch.cosine_similarity(ours, truth, dim=0)),
+            "relative_error": float((ours - truth).norm() / truth.norm()),
+        },
+    }
+    return compared, {"fields": predicted.numpy()}
+
+
+def _constraints(setup: Setup, theta: Tensor) -> list[dict[str, Any]]:
+    values, _ = constraint_values(setup, theta.numpy())
+    return [
+        {
+            "name": c.name,
+            "unit": c.unit,
+            "value": float(value),
+            "target": c.target,
+            "satisfied": c.satisfied(float(value)),
+        }
+        for c, value in zip(setup.constraints, values, strict=True)
+    ]
+
+
+def _parameters(setup: Setup, theta: Tensor, gradient: Tensor) -> dict[str, dict[str, Any]]:
+    table = {}
+    for parameter, value, start, slope in zip(
+        setup.family.parameters, theta.tolist(), setup.initial.tolist(), gradient.tolist(), strict=True
+    ):
+        edge = BOUND_TOLERANCE * (parameter.upper - parameter.lower)
+        table[parameter.name] = {
+            "value": value,
+            "lower": parameter.lower,
+            "upper": parameter.upper,
+            "initial": start,
+            "unit": parameter.unit,
+            "bound_hit": not parameter.lower + edge < value < parameter.upper - edge,
+            "sensitivity": slope,
+        }
+    return table
+
+
+def _warnings(setup: Setup, theta: Tensor, box: dict[str, list[float]]) -> list[str]:
+    warnings = []
+    for parameter, value in zip(setup.family.parameters, theta.tolist(), strict=True):
+        lower, upper = box.get(parameter.name, (-math.inf, math.inf))
+        margin = 1e-9 * (parameter.upper - parameter.lower)
+        if not lower - margin <= value <= upper + margin:
+            warnings.append(f"{parameter.name} = {value:.6g} is outside [{lower:g}, {upper:g}], what the surrogate was trained on")
+    return warnings

@@ -1,0 +1,107 @@
+"""The optimum as CAD and the fields as VTU: files that other programs open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvista
+import trimesh
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geometries.cad import CadCheck, check_step, part_shape, write_brep, write_step, write_stl
+from geometries.mesh import TaggedMesh
+from studies.setup import Setup
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The CAD file read back, its measure by the design's own B-spline, and the STL of a solid.
+
+    Attributes:
+        check: what the STEP file holds.
+        measure: area, or area times thickness, of the design.
+        files: names written.
+        stl: watertight, consistent winding and volume by trimesh; None for a face.
+    """
+
+    check: CadCheck
+    measure: float
+    files: tuple[str, ...]
+    stl: dict[str, Any] | None
+
+    @property
+    def relative_error(self) -> float:
+        """Of the measure read back."""
+        return abs(self.check.measure - self.measure) / self.measure
+
+
+def export_cad(setup: Setup, theta: Tensor, folder: Path, name: str = "optimum") -> Exported:
+    """Write ``name``.step and .brep (and .stl of a solid) of the part, and read the STEP file back.
+
+    Raises:
+        geometries.cad.CadError: OpenCASCADE finds the part invalid, or cannot write.
+    """
+    geometry = setup.study.model.geometry
+    control_points = setup.family.control_points(theta).numpy()
+    shape = part_shape(setup.family, control_points, geometry.thickness)
+    step = folder / f"{name}.step"
+    write_step(shape, step, geometry.length_unit)
+    write_brep(shape, folder / f"{name}.brep")
+    files = [f"{name}.step", f"{name}.brep"]
+    stl = None
+    if geometry.thickness is not None:
+        points = setup.family.part_points(theta).numpy()
+        write_stl(shape, folder / f"{name}.stl", 1e-3 * float(np.ptp(points, axis=0).max()))
+        files.append(f"{name}.stl")
+        solid = trimesh.load(folder / f"{name}.stl", force="mesh")
+        stl = {
+            "watertight": bool(solid.is_watertight),
+            "consistent_winding": bool(solid.is_winding_consistent),
+            "volume": float(solid.volume),
+            "facets": len(solid.faces),
+        }
+    area = float(setup.family.part_quadrature.area(setup.family.part_points(theta)))
+    check = check_step(step, setup.family, control_points, geometry.length_unit)
+    return Exported(check, area * (geometry.thickness or 1.0), tuple(files), stl)
+
+
+def write_vtu(path: Path, mesh: TaggedMesh, arrays: Mapping[str, Array]) -> None:
+    """Write quadratic triangles with nodal arrays (N,) or (N, 2); vectors get a third component zero."""
+    points = np.column_stack([mesh.nodes, np.zeros(len(mesh.nodes))])
+    grid = pyvista.UnstructuredGrid({pyvista.CellType.QUADRATIC_TRIANGLE: mesh.cells}, points)
+    for name, values in arrays.items():
+        grid.point_data[name] = np.column_stack([values, np.zeros(len(values))]) if values.ndim == 2 else values
+    part = path.with_name("part-" + path.name)  # pyvista chooses the format by the ending
+    grid.save(part)
+    part.replace(path)
+
+
+def field_arrays(setup: Setup, fields: Array, suffix: str) -> dict[str, Array]:
+    """Nodal fields (N, c) as named arrays, vector fields also as vectors."""
+    arrays = {}
+    start = 0
+    for field in setup.problem.physics.fields:
+        count = len(field.components)
+        for offset, component in enumerate(field.components):
+            arrays[f"{component}_{suffix}"] = np.ascontiguousarray(fields[:, start + offset])
+        if count == 2:
+            arrays[f"{field.name}_{suffix}"] = fields[:, start : start + 2]
+        start += count
+    return arrays
+
+
+def shape_data(setup: Setup, theta: Tensor) -> dict[str, Any]:
+    """Outlines and control points of a design, for drawing."""
+    control_points = setup.family.control_points(theta).numpy()
+    outlines = [
+        {"tag": loop[0].tag, "points": setup.family.outline(control_points, index, 16).tolist()}
+        for index, loop in enumerate(setup.family.loops)
+    ]
+    return {"outlines": outlines, "control_points": setup.family.part_points(theta).tolist()}

@@ -1,0 +1,105 @@
+"""What an optimizer can be driven by: the objective and its design gradient, by surrogate or by FEM."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geometries.integration import bernstein_jacobians
+from solvers.errors import SolveError
+from solvers.fem import FemSolution, FemSolver
+from studies.setup import Setup
+from surrogate.design_surrogate import DesignSurrogate
+from surrogate.latent_grid import OutsideGridError
+
+Array = NDArray[np.float64]
+
+
+class InvalidDesignError(ValueError):
+    """The model has no answer at a design: its map is folded, or it leaves what the model covers."""
+
+
+class Model(Protocol):
+    """Objective and gradient of a batch of designs."""
+
+    def evaluate(self, theta: Array) -> tuple[Array, Array]:
+        """(B,) objectives and (B, P) gradients for designs (B, P); rows of NaN where there is no answer."""
+
+
+@dataclass(frozen=True)
+class SurrogateModel:
+    """The surrogate, differentiated exactly in reverse mode; any number of designs at once."""
+
+    setup: Setup
+    surrogate: DesignSurrogate
+
+    def evaluate(self, theta: Array) -> tuple[Array, Array]:
+        """See :class:`Model`."""
+        like = next(self.surrogate.parameters())
+        designs = torch.from_numpy(theta).to(like)
+        valid = _unfolded(self.setup, torch.from_numpy(theta))
+        values, gradients = np.full(len(theta), np.nan), np.full(theta.shape, np.nan)
+        if valid.any():
+            try:
+                found = self.surrogate.value_and_gradient(designs[torch.from_numpy(valid).to(designs.device)])
+            except OutsideGridError:
+                return values, gradients
+            values[valid] = found[0][:, 0].cpu().numpy()
+            gradients[valid] = found[1][:, 0].cpu().numpy()
+        return values, gradients
+
+    def fields(self, theta: Tensor) -> Tensor:
+        """(N, c) fields of one design (P,), float64 on the CPU."""
+        like = next(self.surrogate.parameters())
+        with torch.no_grad():
+            return self.surrogate.fields(theta.to(like)[None])[1][0].cpu().double()
+
+
+class FemModel:
+    """The finite-element solver with its adjoint, on the mapped mesh; counts its solves."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.solver = FemSolver(setup.problem, setup.shape_map.mesh)
+        self.solves: Counter[str] = Counter(forward=0, adjoint=0)
+
+    def solve(self, theta: Tensor) -> FemSolution:
+        """Solution at a design (P,)."""
+        self.solves["forward"] += 1
+        return self.solver.solve(self.setup.shape_map.nodes(theta).numpy())
+
+    def value_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, FemSolution]:
+        """Objective, its gradient (P,) by the adjoint, and the solution."""
+        solution = self.solve(theta)
+        name = self.setup.problem.objective.name
+        self.solves["adjoint"] += 1
+        gradient = self.setup.shape_map.pull_back(theta, torch.from_numpy(solution.gradient(name)))
+        return solution.values[name], gradient, solution
+
+    def evaluate(self, theta: Array) -> tuple[Array, Array]:
+        """See :class:`Model`."""
+        values, gradients = np.full(len(theta), np.nan), np.full(theta.shape, np.nan)
+        for index in np.flatnonzero(_unfolded(self.setup, torch.from_numpy(theta))):
+            try:
+                value, gradient, _ = self.value_and_gradient(torch.from_numpy(theta[index]))
+            except SolveError:
+                continue
+            values[index], gradients[index] = value, gradient.numpy()
+        return values, gradients
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Solves so far by kind."""
+        return dict(self.solves)
+
+
+def _unfolded(setup: Setup, theta: Tensor) -> NDArray[np.bool_]:
+    nodes = setup.shape_map.nodes(theta)
+    return (bernstein_jacobians(setup.shape_map.mesh, nodes).flatten(1).amin(1) > 0).numpy()

@@ -1,0 +1,273 @@
+"""Constrained shape optimization by scipy on scaled parameters, from many starts, with exact Jacobians."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, NonlinearConstraint, OptimizeResult, minimize
+from scipy.stats import qmc
+
+from geometries.quantities import valid_designs
+from studies.batching import run_in_lockstep
+from studies.models import Model
+from studies.schema import Optimizer
+from studies.setup import Setup
+
+Array = NDArray[np.float64]
+
+
+class ExitReason(Enum):
+    """Why an optimization ended; the text says what to do next."""
+
+    CONVERGED = "Converged: neither the objective nor the constraints change any more."
+    ITERATION_LIMIT = "Stopped at the iteration limit: raise optimizer.max_iterations, or start from this design."
+    STALLED = (
+        "The line search found no better design along its direction: the result may be an optimum all the same; see"
+        " the KKT residual, or loosen optimizer.tolerance."
+    )
+    INFEASIBLE = "No design meets all constraints: check that the targets lie within what the bounds allow."
+    ZERO_GRADIENT = (
+        "The gradient is zero at the start, so there is nothing to follow: the start is already stationary, or the"
+        " objective does not depend on the shape."
+    )
+    DID_NOT_MOVE = (
+        "The design did not move from its start: it may be optimal already; try another geometry.initial or more"
+        " optimizer.starts."
+    )
+    OBJECTIVE_UNCHANGED = "The objective did not change: check that it depends on the shape."
+    NO_ANSWER = "The model has no answer at the start (folded map, or outside its range): choose another start."
+
+    @property
+    def ok(self) -> bool:
+        """Whether the result can be taken for an optimum, subject to the certificate."""
+        return self in (ExitReason.CONVERGED, ExitReason.STALLED, ExitReason.ITERATION_LIMIT)
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """One line of the history; ``objective`` by the model, in its own unit."""
+
+    start: int
+    iteration: int
+    evaluations: int
+    objective: float
+    gradient_norm: float
+    quantities: tuple[float, ...]
+    theta: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """The result from one start."""
+
+    start: int
+    theta: Array
+    objective: float
+    violation: float
+    reason: ExitReason
+    history: tuple[Iterate, ...]
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best of all searches, and all of them."""
+
+    best: Search
+    searches: tuple[Search, ...]
+
+
+def optimize(
+    setup: Setup, model: Model, config: Optimizer, report: Callable[[Iterate], None] = lambda iterate: None
+) -> Optimum:
+    """Search from the study's start and from random valid designs; the best feasible result is kept."""
+    starts = start_designs(setup, config.starts, config.seed)
+    searches = run_in_lockstep(
+        [partial(_search, setup, config, index, start, report) for index, start in enumerate(starts)], model.evaluate
+    )
+    return Optimum(min(searches, key=partial(_rank, setup)), tuple(searches))
+
+
+def start_designs(setup: Setup, count: int, seed: int) -> Array:
+    """(count, P): the study's start first, then valid Sobol designs."""
+    bounds = setup.family.bounds
+    designs = [setup.initial[None]]
+    sobol = qmc.Sobol(len(bounds), seed=seed)
+    for _ in range(20):
+        if sum(map(len, designs)) >= count:
+            break
+        theta = bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * torch.from_numpy(sobol.random(64))
+        designs.append(theta[torch.from_numpy(valid_designs(setup.shape_map, theta, 0.05))])
+    return torch.cat(designs)[:count].numpy()
+
+
+def _rank(setup: Setup, search: Search) -> tuple[bool, bool, float]:
+    feasible = search.reason is not ExitReason.INFEASIBLE and math.isfinite(search.objective)
+    return not feasible, not search.reason.ok, setup.sign * search.objective if feasible else search.violation
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Parameters to [0, 1] by their bounds; objective by its size at the start."""
+
+    lower: Array
+    span: Array
+    objective: float
+
+    def theta(self, z: Array) -> Array:
+        """Parameters in their own units."""
+        return self.lower + self.span * z
+
+    def z(self, theta: Array) -> Array:
+        """Scaled parameters."""
+        return (theta - self.lower) / self.span
+
+
+def scaling_of(setup: Setup, objective: float) -> Scaling:
+    """Scaling of a study whose objective has the size ``objective``."""
+    lower, upper = setup.family.bounds.numpy().T
+    return Scaling(lower, upper - lower, abs(objective) or 1.0)
+
+
+def constraint_values(setup: Setup, theta: Array) -> tuple[Array, Array]:
+    """(C,) quantities and (C, P) Jacobian of the study's constraints at a design (P,)."""
+    design = torch.from_numpy(np.asarray(theta)).requires_grad_()
+    values, rows = [], []
+    for constraint in setup.constraints:
+        value = setup.quantity(constraint.quantity, design)
+        rows.append(torch.autograd.grad(value, design)[0].numpy())
+        values.append(float(value.detach()))
+    return np.array(values), np.array(rows).reshape(len(values), len(theta))
+
+
+def worst_violation(setup: Setup, values: Array) -> float:
+    """Largest violation over the tolerance; 1 or less means that all constraints are satisfied."""
+    ratios = [
+        c.violation(float(v)) / (c.tolerance * max(1.0, abs(c.target)))
+        for c, v in zip(setup.constraints, values, strict=True)
+    ]
+    return max([0.0, *ratios])
+
+
+class _Memory:
+    """scipy asks for value, gradient and constraints apart; each design is evaluated once."""
+
+    def __init__(self, setup: Setup, evaluate: Callable[[Array], tuple[float, Array]], scaling: Scaling) -> None:
+        self.setup, self.evaluate, self.scaling = setup, evaluate, scaling
+        self.evaluations = 0
+        self.worst = 1.0
+        self._at: Array | None = None
+        self._constraints_at: Array | None = None
+        self.value, self.gradient = math.nan, np.zeros(0)
+        self.constraints: tuple[Array, Array] = np.zeros(0), np.zeros(0)
+
+    def objective(self, z: Array) -> tuple[float, Array]:
+        """Scaled objective to minimize, and its gradient; a wall where the model has no answer."""
+        if self._at is None or not np.array_equal(z, self._at):
+            self._at = z.copy()
+            self.value, self.gradient = self.evaluate(self.scaling.theta(z))
+            self.evaluations += 1
+        if not math.isfinite(self.value):  # a line search backs off from a wall that is higher than all before
+            return self.worst + 1.0, np.zeros_like(z)
+        scaled = self.setup.sign * self.value / self.scaling.objective
+        self.worst = max(self.worst, scaled)
+        return scaled, self.setup.sign * self.gradient * self.scaling.span / self.scaling.objective
+
+    def constraint(self, z: Array) -> tuple[Array, Array]:
+        """Signed gaps (zero or non-negative when met), scaled, and their Jacobian in z."""
+        if self._constraints_at is None or not np.array_equal(z, self._constraints_at):
+            self._constraints_at = z.copy()
+            self.constraints = constraint_values(self.setup, self.scaling.theta(z))
+        values, rows = self.constraints
+        factor = np.array([(-1 if c.kind == "at_most" else 1) / (abs(c.target) or 1.0) for c in self.setup.constraints])
+        targets = np.array([c.target for c in self.setup.constraints])
+        return factor * (values - targets), factor[:, None] * rows * self.scaling.span
+
+
+def _search(
+    setup: Setup,
+    config: Optimizer,
+    index: int,
+    start: Array,
+    report: Callable[[Iterate], None],
+    evaluate: Callable[[Array], tuple[float, Array]],
+) -> Search:
+    first, gradient = evaluate(start)
+    scaling = scaling_of(setup, first)
+    memory = _Memory(setup, evaluate, scaling)
+    history: list[Iterate] = []
+
+    def record(z: Array) -> None:
+        memory.objective(z)
+        quantities, _ = constraint_values(setup, scaling.theta(z))
+        iterate = Iterate(
+            index,
+            len(history),
+            memory.evaluations,
+            float(memory.value),
+            float(np.linalg.norm(memory.gradient * scaling.span)),
+            tuple(quantities.tolist()),
+            tuple(scaling.theta(z).tolist()),
+        )
+        history.append(iterate)
+        report(iterate)
+
+    if not math.isfinite(first):
+        return Search(index, start, first, math.inf, ExitReason.NO_ANSWER, ())
+    z = scaling.z(start)
+    record(z)
+    if not np.linalg.norm(gradient * scaling.span) > 1e-12 * scaling.objective:
+        return Search(index, start, first, 0.0, ExitReason.ZERO_GRADIENT, tuple(history))
+    result = _minimize(setup, config, memory, z, record)
+    z = np.clip(result.x, 0.0, 1.0)
+    record(z)
+    quantities, _ = constraint_values(setup, scaling.theta(z))
+    violation = worst_violation(setup, quantities)
+    reason = _reason(result, config, violation, history)
+    return Search(index, scaling.theta(z), float(memory.value), violation, reason, tuple(history))
+
+
+def _minimize(
+    setup: Setup, config: Optimizer, memory: _Memory, z: Array, record: Callable[[Array], None]
+) -> OptimizeResult:
+    equal = np.array([c.kind == "equals" for c in setup.constraints], dtype=bool)
+    common = {"fun": memory.objective, "x0": z, "jac": True, "bounds": Bounds(np.zeros_like(z), np.ones_like(z))}
+    if config.method == "slsqp":
+        constraints = [
+            {"type": kind, "fun": lambda z, m=mask: memory.constraint(z)[0][m], "jac": lambda z, m=mask: memory.constraint(z)[1][m]}
+            for kind, mask in (("eq", equal), ("ineq", ~equal))
+            if mask.any()
+        ]
+        options = {"maxiter": config.max_iterations, "ftol": config.tolerance}
+        return minimize(**common, method="SLSQP", constraints=constraints, callback=record, options=options)
+    limits = np.where(equal, 0.0, np.inf)
+    nonlinear = NonlinearConstraint(
+        lambda z: memory.constraint(z)[0], np.zeros(len(equal)), limits, jac=lambda z: memory.constraint(z)[1]
+    )
+    return minimize(
+        **common,
+        method="trust-constr",
+        constraints=[nonlinear] if len(equal) else [],
+        callback=lambda z, state: record(z),
+        options={"maxiter": config.max_iterations, "gtol": config.tolerance, "xtol": config.tolerance},
+    )
+
+
+def _reason(result: OptimizeResult, config: Optimizer, violation: float, history: list[Iterate]) -> ExitReason:
+    if violation > 1.0:
+        return ExitReason.INFEASIBLE
+    first, last = history[0], history[-1]
+    moved = np.linalg.norm(np.subtract(first.theta, last.theta)) / max(np.linalg.norm(first.theta), 1e-300)
+    if moved < 1e-9:
+        return ExitReason.DID_NOT_MOVE
+    if abs(first.objective - last.objective) <= 1e-12 * abs(first.objective):
+        return ExitReason.OBJECTIVE_UNCHANGED
+    if result.nit >= config.max_iterations:
+        return ExitReason.ITERATION_LIMIT
+    return ExitReason.CONVERGED if result.success or config.method == "trust_constr" else ExitReason.STALLED

@@ -1,0 +1,177 @@
+"""Finite-element solutions of quasi-random designs, with tangents and adjoint gradients; each its own file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import qmc
+from torch import Tensor
+
+from geometries.quantities import jacobian, valid_designs
+from solvers.errors import SolveError
+from solvers.fem import FemSolution, FemSolver
+from studies.loader import Study, dump
+from studies.setup import Setup, build_setup
+from surrogate.dataset import Dataset
+
+LEAST_JACOBIAN = 0.05
+"""Designs whose map is closer to folding than this are not sampled."""
+
+
+class SamplingError(RuntimeError):
+    """Designs cannot be drawn or solved."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One solved design: theta (P,), nodal fields (N, c), functionals (J,), gradients (J, P), tangents (T, ...)."""
+
+    theta: NDArray[np.float64]
+    solution: NDArray[np.float32]
+    values: NDArray[np.float64]
+    gradients: NDArray[np.float64]
+    directions: NDArray[np.float64]
+    tangents: NDArray[np.float32]
+
+
+def draw_designs(setup: Setup, count: int, seed: int) -> Tensor:
+    """(count, P) Sobol designs in the parameter box that are valid shapes.
+
+    Raises:
+        SamplingError: fewer than one design in twenty is valid.
+    """
+    bounds = setup.family.bounds
+    sobol = qmc.Sobol(len(bounds), seed=seed)
+    found: list[Tensor] = []
+    drawn = 0
+    while sum(map(len, found)) < count:
+        if drawn >= 20 * max(count, 64):
+            raise SamplingError(
+                f"only {sum(map(len, found))} of {drawn} designs in the parameter box are valid shapes; narrow geometry.bounds"
+            )
+        unit = torch.from_numpy(sobol.random(max(64, count)))
+        drawn += len(unit)
+        theta = bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * unit
+        theta = theta[jacobian(setup.shape_map, theta) > LEAST_JACOBIAN][: count + 64]
+        found.append(theta[torch.from_numpy(valid_designs(setup.shape_map, theta))])
+    return torch.cat(found)[:count]
+
+
+def random_directions(setup: Setup, count: int, tangents: int, seed: int) -> Tensor:
+    """(count, T, P) design directions: isotropic in parameters scaled to their bounds, of unit length there."""
+    generator = torch.Generator().manual_seed(seed)
+    bounds = setup.family.bounds
+    direction = torch.randn(count, tangents, len(bounds), generator=generator, dtype=torch.float64)
+    return direction / direction.norm(dim=-1, keepdim=True) * (bounds[:, 1] - bounds[:, 0])
+
+
+def stack_fields(solution: FemSolution, setup: Setup) -> NDArray[np.float64]:
+    """(N, c) nodal fields of a solution in the order of the physics' components."""
+    return np.concatenate([solution.fields[field.name] for field in setup.problem.physics.fields], -1)
+
+
+def solve_design(setup: Setup, solver: FemSolver, theta: Tensor, directions: Tensor) -> Sample:
+    """Solve one design (P,), with the gradients of all functionals and the tangents along directions (T, P)."""
+    solution = solver.solve(setup.shape_map.nodes(theta).numpy())
+    names = [functional.name for functional in setup.problem.functionals]
+    gradients = [setup.shape_map.pull_back(theta, torch.from_numpy(solution.gradient(name))) for name in names]
+    shape = (0, *stack_fields(solution, setup).shape)
+    tangents = np.zeros(shape, np.float32)
+    if len(directions):
+        moved = [solution.tangent(setup.shape_map.velocity(theta, d).numpy()) for d in directions]
+        fields = setup.problem.physics.fields
+        tangents = np.stack([np.concatenate([m.fields[f.name] for f in fields], -1) for m in moved]).astype(np.float32)
+    return Sample(
+        theta.numpy(),
+        stack_fields(solution, setup).astype(np.float32),
+        np.array([solution.values[name] for name in names]),
+        torch.stack(gradients).numpy(),
+        directions.numpy(),
+        tangents,
+    )
+
+
+def _solve_in_worker(study: Study, theta: Tensor, directions: Tensor) -> Sample:
+    setup, solver = _cached(study)
+    return solve_design(setup, solver, theta, directions)
+
+
+_CACHE: dict[str, tuple[Setup, FemSolver]] = {}  # of a worker process: the study it works on, by its text
+
+
+def _cached(study: Study) -> tuple[Setup, FemSolver]:
+    text = dump(study)
+    if text not in _CACHE:
+        torch.set_num_threads(1)
+        _CACHE.clear()
+        setup = build_setup(study)
+        _CACHE[text] = setup, FemSolver(setup.problem, setup.shape_map.mesh)
+    return _CACHE[text]
+
+
+def local_executor(workers: int) -> ProcessPoolExecutor:
+    """Processes on this machine, one thread each: two threads a process only get in each other's way."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def solve_designs(
+    study: Study,
+    theta: Tensor,
+    directions: Tensor,
+    folder: Path,
+    executor: Executor,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Dataset:
+    """Solve designs (S, P), in any ``concurrent.futures.Executor``; those whose file is there are not solved again.
+
+    Raises:
+        SamplingError: names the design that could not be solved; the others stay on disk.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{index:06d}.npz" for index in range(len(theta))]
+    missing = [index for index, file in enumerate(files) if not file.exists()]
+    done = len(theta) - len(missing)
+    report(done, len(theta))
+    futures = {executor.submit(_solve_in_worker, study, theta[i], directions[i]): i for i in missing}
+    try:
+        for future in as_completed(futures):
+            index = futures[future]
+            try:
+                _save(files[index], future.result())
+            except SolveError as error:
+                design = ", ".join(f"{value:.6g}" for value in theta[index].tolist())
+                raise SamplingError(f"design {index} ({design}) cannot be solved: {error}") from error
+            done += 1
+            report(done, len(theta))
+    finally:
+        for future in futures:
+            future.cancel()
+    return _collect([_load(file) for file in files])
+
+
+def _save(path: Path, sample: Sample) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez(file, **vars(sample))
+    part.replace(path)
+
+
+def _load(path: Path) -> Sample:
+    with np.load(path) as arrays:
+        return Sample(**arrays)
+
+
+def _collect(samples: Sequence[Sample]) -> Dataset:
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
+
+    return Dataset(*(stacked(name) for name in ("theta", "solution", "values", "gradients", "directions", "tangents")))

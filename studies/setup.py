@@ -1,0 +1,281 @@
+"""From a checked study file to the objects that the stages work with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geometries.extension import build_shape_map, dirichlet_factor
+from geometries.family import Family, FamilyError, Parameter, load_family
+from geometries.mesher import MeshError
+from geometries.quantities import ShapeError, check_design, quantities_of
+from geometries.shape_map import ShapeMap
+from solvers.errors import ProblemError
+from solvers.physics import PHYSICS, Dirichlet, Function, Functional, Natural, Physics, Problem
+from studies.expressions import ExpressionError, parse
+from studies.loader import Study
+from studies.schema import BoundaryCondition, Integral
+from surrogate.functionals import FieldSpace
+
+COORDINATES = ("x", "y")
+
+
+@dataclass(frozen=True)
+class GeometricConstraint:
+    """A condition on a geometric quantity, its target a number.
+
+    Attributes:
+        name: quantity and kind, such as ``area equals``.
+        quantity: a name of :data:`geometries.quantities.QUANTITIES`.
+        kind: equals, at_least or at_most.
+        target: in the quantity's unit.
+        tolerance: violation that counts as satisfied, relative to the target (absolute below one).
+        unit: of the quantity, spelt out.
+    """
+
+    name: str
+    quantity: str
+    kind: str
+    target: float
+    tolerance: float
+    unit: str
+
+    def violation(self, value: float) -> float:
+        """By how much ``value`` misses the target; zero or less when it does not."""
+        gap = value - self.target
+        return abs(gap) if self.kind == "equals" else (-gap if self.kind == "at_least" else gap)
+
+    def satisfied(self, value: float) -> bool:
+        """Whether the violation is within the tolerance."""
+        return self.violation(value) <= self.tolerance * max(1.0, abs(self.target))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A study ready to run.
+
+    Attributes:
+        study: as loaded.
+        family: geometry family with the study's bounds and start.
+        shape_map: the family on the reference mesh of its own bounds, which a surrogate shares whatever the study's are.
+        problem: the boundary-value problem; its first functional is the objective.
+        constraints: geometric constraints.
+        initial: (P,) float64 start design.
+    """
+
+    study: Study
+    family: Family
+    shape_map: ShapeMap
+    problem: Problem
+    constraints: tuple[GeometricConstraint, ...]
+    initial: Tensor
+
+    @property
+    def space(self) -> FieldSpace:
+        """Components and coefficients, as the surrogate needs them."""
+        physics = self.problem.physics
+        defaults = {c.name: _constant(c.default) for c in physics.coefficients}
+        return FieldSpace(physics.components, defaults | dict(self.problem.coefficients))
+
+    @property
+    def sign(self) -> int:
+        """1 to minimize the objective, -1 to maximize it."""
+        return self.study.model.objective.sign
+
+    def quantity(self, name: str, theta: Tensor) -> Tensor:
+        """Geometric quantity of designs theta (..., P)."""
+        return quantities_of(self.shape_map)[name].evaluate(self.shape_map, theta)
+
+    def factors(self) -> NDArray[np.float64]:
+        """(N, c) function per component that vanishes where that component is prescribed."""
+        made: dict[tuple[str, ...], NDArray[np.float64]] = {}
+        columns = []
+        for component in self.problem.physics.components:
+            tags = tuple(sorted({d.tag for d in self.problem.dirichlet if d.component == component}))
+            if tags not in made:
+                made[tags] = dirichlet_factor(self.shape_map.mesh, list(tags))
+            columns.append(made[tags])
+        return np.stack(columns, -1)
+
+    def trained_for(self) -> dict[str, Any]:
+        """Everything that a surrogate of this study depends on, as plain data."""
+        model = self.study.model
+        geometry = model.geometry.model_dump(mode="json", include={"family", "options", "length_unit", "mesh_size"})
+        options = dict(geometry["options"])
+        options.pop("start", None)  # where a search begins changes nothing that is learnt
+        network = model.surrogate.model_dump(mode="json", exclude={"weights"})
+        return {
+            "geometry": geometry | {"options": options},
+            "parameters": [p.name for p in self.family.parameters],
+            "physics": model.physics.model_dump(mode="json"),
+            "objective": _functional_key(model.objective.functional),
+            "surrogate": network,
+        }
+
+
+def build_setup(study: Study) -> Setup:
+    """Check the study against its family and its physics, and build both.
+
+    Raises:
+        StudyError: names file, line and key.
+    """
+    native, family = _families(study)
+    try:
+        shape_map = build_shape_map(native, study.model.geometry.mesh_size)
+    except MeshError as error:
+        raise study.error("geometry.mesh_size", str(study.model.geometry.mesh_size), f"a size that meshes ({error})") from error
+    problem = _problem(study, family)
+    initial = family.default
+    try:
+        check_design(shape_map, initial)
+    except ShapeError as error:
+        raise study.error("geometry.initial", f"a start design that is no valid shape ({error})", "a valid one") from error
+    return Setup(study, family, shape_map, problem, _constraints(study, shape_map, initial), initial)
+
+
+def _families(study: Study) -> tuple[Family, Family]:
+    """The family with its own bounds, and with those of the study."""
+    geometry = study.model.geometry
+    try:
+        family = load_family(geometry.family, geometry.options, study.folder)
+    except FamilyError as error:
+        key = "geometry.options" if "option" in str(error) else "geometry.family"
+        raise study.error(key, f"'{geometry.family}'", str(error)) from error
+    names = [parameter.name for parameter in family.parameters]
+    for section, entries in (("bounds", geometry.bounds), ("initial", geometry.initial)):
+        for name in entries:
+            if name not in names:
+                raise study.error(f"geometry.{section}.{name}", f"'{name}'", f"a parameter: {', '.join(names)}")
+    changed = []
+    for parameter in family.parameters:
+        lower, upper = geometry.bounds.get(parameter.name, (parameter.lower, parameter.upper))
+        value = geometry.initial.get(parameter.name, min(max(parameter.default, lower), upper))
+        try:
+            changed.append(replace(parameter, lower=lower, upper=upper, default=value, unit=_unit(parameter, study)))
+        except FamilyError as error:
+            raise study.error(f"geometry.initial.{parameter.name}", str(value), str(error)) from error
+    return family, replace(family, parameters=tuple(changed))
+
+
+def _unit(parameter: Parameter, study: Study) -> str:
+    return study.model.geometry.length_unit if parameter.unit == "length" else parameter.unit
+
+
+def _problem(study: Study, family: Family) -> Problem:
+    model = study.model.physics
+    physics = PHYSICS[model.name]
+    names = {c.name for c in physics.coefficients}
+    for name in model.coefficients:
+        if name not in names:
+            raise study.error(f"physics.coefficients.{name}", f"'{name}'", f"a coefficient: {', '.join(sorted(names))}")
+    coefficients = {
+        name: _formula(study, f"physics.coefficients.{name}", value, COORDINATES) for name, value in model.coefficients.items()
+    }
+    components = physics.components
+    source = model.source
+    if not isinstance(source, dict):
+        if len(components) > 1:
+            raise study.error("physics.source", f"'{source}'", f"one entry per component: {', '.join(components)}")
+        source = {components[0]: source}
+    for name in source:
+        _known_component(study, f"physics.source.{name}", name, components)
+    sources = {name: _formula(study, f"physics.source.{name}", value, COORDINATES) for name, value in source.items()}
+    everywhere = (*COORDINATES, *components, *names)
+    try:
+        return Problem(
+            physics,
+            coefficients,
+            sources,
+            tuple(Dirichlet(*c) for c in _conditions(study, family, "dirichlet", model.dirichlet, components, COORDINATES)),
+            tuple(
+                Natural(*c)
+                for c in _conditions(study, family, "natural", model.natural, components, (*everywhere, "nx", "ny"))
+            ),
+            (_objective(study, family, physics),),
+        )
+    except ProblemError as error:
+        raise study.error("physics", "conditions that contradict each other", str(error)) from error
+
+
+def _conditions(
+    study: Study,
+    family: Family,
+    section: str,
+    entries: Iterable[BoundaryCondition],
+    components: tuple[str, ...],
+    names: Iterable[str],
+) -> list[tuple[str, str, Function]]:
+    conditions = []
+    for index, entry in enumerate(entries):
+        key = f"physics.{section}.{index}"
+        for tag in entry.tags:
+            _known_tag(study, f"{key}.on", tag, family)
+            for component, value in entry.values.items():
+                _known_component(study, f"{key}.{component}", component, components)
+                conditions.append((component, tag, _formula(study, f"{key}.{component}", value, names)))
+    return conditions
+
+
+def _objective(study: Study, family: Family, physics: Physics) -> Functional:
+    objective = study.model.objective
+    key = "objective.maximize" if objective.sign < 0 else "objective.minimize"
+    wanted = objective.functional
+    if isinstance(wanted, str):
+        known = {functional.name: functional for functional in physics.functionals}
+        if wanted not in known:
+            raise study.error(key, f"'{wanted}'", f"one of {', '.join(known)}, or {{name: ..., integrand: ...}}")
+        functional = known[wanted]
+    else:
+        derivatives = [f"{component}_{axis}" for component in physics.components for axis in COORDINATES]
+        names = (*COORDINATES, *physics.components, *(c.name for c in physics.coefficients))
+        names += ("nx", "ny") if wanted.on else tuple(derivatives)
+        integrand = _formula(study, f"{key}.integrand", wanted.integrand, names)
+        functional = Functional(wanted.name, integrand, wanted.unit, "", wanted.on)
+    if functional.on is not None:
+        _known_tag(study, key, functional.on, family)
+    return functional
+
+
+def _constraints(study: Study, shape_map: ShapeMap, initial: Tensor) -> tuple[GeometricConstraint, ...]:
+    known = quantities_of(shape_map)
+    constraints = []
+    for index, entry in enumerate(study.model.constraints):
+        if entry.quantity not in known:
+            raise study.error(f"constraints.{index}.quantity", f"'{entry.quantity}'", f"one of {', '.join(known)}")
+        quantity = known[entry.quantity]
+        target = float(quantity.evaluate(shape_map, initial)) if entry.target == "initial" else float(entry.target)
+        unit = quantity.unit.replace("length", study.model.geometry.length_unit)
+        name = f"{entry.quantity} {entry.kind.replace('_', ' ')}"
+        constraints.append(GeometricConstraint(name, entry.quantity, entry.kind, target, entry.tolerance, unit))
+    return tuple(constraints)
+
+
+def _known_component(study: Study, key: str, name: str, components: tuple[str, ...]) -> None:
+    if name not in components:
+        raise study.error(key, f"'{name}'", f"a component: {', '.join(components)}")
+
+
+def _known_tag(study: Study, key: str, tag: str, family: Family) -> None:
+    if tag not in family.tags:
+        raise study.error(key, f"'{tag}'", f"a boundary region: {', '.join(family.tags)}")
+
+
+def _formula(study: Study, key: str, value: float | str, names: Iterable[str]) -> Function:
+    try:
+        return parse(value, names, key)
+    except ExpressionError as error:
+        raise study.error(key, f"'{value}'", str(error)) from error
+
+
+def _constant(value: float) -> Function:
+    return lambda ops, q: value
+
+
+def _functional_key(functional: str | Integral) -> Any:
+    return functional if isinstance(functional, str) else functional.model_dump(mode="json")

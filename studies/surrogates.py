@@ -1,0 +1,165 @@
+"""Building, training and loading the surrogate of a study."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from studies.loader import StudyError
+from studies.setup import Setup
+from surrogate.accuracy import measure
+from surrogate.allocator import keep_freed_memory
+from surrogate.dataset import Dataset
+from surrogate.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
+from surrogate.model_card import ModelCard, load_surrogate, save_surrogate
+from surrogate.operator import OperatorConfig
+from surrogate.training import Progress, TrainingConfig, train
+
+
+def build_surrogate(setup: Setup, normalization: Normalization | None = None) -> DesignSurrogate:
+    """The study's network with fresh weights, in float32."""
+    model = setup.study.model.surrogate
+    components = setup.space.components
+    count = len(setup.shape_map.mesh.nodes)
+    if normalization is None:
+        factor = torch.from_numpy(setup.factors()).float()
+        normalization = Normalization(torch.zeros(count, len(components)), factor, torch.ones(len(components)))
+    torch.manual_seed(setup.study.model.training.seed)
+    surrogate = DesignSurrogate(
+        setup.shape_map,
+        setup.space,
+        setup.problem.functionals,
+        OperatorConfig(model.width, model.hidden, model.modes_per_axis, model.layers, model.mollifier),
+        latent_grid_for(setup.shape_map, model.grid, model.radius),
+        normalization,
+    )
+    return surrogate.float()
+
+
+def normalization_of(setup: Setup, data: Dataset, reference: Tensor) -> Normalization:
+    """Reference fields (N, c), Dirichlet factors, and the size of the change over the training set."""
+    factor = torch.from_numpy(setup.factors()).float()
+    change = (data.solution - reference.float()).square().mean((0, 1))
+    return Normalization(reference.float(), factor, torch.sqrt(change / factor.square().mean(0)))
+
+
+def train_surrogate(
+    setup: Setup,
+    data: Dataset,
+    held_out: Dataset,
+    reference: Tensor,
+    path: Path,
+    device: str,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> ModelCard:
+    """Train and write ``path`` (safetensors) with its model card; a broken-off training goes on.
+
+    Args:
+        setup: study.
+        data, held_out: solved designs.
+        reference: (N, c) fields of the reference design.
+        path: of the weights.
+        device: cpu or cuda.
+        report: called after every step.
+
+    Raises:
+        surrogate.training.TrainingError: the loss is not finite.
+    """
+    keep_freed_memory()
+    surrogate = build_surrogate(setup, normalization_of(setup, data, reference)).to(device)
+    config = training_config(setup)
+    checkpoint = path.with_name(path.name + ".checkpoint")
+    clock = _Clock(checkpoint.with_name(checkpoint.name + ".seconds"))
+    train(surrogate, data, held_out, config, checkpoint, lambda progress: (clock.tick(), report(progress))[1])
+    card = ModelCard(
+        trained_for=setup.trained_for(),
+        training=asdict(config),
+        data_hash=data.hash,
+        designs=len(data),
+        held_out=measure(surrogate, held_out),
+        hardware=hardware(device),
+        seconds=round(clock.total, 1),
+        box={p.name: [p.lower, p.upper] for p in setup.family.parameters},
+    )
+    save_surrogate(path, surrogate.state_dict(), card)
+    checkpoint.unlink(missing_ok=True)
+    clock.file.unlink(missing_ok=True)
+    return card
+
+
+def training_config(setup: Setup) -> TrainingConfig:
+    """The study's training section as the trainer takes it."""
+    return TrainingConfig(**setup.study.model.training.model_dump(exclude={"optimizer"}))
+
+
+def open_surrogate(setup: Setup, path: Path, device: str = "cpu") -> tuple[DesignSurrogate, ModelCard]:
+    """The surrogate in float64, so that its design gradient is exact to rounding.
+
+    Raises:
+        surrogate.model_card.SurrogateFileError: no such file, or trained for another study: says what differs.
+    """
+    weights, card = load_surrogate(path, setup.trained_for())
+    surrogate = build_surrogate(setup)
+    surrogate.load_state_dict(weights)
+    return surrogate.double().to(device).eval().requires_grad_(False), card
+
+
+def choose_device(name: str) -> str:
+    """``auto`` takes a GPU where there is one.
+
+    Raises:
+        StudyError: unknown device, or no GPU where one is asked for.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise StudyError(f"--device: found '{name}'; expected auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise StudyError("--device: found cuda, but torch sees no CUDA device here; expected auto or cpu")
+    return "cuda" if available and name != "cpu" else "cpu"
+
+
+def hardware(device: str) -> dict[str, str]:
+    """What the numbers were made on."""
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+class _Clock:
+    """Seconds of work, summed over the runs that a training took."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._before = float(file.read_text()) if file.exists() else 0.0
+        self._start = self._saved = time.monotonic()
+
+    @property
+    def total(self) -> float:
+        """Seconds so far."""
+        return self._before + time.monotonic() - self._start
+
+    def tick(self) -> None:
+        """Save every ten seconds."""
+        if time.monotonic() - self._saved > 10:
+            self._saved = time.monotonic()
+            self.file.write_text(f"{self.total:.1f}")

@@ -1,0 +1,96 @@
+"""The output folder: finished stages by content key, whole files only, one run at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VERSION = "0.1.0"
+
+
+class WorkspaceError(RuntimeError):
+    """The output folder cannot be used, or another run is using it."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An output folder. A stage is done when its record, written last, carries the key of its inputs."""
+
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """A file of the folder."""
+        return self.folder / name
+
+    def finished(self, stage: str, key: str) -> dict[str, Any] | None:
+        """What the stage left when it last ended with this key; None when it has to run."""
+        try:
+            record = json.loads(self._record(stage).read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        sizes: dict[str, int] = record.get("files", {})
+        whole = all(self.path(name).is_file() and self.path(name).stat().st_size == size for name, size in sizes.items())
+        return record if record.get("key") == key and whole else None
+
+    def finish(self, stage: str, key: str, files: Sequence[str], seconds: float, **content: Any) -> dict[str, Any]:
+        """Record that a stage is done and its files are whole."""
+        sizes = {name: self.path(name).stat().st_size for name in files}
+        record = {"stage": stage, "key": key, "files": sizes, "seconds": round(seconds, 3), **content}
+        write_json(self._record(stage), record)
+        return record
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process.
+
+        Raises:
+            WorkspaceError: another run holds it, or it cannot be written.
+        """
+        try:
+            (self.folder / ".stages").mkdir(parents=True, exist_ok=True)
+            handle = (self.folder / ".stages" / "lock").open("w")
+        except OSError as error:
+            raise WorkspaceError(f"{self.folder}: cannot be used as output folder ({error.strerror}); choose another with --out") from error
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise WorkspaceError(f"{self.folder}: another shapewright run is using it; choose another with --out") from None
+            yield
+
+    def _record(self, stage: str) -> Path:
+        return self.folder / ".stages" / f"{stage}.json"
+
+
+def content_key(*parts: Any) -> str:
+    """Hash of plain data, and of the program's version."""
+    text = json.dumps([VERSION, *parts], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_key(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,104 @@
+"""Trained weights as safetensors with a model card: what they were trained for, on what, and how well they do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from surrogate.accuracy import Accuracy
+
+CARD_KEY = "model_card"
+
+
+class SurrogateFileError(ValueError):
+    """A weights file that cannot be read, or that belongs to another study."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What travels with the weights.
+
+    Attributes:
+        trained_for: everything the network depends on (family, physics, mesh, architecture), as plain data.
+        training: configuration of the training.
+        data_hash: of the training set.
+        designs: number of training designs.
+        held_out: errors on designs not trained on.
+        hardware: machine and library versions.
+        seconds: wall time of the training.
+        box: parameter -> [lower, upper] of the training designs.
+    """
+
+    trained_for: dict[str, Any]
+    training: dict[str, Any]
+    data_hash: str
+    designs: int
+    held_out: Accuracy
+    hardware: dict[str, str]
+    seconds: float
+    box: dict[str, list[float]]
+
+    def as_json(self) -> str:
+        """Indented JSON."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def save_surrogate(path: Path, weights: Mapping[str, Tensor], card: ModelCard) -> None:
+    """Write the weights with their card inside, and the card as ``<name>.card.json`` beside them."""
+    part = path.with_name(path.name + ".part")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    save_file(tensors, part, metadata={CARD_KEY: card.as_json()})
+    part.replace(path)
+    beside = card_path(path)
+    part = beside.with_name(beside.name + ".part")
+    part.write_text(card.as_json() + "\n", encoding="utf-8")
+    part.replace(beside)
+
+
+def card_path(weights: Path) -> Path:
+    """Where the readable card of a weights file lies."""
+    return weights.with_name(weights.name.removesuffix(".safetensors") + ".card.json")
+
+
+def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, Tensor], ModelCard]:
+    """Read weights that were trained for ``expected`` (compared with the card's ``trained_for``).
+
+    Raises:
+        SurrogateFileError: no such file, not a weights file, or trained for something else: says for what.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except FileNotFoundError:
+        raise SurrogateFileError(f"{path}: there is no such file; `shapewright train` makes one") from None
+    except (SafetensorError, OSError) as error:
+        raise SurrogateFileError(f"{path}: not a safetensors file ({error})") from error
+    if CARD_KEY not in metadata:
+        raise SurrogateFileError(f"{path}: has no model card, so it was not written by shapewright")
+    content = json.loads(metadata[CARD_KEY])
+    card = ModelCard(**content | {"held_out": Accuracy(**content["held_out"])})
+    # through JSON, so that tuples and lists, ints and floats compare as they are stored
+    differences = list(_differences(card.trained_for, json.loads(json.dumps(expected))))
+    if differences:
+        raise SurrogateFileError(
+            f"{path}: trained for another study:\n" + "\n".join(f"  {line}" for line in differences)
+        )
+    return weights, card
+
+
+def _differences(trained: Any, wanted: Any, key: str = "") -> list[str]:
+    if isinstance(trained, dict) and isinstance(wanted, dict):
+        lines = []
+        for name in sorted({*trained, *wanted}):
+            inner = f"{key}.{name}" if key else name
+            lines += _differences(trained.get(name), wanted.get(name), inner)
+        return lines
+    return [] if trained == wanted else [f"{key}: trained for {trained}, this study has {wanted}"]
