@@ -42,7 +42,8 @@ class Exit(IntEnum):
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The design study.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder [default: out/NAME].")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value, e.g. optimizer.max_iterations=50.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value, e.g. optimizer.max_iterations=50."),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of sampling, training and random starts.")]
@@ -72,10 +73,16 @@ def _reported_errors() -> Iterator[None]:
     except failures as error:
         _fail(f"{error}\nWhat was finished is kept; the same command goes on from there.", Exit.FAILED)
     except KeyboardInterrupt:
-        _fail("interrupted; what was finished is kept, and the same command goes on from there.", Exit.INTERRUPTED)
+        _fail(
+            "interrupted; what was finished is kept, and the same command goes on from there.",
+            Exit.INTERRUPTED,
+        )
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        _fail(f"{error.strerror or error}{where}\nWhat was finished is kept; the same command goes on from there.", Exit.FAILED)
+        _fail(
+            f"{error.strerror or error}{where}\nWhat was finished is kept; the same command goes on from there.",
+            Exit.FAILED,
+        )
 
 
 def _fail(message: str, code: Exit) -> None:
@@ -84,7 +91,9 @@ def _fail(message: str, code: Exit) -> None:
 
 
 @contextmanager
-def _run(study: Path, out: Path | None, overrides: list[str] | None, device: str, seed: int | None) -> Iterator[Run]:
+def _run(
+    study: Path, out: Path | None, overrides: list[str] | None, device: str, seed: int | None
+) -> Iterator[Run]:
     """A study in its locked output folder, with progress bars."""
     with _reported_errors():
         from studies.loader import load_study
@@ -93,7 +102,9 @@ def _run(study: Path, out: Path | None, overrides: list[str] | None, device: str
         from studies.surrogates import choose_device
         from studies.workspace import Workspace
 
-        seeds = [f"{section}.seed={seed}" for section in ("sampling", "training", "optimizer") if seed is not None]
+        seeds = [
+            f"{section}.seed={seed}" for section in ("sampling", "training", "optimizer") if seed is not None
+        ]
         loaded = load_study(study, [*(overrides or []), *seeds])
         chosen = choose_device(device)
         workspace = Workspace(out or Path("out") / loaded.model.name)
@@ -106,7 +117,9 @@ def _run(study: Path, out: Path | None, overrides: list[str] | None, device: str
 
 
 @app.command()
-def run(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+def run(
+    study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
+) -> None:
     """Everything: sample, train (or take the shipped surrogate), optimize, export, validate, report."""
     from studies.pipeline import validate
 
@@ -118,7 +131,9 @@ def run(study: StudyFile, out: Out = None, overrides: Set = None, device: Device
 
 
 @app.command()
-def sample(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+def sample(
+    study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
+) -> None:
     """Solve designs by finite elements for a surrogate to learn from."""
     from studies import pipeline
 
@@ -128,7 +143,9 @@ def sample(study: StudyFile, out: Out = None, overrides: Set = None, device: Dev
 
 
 @app.command()
-def train(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+def train(
+    study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
+) -> None:
     """Train the surrogate from nothing, whether or not the study ships one."""
     from studies import pipeline
     from studies.surrogates import open_surrogate
@@ -144,19 +161,25 @@ def train(study: StudyFile, out: Out = None, overrides: Set = None, device: Devi
 
 
 @app.command()
-def optimize(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+def optimize(
+    study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
+) -> None:
     """Find the optimum on the surrogate (or on finite elements: --set optimizer.on=fem)."""
     from studies.pipeline import find_optimum
 
     with _run(study, out, overrides, device, seed) as current:
         _, found = find_optimum(current)
-    console.print(f"{found['exit']['text']} Objective {found['objective']:.8g} from start {found['best_start']}.")
+    console.print(
+        f"{found['exit']['text']} Objective {found['objective']:.8g} from start {found['best_start']}."
+    )
     for name, value in found["parameters"].items():
         console.print(f"  {name} = {value:.8g}")
 
 
 @app.command()
-def export(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+def export(
+    study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
+) -> None:
     """Write the optimum as CAD and read it back."""
     from studies import pipeline
 
@@ -170,7 +193,9 @@ def export(study: StudyFile, out: Out = None, overrides: Set = None, device: Dev
 
 
 @app.command()
-def validate(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+def validate(
+    study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
+) -> None:
     """Judge the optimum by finite elements on its CAD read back."""
     from studies import pipeline
 
@@ -181,7 +206,9 @@ def validate(study: StudyFile, out: Out = None, overrides: Set = None, device: D
 
 
 @app.command()
-def report(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+def report(
+    study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
+) -> None:
     """Write report.html of a validated study."""
     from studies import pipeline
 
@@ -201,8 +228,10 @@ def check(study: StudyFile, overrides: Set = None, seed: int = 0) -> None:
         from studies.setup import build_setup
 
         setup = build_setup(load_study(study, overrides or []))
-        console.print(f"{study}: schema and geometry are in order; {len(setup.family.parameters)} parameters,"
-                      f" {len(setup.shape_map.mesh.nodes)} nodes")
+        console.print(
+            f"{study}: schema and geometry are in order; {len(setup.family.parameters)} parameters,"
+            f" {len(setup.shape_map.mesh.nodes)} nodes"
+        )
         passed = print_taylor_tests(console, check_study(setup, seed))
     raise typer.Exit(Exit.OK if passed else Exit.FAILED)
 

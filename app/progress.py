@@ -53,7 +53,9 @@ class ProgressBars:
             self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int, detail: str) -> None:
@@ -72,5 +74,9 @@ class ProgressBars:
             return
         self._printed[stage] = now
         elapsed = now - started
-        rate = f", {done / elapsed:.2f}/s, {(total - done) * elapsed / done:.0f} s left" if done and elapsed > 1 else ""
+        rate = (
+            f", {done / elapsed:.2f}/s, {(total - done) * elapsed / done:.0f} s left"
+            if done and elapsed > 1
+            else ""
+        )
         print(f"{stage}: {done}/{total}{rate}{' ' if detail else ''}{detail}", file=sys.stderr, flush=True)

@@ -18,10 +18,14 @@ from studies.checks import TaylorTest
 
 def print_certificate(console: Console, certificate: dict[str, Any], folder: Path) -> None:
     """The verdict and its checks."""
-    table = Table("check", "value", "", "limit", "", title=f"{certificate['study']}: finite-element certificate")
+    table = Table(
+        "check", "value", "", "limit", "", title=f"{certificate['study']}: finite-element certificate"
+    )
     for check in certificate["checks"]:
         mark = "[green]ok[/]" if check["satisfied"] else "[red]FAILED[/]"
-        table.add_row(check["name"], f"{check['value']:.3g}", check["relation"], f"{check['limit']:.3g}", mark)
+        table.add_row(
+            check["name"], f"{check['value']:.3g}", check["relation"], f"{check['limit']:.3g}", mark
+        )
     console.print(table)
     objective = certificate["objective"]
     surrogate = "" if objective["surrogate"] is None else f", surrogate {objective['surrogate']:.8g}"
@@ -55,16 +59,23 @@ def print_catalogue(console: Console) -> None:
         family = constructor()
         console.print(f"[bold]family {name}[/]: {family.description}")
         options = inspect.signature(constructor).parameters.values()
-        console.print("  options: " + ", ".join(f"{option.name}={option.default}" for option in options), highlight=False)
+        console.print(
+            "  options: " + ", ".join(f"{option.name}={option.default}" for option in options),
+            highlight=False,
+        )
         table = Table("parameter", "default", "bounds", "unit", "meaning")
         for p in family.parameters:
-            table.add_row(p.name, f"{p.default:.4g}", f"{p.lower:.4g} to {p.upper:.4g}", p.unit, p.description)
+            table.add_row(
+                p.name, f"{p.default:.4g}", f"{p.lower:.4g} to {p.upper:.4g}", p.unit, p.description
+            )
         console.print(table)
     for physics in PHYSICS.values():
         console.print(f"[bold]physics {physics.name}[/]: {physics.description}")
         table = Table("kind", "name", "unit", "meaning")
         for field in physics.fields:
-            table.add_row("field", f"{field.name} ({', '.join(field.components)})", field.unit, field.description)
+            table.add_row(
+                "field", f"{field.name} ({', '.join(field.components)})", field.unit, field.description
+            )
         for coefficient in physics.coefficients:
             meaning = f"{coefficient.description}; default {coefficient.default:g}"
             table.add_row("coefficient", coefficient.name, coefficient.unit, meaning)

@@ -57,10 +57,10 @@ def body_in_channel(
         Parameter("back", polygon, 0.75 * polygon, reach, description="half-length towards the outlet"),
     ]
     for letter, where in (("h", "above"),) if symmetric else (("h", "above"), ("l", "below")):
-        parameters += [
-            Parameter(f"{letter}{k + 1}", h, 0.3 * h, 1.2 * h, description=f"height of control point {k + 1} {where}")
-            for k, h in enumerate(heights)
-        ]
+        for k, h in enumerate(heights):
+            least = 0.1 if k in (0, side - 1) else 0.3  # next to nose and tail, so that they can become pointed
+            meaning = f"height of control point {k + 1} {where}"
+            parameters.append(Parameter(f"{letter}{k + 1}", h, least * h, 1.2 * h, description=meaning))
     corners = torch.tensor([[0, 0], [length, 0], [length, height], [0, height]], dtype=torch.float64)
     channel = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
 

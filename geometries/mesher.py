@@ -56,11 +56,12 @@ def mesh_family(family: Family, control_points: NDArray[np.float64], mesh_size: 
         return _mesh(family, control_points, mesh_size)
 
 
-def mesh_step(path: Path, family: Family, control_points: NDArray[np.float64], mesh_size: float, unit: str) -> TaggedMesh:
+def mesh_step(path: Path, family: Family, control_points: NDArray[np.float64], mesh_size: float, unit: str, save: Path | None = None) -> TaggedMesh:
     """Mesh the domain around (or inside) the part in a STEP file, afresh.
 
     The plane face at z = 0 of the file is the part; where the part is a hole of the domain it is cut out of the
-    family's outer loop. ``control_points`` (n, 2) only give the fixed loops and the names of the regions.
+    family's outer loop. ``control_points`` (n, 2) only give the fixed loops and the names of the regions. With ``save`` (``*.msh``) the mesh is also written there,
+    its regions as physical groups.
 
     Raises:
         MeshError: the file cannot be read, has no plane face at z = 0, or gmsh fails.
@@ -86,7 +87,20 @@ def mesh_step(path: Path, family: Family, control_points: NDArray[np.float64], m
             domain = gmsh.model.occ.addPlaneSurface(others)
             gmsh.model.occ.cut([(2, domain)], section)
         gmsh.model.occ.synchronize()
-        return _mesh(family, control_points, mesh_size)
+        mesh = _mesh(family, control_points, mesh_size)
+        if save is not None:
+            _save(save, family, control_points)
+        return mesh
+
+
+def _save(path: Path, family: Family, control_points: NDArray[np.float64]) -> None:
+    edge_tags = _name_edges(family, control_points)
+    for name in family.tags:
+        gmsh.model.addPhysicalGroup(1, [edge for edge, tag in edge_tags.items() if tag == name], name=name)
+    gmsh.model.addPhysicalGroup(2, [face for _, face in gmsh.model.getEntities(2)], name="domain")
+    part = path.with_name("part-" + path.name)  # gmsh chooses the format by the ending
+    gmsh.write(str(part))
+    part.replace(path)
 
 
 def _is_at_bottom(face: int) -> bool:

@@ -18,7 +18,7 @@ from geometries.integration import nodal_weights
 from geometries.mesher import mesh_family, mesh_step
 from solvers.fem import FemSolver
 from studies.export import Exported, field_arrays, write_vtu
-from studies.models import FemModel, SurrogateModel
+from studies.models import FemModel, SurrogateModel, outside_box
 from studies.optimizer import constraint_values
 from studies.sampling import stack_fields
 from studies.setup import Setup
@@ -98,7 +98,9 @@ def extrapolate(levels: Sequence[Level]) -> Extrapolation:
         shift = math.log((ratio_fine**order - 1) / (ratio_coarse**order - 1))
         order = max(0.1, (math.log(first / second) + shift) / math.log(ratio_fine))
     value = fine.value + second / (ratio_fine**order - 1)
-    return Extrapolation(value, order, abs(value - fine.value) / scale, "Richardson extrapolation of the three finest")
+    return Extrapolation(
+        value, order, abs(value - fine.value) / scale, "Richardson extrapolation of the three finest"
+    )
 
 
 def refine(setup: Setup, theta: Tensor, step: Path) -> list[Level]:
@@ -108,7 +110,8 @@ def refine(setup: Setup, theta: Tensor, step: Path) -> list[Level]:
     unit = setup.study.model.geometry.length_unit
     levels = []
     for refinement in range(setup.study.model.validation.refinements):
-        mesh = mesh_step(step, setup.family, control_points, size / 2**refinement, unit)
+        save = step.with_suffix(".msh") if refinement == 0 else None
+        mesh = mesh_step(step, setup.family, control_points, size / 2**refinement, unit, save)
         solution = FemSolver(setup.problem, mesh).solve()
         area = float(nodal_weights(mesh, torch.from_numpy(mesh.nodes)).sum())
         value = solution.values[setup.problem.objective.name]
@@ -135,7 +138,9 @@ def stationarity(setup: Setup, theta: Tensor, gradient: Tensor) -> Stationarity:
     values, rows = constraint_values(setup, theta.numpy())
     columns, low, owners = [], [], []
     for constraint, value, row in zip(setup.constraints, values, rows, strict=True):
-        active = constraint.kind == "equals" or constraint.violation(value) > -1e-4 * max(1.0, abs(constraint.target))
+        active = constraint.kind == "equals" or constraint.violation(value) > -1e-4 * max(
+            1.0, abs(constraint.target)
+        )
         if active:
             columns.append(row * span * (-1.0 if constraint.kind == "at_least" else 1.0))
             low.append(-np.inf if constraint.kind == "equals" else 0.0)
@@ -151,12 +156,14 @@ def stationarity(setup: Setup, theta: Tensor, gradient: Tensor) -> Stationarity:
     matrix = np.stack(columns, -1)
     scale = np.linalg.norm(objective)
     found = lsq_linear(matrix, -objective / scale, bounds=(np.array(low), np.inf), tol=1e-14)
-    multipliers = {c.name: float(m * scale * setup.sign) for c, m in zip(owners, found.x[: len(owners)], strict=True)}
+    multipliers = {
+        c.name: float(m * scale * setup.sign) for c, m in zip(owners, found.x[: len(owners)], strict=True)
+    }
     return Stationarity(float(np.linalg.norm(objective / scale + matrix @ found.x)), multipliers)
 
 
 def certify(
-    setup: Setup, theta: Tensor, exported: Exported, folder: Path, surrogate: SurrogateModel | None, box: dict[str, list[float]]
+    setup: Setup, theta: Tensor, exported: Exported, folder: Path, surrogate: SurrogateModel | None
 ) -> dict[str, Any]:
     """Judge the design theta (P,) whose CAD lies in ``folder``; writes its fields there as VTU.
 
@@ -166,7 +173,6 @@ def certify(
         exported: of its CAD.
         folder: with ``optimum.step``.
         surrogate: that found it; None when it was found by finite elements alone.
-        box: parameter -> bounds that the surrogate was trained on.
 
     Returns:
         the content of ``certificate.json``, without timings.
@@ -181,7 +187,13 @@ def certify(
     arrays = field_arrays(setup, fields, "fem")
     mesh = setup.shape_map.mesh.moved(solution.nodes)
     checks = [
-        Check("mesh error", limit.error, "<=", tolerance.discretization_error, "finest FEM value against its extrapolation"),
+        Check(
+            "mesh error",
+            limit.error,
+            "<=",
+            tolerance.discretization_error,
+            "finest FEM value against its extrapolation",
+        ),
         Check(
             "mapped mesh",
             abs(mapped - limit.value) / abs(limit.value),
@@ -191,35 +203,80 @@ def certify(
         ),
     ]
     compared: dict[str, Any] = {
-        "surrogate": None, "surrogate_relative_error": None, "field_relative_l2_error": None, "gradient": None,
+        "surrogate": None,
+        "surrogate_relative_error": None,
+        "field_relative_l2_error": None,
+        "gradient": None,
     }
     if surrogate is not None:
         compared, errors = _compare(setup, surrogate, theta, limit.value, fields, gradient, solution.nodes)
         predicted = errors.pop("fields")
-        arrays |= field_arrays(setup, predicted, "surrogate") | field_arrays(setup, predicted - fields, "difference")
+        arrays |= field_arrays(setup, predicted, "surrogate") | field_arrays(
+            setup, predicted - fields, "difference"
+        )
         checks += [
-            Check("objective", compared["surrogate_relative_error"], "<=", tolerance.objective_error, "surrogate against FEM"),
             Check(
-                "fields", max(compared["field_relative_l2_error"].values()), "<=", tolerance.field_error, "surrogate against FEM, L2"
+                "objective",
+                compared["surrogate_relative_error"],
+                "<=",
+                tolerance.objective_error,
+                "surrogate against FEM",
             ),
             Check(
-                "gradient cosine", compared["gradient"]["cosine"], ">=", tolerance.gradient_cosine, "surrogate against FEM adjoint"
+                "fields",
+                max(compared["field_relative_l2_error"].values()),
+                "<=",
+                tolerance.field_error,
+                "surrogate against FEM, L2",
+            ),
+            Check(
+                "gradient cosine",
+                compared["gradient"]["cosine"],
+                ">=",
+                tolerance.gradient_cosine,
+                "surrogate against FEM adjoint",
             ),
         ]
     stationary = stationarity(setup, theta, gradient)
-    checks.append(Check("KKT residual", stationary.residual, "<=", tolerance.kkt_residual, "stationarity by the FEM adjoint"))
+    checks.append(
+        Check(
+            "KKT residual",
+            stationary.residual,
+            "<=",
+            tolerance.kkt_residual,
+            "stationarity by the FEM adjoint",
+        )
+    )
     size = float(np.ptp(setup.family.part_points(theta).numpy(), axis=0).max())
     checks += [
-        Check("CAD measure", exported.relative_error, "<=", 1e-6, "area or volume read back against the design's own"),
-        Check("CAD deviation", exported.check.max_deviation / size, "<=", 1e-6, "curve read back, relative to the part's size"),
+        Check(
+            "CAD measure",
+            exported.relative_error,
+            "<=",
+            1e-6,
+            "area or volume read back against the design's own",
+        ),
+        Check(
+            "CAD deviation",
+            exported.check.max_deviation / size,
+            "<=",
+            1e-6,
+            "curve read back, relative to the part's size",
+        ),
         Check("CAD valid", float(exported.check.valid), ">=", 1.0, "OpenCASCADE's own check"),
     ]
     if exported.stl is not None:
-        closed = exported.stl["watertight"] and exported.stl["consistent_winding"] and exported.stl["volume"] > 0
-        checks.append(Check("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)"))
+        closed = (
+            exported.stl["watertight"] and exported.stl["consistent_winding"] and exported.stl["volume"] > 0
+        )
+        checks.append(
+            Check("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)")
+        )
     fine = levels[-1].value
     gain = -setup.sign * (fine - start) / abs(start)
-    checks.append(Check("improvement", gain, ">=", 0.0, "FEM objective against the start, positive is better"))
+    checks.append(
+        Check("improvement", gain, ">=", 0.0, "FEM objective against the start, positive is better")
+    )
     write_vtu(folder / "optimum.vtu", mesh, arrays)
     at_start = fem.solve(setup.initial)
     start_mesh = setup.shape_map.mesh.moved(at_start.nodes)
@@ -227,10 +284,13 @@ def certify(
     constraints = _constraints(setup, theta)
     reasons = [
         f"{check.name}: {check.value:.3g} is not {check.relation} {check.limit:g} ({check.meaning})"
-        for check in checks if not check.satisfied
+        for check in checks
+        if not check.satisfied
     ]
     reasons += [
-        f"constraint '{c['name']}': {c['value']:.9g} against {c['target']:.9g}" for c in constraints if not c["satisfied"]
+        f"constraint '{c['name']}': {c['value']:.9g} against {c['target']:.9g}"
+        for c in constraints
+        if not c["satisfied"]
     ]
     return {
         "study": setup.study.model.name,
@@ -270,13 +330,19 @@ def certify(
             "b_spline_edges": exported.check.b_spline_edges,
             "stl": exported.stl,
         },
-        "warnings": _warnings(setup, theta, box),
+        "warnings": [] if surrogate is None else outside_box(setup, theta.numpy()[None], surrogate.box),
         "fem_solves": {"forward": fem.solves["forward"] + len(levels) + 1, "adjoint": fem.solves["adjoint"]},
     }
 
 
 def _compare(
-    setup: Setup, surrogate: SurrogateModel, theta: Tensor, exact: float, fields: Array, gradient: Tensor, nodes: Array
+    setup: Setup,
+    surrogate: SurrogateModel,
+    theta: Tensor,
+    exact: float,
+    fields: Array,
+    gradient: Tensor,
+    nodes: Array,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     values, gradients = surrogate.evaluate(theta.numpy()[None])
     predicted = surrogate.fields(theta)
@@ -328,13 +394,3 @@ def _parameters(setup: Setup, theta: Tensor, gradient: Tensor) -> dict[str, dict
             "sensitivity": slope,
         }
     return table
-
-
-def _warnings(setup: Setup, theta: Tensor, box: dict[str, list[float]]) -> list[str]:
-    warnings = []
-    for parameter, value in zip(setup.family.parameters, theta.tolist(), strict=True):
-        lower, upper = box.get(parameter.name, (-math.inf, math.inf))
-        margin = 1e-9 * (parameter.upper - parameter.lower)
-        if not lower - margin <= value <= upper + margin:
-            warnings.append(f"{parameter.name} = {value:.6g} is outside [{lower:g}, {upper:g}], what the surrogate was trained on")
-    return warnings

@@ -48,7 +48,9 @@ class TaylorTest:
     @property
     def passed(self) -> bool:
         """Order 2.0 +- 0.1 and agreement with the central difference."""
-        return self.derivative != 0.0 and self.difference < 1e-5 and (self.exact or abs(self.order - 2.0) <= 0.1)
+        return (
+            self.derivative != 0.0 and self.difference < 1e-5 and (self.exact or abs(self.order - 2.0) <= 0.1)
+        )
 
     @property
     def explanation(self) -> str:
@@ -60,7 +62,9 @@ class TaylorTest:
         return f"the remainder falls with order {self.order:.2f}, not 2"
 
 
-def taylor_test(name: str, function: Callable[[float], float], derivative: float, scale: float = 1.0) -> TaylorTest:
+def taylor_test(
+    name: str, function: Callable[[float], float], derivative: float, scale: float = 1.0
+) -> TaylorTest:
     """Test ``derivative`` of ``function`` at 0; steps are ``scale`` times :data:`STEPS`."""
     at = function(0.0)
     steps, remainders, differences = [], [], []
@@ -107,10 +111,14 @@ def check_study(setup: Setup, seed: int = 0) -> list[TaylorTest]:
     ]
 
 
-def _by_autograd(name: str, function: Callable[[Tensor], Tensor], at: Tensor, direction: Tensor) -> TaylorTest:
+def _by_autograd(
+    name: str, function: Callable[[Tensor], Tensor], at: Tensor, direction: Tensor
+) -> TaylorTest:
     variable = at.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(function(variable), variable)
-    return taylor_test(name, lambda h: float(function(at + h * direction).detach()), float((gradient * direction).sum()))
+    return taylor_test(
+        name, lambda h: float(function(at + h * direction).detach()), float((gradient * direction).sum())
+    )
 
 
 def _geometry(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[TaylorTest]:
@@ -129,7 +137,9 @@ def _geometry(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[Taylor
     wanted = {constraint.quantity for constraint in setup.constraints}
     for name, quantity in quantities_of(shape_map).items():
         if name in wanted:
-            yield _by_autograd(f"{name} in theta", lambda at, q=quantity: q.evaluate(shape_map, at), theta, direction)
+            yield _by_autograd(
+                f"{name} in theta", lambda at, q=quantity: q.evaluate(shape_map, at), theta, direction
+            )
 
 
 def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[TaylorTest]:
@@ -151,12 +161,18 @@ def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator
 
     def probed(h: float) -> float:
         nodes = setup.shape_map.nodes(theta + h * direction).numpy()
-        return float((FemSolver(setup.problem, setup.shape_map.mesh.moved(nodes)).solve().fields[field] * probe).sum())
+        return float(
+            (FemSolver(setup.problem, setup.shape_map.mesh.moved(nodes)).solve().fields[field] * probe).sum()
+        )
 
-    yield taylor_test(f"FEM {field} in theta (material derivative)", probed, float((tangent.fields[field] * probe).sum()))
+    yield taylor_test(
+        f"FEM {field} in theta (material derivative)", probed, float((tangent.fields[field] * probe).sum())
+    )
 
 
-def _operator(setup: Setup, surrogate: DesignSurrogate, theta: Tensor, generator: torch.Generator) -> Iterator[TaylorTest]:
+def _operator(
+    setup: Setup, surrogate: DesignSurrogate, theta: Tensor, generator: torch.Generator
+) -> Iterator[TaylorTest]:
     nodes = setup.shape_map.nodes(theta)[None]
     interior, boundary = nodal_cloud(setup.shape_map, nodes), boundary_cloud(setup.shape_map, nodes)
     operator = surrogate.operator
@@ -189,4 +205,6 @@ def _chain(surrogate: DesignSurrogate, theta: Tensor, direction: Tensor) -> Tayl
         with torch.no_grad():
             return float(surrogate.evaluate((theta + h * direction)[None])[1][0, 0])
 
-    return taylor_test("surrogate objective in theta (whole chain)", value, float(gradients[0, 0] @ direction))
+    return taylor_test(
+        "surrogate objective in theta (whole chain)", value, float(gradients[0, 0] @ direction)
+    )

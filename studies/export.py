@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +78,18 @@ def write_vtu(path: Path, mesh: TaggedMesh, arrays: Mapping[str, Array]) -> None
     points = np.column_stack([mesh.nodes, np.zeros(len(mesh.nodes))])
     grid = pyvista.UnstructuredGrid({pyvista.CellType.QUADRATIC_TRIANGLE: mesh.cells}, points)
     for name, values in arrays.items():
-        grid.point_data[name] = np.column_stack([values, np.zeros(len(values))]) if values.ndim == 2 else values
+        grid.point_data[name] = (
+            np.column_stack([values, np.zeros(len(values))]) if values.ndim == 2 else values
+        )
     part = path.with_name("part-" + path.name)  # pyvista chooses the format by the ending
     grid.save(part)
+    try:
+        whole = pyvista.read(part).n_points == len(points)
+    except Exception:  # VTK reports a failed write by a file that it cannot read
+        whole = False
+    if not whole:
+        part.unlink(missing_ok=True)
+        raise OSError(errno.EIO, "could not be written whole (disk full?)", str(path))
     part.replace(path)
 
 

@@ -98,6 +98,8 @@ def _evaluate(node: sympy.Basic, ops: Any, q: Mapping[str, Any]) -> Any:
         return _product(node, ops, q)
     if isinstance(node, sympy.Pow):
         return _power(node, ops, q)
+    if isinstance(node, sympy.Abs) and isinstance(node.args[0], sympy.Abs):
+        return _evaluate(node.args[0], ops, q)  # UFL makes the absolute value of one an operand of itself
     arguments = [_evaluate(argument, ops, q) for argument in node.args]
     if isinstance(node, sympy.Add):
         return reduce(operator.add, arguments)

@@ -66,7 +66,11 @@ class Study:
 
     def error(self, key: str, found: str, expected: str) -> StudyError:
         """Error of a later stage about ``key`` (such as ``constraints.0.quantity``), with file and line."""
-        return StudyError(f"{self.source.place(_parts(key))[1]}: {key}: found {found}; expected {expected}")
+        return StudyError(f"{self.place(key)}: {key}: found {found}; expected {expected}")
+
+    def place(self, key: str) -> str:
+        """File and line of ``key``, or the override that set it."""
+        return self.source.place(_parts(key))[1]
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:

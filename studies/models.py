@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -22,8 +23,8 @@ from surrogate.latent_grid import OutsideGridError
 Array = NDArray[np.float64]
 
 
-class InvalidDesignError(ValueError):
-    """The model has no answer at a design: its map is folded, or it leaves what the model covers."""
+class OutsideBoxWarning(UserWarning):
+    """A surrogate is asked about a design outside its training box; the certificate says so too."""
 
 
 class Model(Protocol):
@@ -39,9 +40,13 @@ class SurrogateModel:
 
     setup: Setup
     surrogate: DesignSurrogate
+    box: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Parameter -> bounds of the training designs; a query outside them warns."""
 
     def evaluate(self, theta: Array) -> tuple[Array, Array]:
         """See :class:`Model`."""
+        for message in outside_box(self.setup, theta, self.box):
+            warnings.warn(message, OutsideBoxWarning, stacklevel=2)
         like = next(self.surrogate.parameters())
         designs = torch.from_numpy(theta).to(like)
         valid = _unfolded(self.setup, torch.from_numpy(theta))
@@ -98,6 +103,20 @@ class FemModel:
     def counts(self) -> Mapping[str, int]:
         """Solves so far by kind."""
         return dict(self.solves)
+
+
+def outside_box(setup: Setup, theta: Array, box: Mapping[str, Sequence[float]]) -> list[str]:
+    """One message per parameter of designs (B, P) that lies outside what a surrogate was trained on."""
+    messages = []
+    for parameter, values in zip(setup.family.parameters, theta.T, strict=True):
+        lower, upper = box.get(parameter.name, (-np.inf, np.inf))
+        margin = 1e-9 * (parameter.upper - parameter.lower)
+        outside = values[(values < lower - margin) | (values > upper + margin)]
+        if len(outside):
+            messages.append(
+                f"{parameter.name} = {outside[0]:.6g} is outside [{lower:g}, {upper:g}], what the surrogate was trained on"
+            )
+    return messages
 
 
 def _unfolded(setup: Setup, theta: Tensor) -> NDArray[np.bool_]:

@@ -27,7 +27,9 @@ class ExitReason(Enum):
     """Why an optimization ended; the text says what to do next."""
 
     CONVERGED = "Converged: neither the objective nor the constraints change any more."
-    ITERATION_LIMIT = "Stopped at the iteration limit: raise optimizer.max_iterations, or start from this design."
+    ITERATION_LIMIT = (
+        "Stopped at the iteration limit: raise optimizer.max_iterations, or start from this design."
+    )
     STALLED = (
         "The line search found no better design along its direction: the result may be an optimum all the same; see"
         " the KKT residual, or loosen optimizer.tolerance."
@@ -42,7 +44,9 @@ class ExitReason(Enum):
         " optimizer.starts."
     )
     OBJECTIVE_UNCHANGED = "The objective did not change: check that it depends on the shape."
-    NO_ANSWER = "The model has no answer at the start (folded map, or outside its range): choose another start."
+    NO_ANSWER = (
+        "The model has no answer at the start (folded map, or outside its range): choose another start."
+    )
 
     @property
     def ok(self) -> bool:
@@ -89,7 +93,8 @@ def optimize(
     """Search from the study's start and from random valid designs; the best feasible result is kept."""
     starts = start_designs(setup, config.starts, config.seed)
     searches = run_in_lockstep(
-        [partial(_search, setup, config, index, start, report) for index, start in enumerate(starts)], model.evaluate
+        [partial(_search, setup, config, index, start, report) for index, start in enumerate(starts)],
+        model.evaluate,
     )
     return Optimum(min(searches, key=partial(_rank, setup)), tuple(searches))
 
@@ -158,7 +163,9 @@ def worst_violation(setup: Setup, values: Array) -> float:
 class _Memory:
     """scipy asks for value, gradient and constraints apart; each design is evaluated once."""
 
-    def __init__(self, setup: Setup, evaluate: Callable[[Array], tuple[float, Array]], scaling: Scaling) -> None:
+    def __init__(
+        self, setup: Setup, evaluate: Callable[[Array], tuple[float, Array]], scaling: Scaling
+    ) -> None:
         self.setup, self.evaluate, self.scaling = setup, evaluate, scaling
         self.evaluations = 0
         self.worst = 1.0
@@ -173,7 +180,9 @@ class _Memory:
             self._at = z.copy()
             self.value, self.gradient = self.evaluate(self.scaling.theta(z))
             self.evaluations += 1
-        if not math.isfinite(self.value):  # a line search backs off from a wall that is higher than all before
+        if not math.isfinite(
+            self.value
+        ):  # a line search backs off from a wall that is higher than all before
             return self.worst + 1.0, np.zeros_like(z)
         scaled = self.setup.sign * self.value / self.scaling.objective
         self.worst = max(self.worst, scaled)
@@ -185,7 +194,9 @@ class _Memory:
             self._constraints_at = z.copy()
             self.constraints = constraint_values(self.setup, self.scaling.theta(z))
         values, rows = self.constraints
-        factor = np.array([(-1 if c.kind == "at_most" else 1) / (abs(c.target) or 1.0) for c in self.setup.constraints])
+        factor = np.array(
+            [(-1 if c.kind == "at_most" else 1) / (abs(c.target) or 1.0) for c in self.setup.constraints]
+        )
         targets = np.array([c.target for c in self.setup.constraints])
         return factor * (values - targets), factor[:, None] * rows * self.scaling.span
 
@@ -205,6 +216,8 @@ def _search(
 
     def record(z: Array) -> None:
         memory.objective(z)
+        if history and history[-1].theta == tuple(scaling.theta(z).tolist()):
+            return
         quantities, _ = constraint_values(setup, scaling.theta(z))
         iterate = Iterate(
             index,
@@ -237,10 +250,19 @@ def _minimize(
     setup: Setup, config: Optimizer, memory: _Memory, z: Array, record: Callable[[Array], None]
 ) -> OptimizeResult:
     equal = np.array([c.kind == "equals" for c in setup.constraints], dtype=bool)
-    common = {"fun": memory.objective, "x0": z, "jac": True, "bounds": Bounds(np.zeros_like(z), np.ones_like(z))}
+    common = {
+        "fun": memory.objective,
+        "x0": z,
+        "jac": True,
+        "bounds": Bounds(np.zeros_like(z), np.ones_like(z)),
+    }
     if config.method == "slsqp":
         constraints = [
-            {"type": kind, "fun": lambda z, m=mask: memory.constraint(z)[0][m], "jac": lambda z, m=mask: memory.constraint(z)[1][m]}
+            {
+                "type": kind,
+                "fun": lambda z, m=mask: memory.constraint(z)[0][m],
+                "jac": lambda z, m=mask: memory.constraint(z)[1][m],
+            }
             for kind, mask in (("eq", equal), ("ineq", ~equal))
             if mask.any()
         ]
@@ -259,7 +281,9 @@ def _minimize(
     )
 
 
-def _reason(result: OptimizeResult, config: Optimizer, violation: float, history: list[Iterate]) -> ExitReason:
+def _reason(
+    result: OptimizeResult, config: Optimizer, violation: float, history: list[Iterate]
+) -> ExitReason:
     if violation > 1.0:
         return ExitReason.INFEASIBLE
     first, last = history[0], history[-1]

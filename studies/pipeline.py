@@ -55,7 +55,10 @@ class Run:
 def write_resolved(run: Run, provenance: dict[str, Any]) -> None:
     """The study with every default, and what it is run with and on."""
     head = [f"# {key}: {json.dumps(value)}" for key, value in provenance.items()]
-    write_text(run.workspace.path("resolved.yaml"), "\n".join(head) + "\n" + dump(run.setup.study, run.workspace.folder))
+    write_text(
+        run.workspace.path("resolved.yaml"),
+        "\n".join(head) + "\n" + dump(run.setup.study, run.workspace.folder),
+    )
     write_json(run.workspace.path("run.json"), provenance)
 
 
@@ -76,7 +79,12 @@ def sample(run: Run) -> tuple[Dataset, Dataset, Tensor]:
                 directions = random_directions(setup, count, config.tangents, seed)
                 folder = run.workspace.path(f"samples/{key}-{name}")
                 solved = solve_designs(
-                    setup.study, theta, directions, folder, executor, lambda done, total, n=name: run.report(f"sample {n}", done, total, "")
+                    setup.study,
+                    theta,
+                    directions,
+                    folder,
+                    executor,
+                    lambda done, total, n=name: run.report(f"sample {n}", done, total, ""),
                 )
                 solved.save(file)
         solution = FemSolver(setup.problem, setup.shape_map.mesh).solve()
@@ -92,7 +100,13 @@ def sample(run: Run) -> tuple[Dataset, Dataset, Tensor]:
 def train(run: Run) -> Path:
     """Weights trained from nothing in the output folder."""
     data, held_out, reference = sample(run)
-    key = content_key("train", data.hash, held_out.hash, run.setup.trained_for(), run.setup.study.model.training.model_dump())
+    key = content_key(
+        "train",
+        data.hash,
+        held_out.hash,
+        run.setup.trained_for(),
+        run.setup.study.model.training.model_dump(),
+    )
     path = run.workspace.path("surrogate.safetensors")
     if run.workspace.finished("train", key) is None:
         started = time.monotonic()
@@ -104,9 +118,13 @@ def train(run: Run) -> Path:
             reference,
             path,
             run.device,
-            lambda p: run.report("train", p.step, steps, f"loss {p.loss:.4f}, held-out gradient error {p.gradient_error:.4f}"),
+            lambda p: run.report(
+                "train", p.step, steps, f"loss {p.loss:.4f}, held-out gradient error {p.gradient_error:.4f}"
+            ),
         )
-        run.workspace.finish("train", key, (path.name, card_path(path).name), time.monotonic() - started, total=card.seconds)
+        run.workspace.finish(
+            "train", key, (path.name, card_path(path).name), time.monotonic() - started, total=card.seconds
+        )
     return path
 
 
@@ -115,7 +133,7 @@ def surrogate_of(run: Run) -> tuple[SurrogateModel, ModelCard, Path]:
     weights = run.setup.study.model.surrogate.weights
     path = run.setup.study.folder / weights if weights is not None else train(run)
     surrogate, card = open_surrogate(run.setup, path, run.device)
-    return SurrogateModel(run.setup, surrogate), card, path
+    return SurrogateModel(run.setup, surrogate, card.box), card, path
 
 
 def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
@@ -135,12 +153,25 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
         driver = file_key(path)
     wanted = [vars(constraint) for constraint in setup.constraints]
     key = content_key(
-        "optimize", driver, setup.trained_for(), setup.initial.tolist(), setup.family.bounds.tolist(), wanted, config.model_dump()
+        "optimize",
+        driver,
+        setup.trained_for(),
+        setup.initial.tolist(),
+        setup.family.bounds.tolist(),
+        wanted,
+        config.model_dump(),
     )
     names = ("optimum.json", "history.csv", "shapes.json")
     if run.workspace.finished("optimize", key) is None:
         started = time.monotonic()
-        optimum = optimize(setup, model, config, lambda i: run.report("optimize", i.iteration, config.max_iterations, f"start {i.start}: {i.objective:.6g}"))
+        optimum = optimize(
+            setup,
+            model,
+            config,
+            lambda i: run.report(
+                "optimize", i.iteration, config.max_iterations, f"start {i.start}: {i.objective:.6g}"
+            ),
+        )
         _check_optimum(run, optimum)
         best = torch.from_numpy(optimum.best.theta)
         write_text(run.workspace.path("history.csv"), history_table(setup, optimum))
@@ -175,13 +206,24 @@ def history_table(setup: Setup, optimum: Optimum) -> str:
     names = [constraint.name for constraint in setup.constraints]
     parameters = [parameter.name for parameter in setup.family.parameters]
     writer.writerow(
-        ["start", "iteration", "evaluations", "objective", "objective_scaled", "gradient_norm", *names, *parameters]
+        [
+            "start",
+            "iteration",
+            "evaluations",
+            "objective",
+            "objective_scaled",
+            "gradient_norm",
+            *names,
+            *parameters,
+        ]
     )
     for search in optimum.searches:
         first = search.history[0].objective if search.history else 1.0
         for i in search.history:
             numbers = (i.objective / first, i.gradient_norm, *i.quantities, *i.theta)
-            writer.writerow([i.start, i.iteration, i.evaluations, repr(i.objective), *(f"{n:.12g}" for n in numbers)])
+            writer.writerow(
+                [i.start, i.iteration, i.evaluations, repr(i.objective), *(f"{n:.12g}" for n in numbers)]
+            )
     return text.getvalue()
 
 
@@ -222,20 +264,30 @@ def validate(run: Run) -> dict[str, Any]:
     """The certificate."""
     exported = export(run)
     theta, found = find_optimum(run)
-    model, box, driver = None, {}, "fem"
+    model, driver = None, "fem"
     if not run.on_fem:
         model, card, path = surrogate_of(run)
-        box, driver = card.box, file_key(path)
+        driver = file_key(path)
         write_text(run.workspace.path("surrogate.card.json"), card.as_json() + "\n")
     study = run.setup.study.model
-    key = content_key("validate", driver, theta.tolist(), run.setup.trained_for(), study.validation.model_dump(), study.geometry.thickness, found)
-    names = ("certificate.json", "optimum.vtu", "initial.vtu")
+    key = content_key(
+        "validate",
+        driver,
+        theta.tolist(),
+        run.setup.trained_for(),
+        study.validation.model_dump(),
+        study.geometry.thickness,
+        found,
+    )
+    names = ("certificate.json", "optimum.vtu", "initial.vtu", "optimum.msh")
     if run.workspace.finished("validate", key) is None:
         started = time.monotonic()
         run.report("validate", 0, 1, "")
-        content = certify(run.setup, theta, exported, run.workspace.folder, model, box)
+        content = certify(run.setup, theta, exported, run.workspace.folder, model)
         content["exit"] = found["exit"]
-        content["fem_solves"] = {name: count + found["fem_solves"].get(name, 0) for name, count in content["fem_solves"].items()}
+        content["fem_solves"] = {
+            name: count + found["fem_solves"].get(name, 0) for name, count in content["fem_solves"].items()
+        }
         content["timings"] = _timings(run) | {"validate": round(time.monotonic() - started, 3)}
         write_json(run.workspace.path("certificate.json"), content)
         run.workspace.finish("validate", key, names, time.monotonic() - started)

@@ -19,7 +19,7 @@ from geometries.shape_map import ShapeMap
 from solvers.errors import ProblemError
 from solvers.physics import PHYSICS, Dirichlet, Function, Functional, Natural, Physics, Problem
 from studies.expressions import ExpressionError, parse
-from studies.loader import Study
+from studies.loader import Study, StudyError
 from studies.schema import BoundaryCondition, Integral
 from surrogate.functionals import FieldSpace
 
@@ -93,20 +93,40 @@ class Setup:
         return quantities_of(self.shape_map)[name].evaluate(self.shape_map, theta)
 
     def factors(self) -> NDArray[np.float64]:
-        """(N, c) function per component that vanishes where that component is prescribed."""
+        """(N, c) function per component that vanishes where its prescribed values ride on the map."""
         made: dict[tuple[str, ...], NDArray[np.float64]] = {}
         columns = []
         for component in self.problem.physics.components:
-            tags = tuple(sorted({d.tag for d in self.problem.dirichlet if d.component == component}))
+            conditions = [d for d in self.problem.dirichlet if d.component == component]
+            tags = tuple(sorted({d.tag for d in conditions if self._rides_on_map(d)}))
             if tags not in made:
                 made[tags] = dirichlet_factor(self.shape_map.mesh, list(tags))
             columns.append(made[tags])
         return np.stack(columns, -1)
 
+    def _rides_on_map(self, condition: Dirichlet) -> bool:
+        """Whether every node of the boundary keeps its prescribed value when the shape changes.
+
+        A value that varies along a boundary which moves does not; the surrogate has to learn it.
+        """
+        bounds = self.shape_map.family.bounds
+        generator = torch.Generator().manual_seed(0)
+        theta = bounds[:, :1].T + (bounds[:, 1] - bounds[:, 0]) * torch.rand(4, len(bounds), generator=generator)
+        index = torch.from_numpy(np.unique(self.shape_map.mesh.facets_on(condition.tag)))
+        reference = self.shape_map.reference_nodes[index]
+        moved = self.shape_map.nodes(theta)[:, index]
+        values = [
+            torch.as_tensor(condition.value(torch, {"x": at[..., 0], "y": at[..., 1]}), dtype=torch.float64)
+            for at in (reference, moved)
+        ]
+        return bool(torch.allclose(values[1], values[0].expand_as(values[1]), rtol=1e-9, atol=1e-12))
+
     def trained_for(self) -> dict[str, Any]:
         """Everything that a surrogate of this study depends on, as plain data."""
         model = self.study.model
-        geometry = model.geometry.model_dump(mode="json", include={"family", "options", "length_unit", "mesh_size"})
+        geometry = model.geometry.model_dump(
+            mode="json", include={"family", "options", "length_unit", "mesh_size"}
+        )
         options = dict(geometry["options"])
         options.pop("start", None)  # where a search begins changes nothing that is learnt
         network = model.surrogate.model_dump(mode="json", exclude={"weights"})
@@ -129,13 +149,17 @@ def build_setup(study: Study) -> Setup:
     try:
         shape_map = build_shape_map(native, study.model.geometry.mesh_size)
     except MeshError as error:
-        raise study.error("geometry.mesh_size", str(study.model.geometry.mesh_size), f"a size that meshes ({error})") from error
+        raise study.error(
+            "geometry.mesh_size", str(study.model.geometry.mesh_size), f"a size that meshes ({error})"
+        ) from error
     problem = _problem(study, family)
     initial = family.default
     try:
         check_design(shape_map, initial)
     except ShapeError as error:
-        raise study.error("geometry.initial", f"a start design that is no valid shape ({error})", "a valid one") from error
+        raise study.error(
+            "geometry.initial", f"a start design that is no valid shape ({error})", "a valid one"
+        ) from error
     return Setup(study, family, shape_map, problem, _constraints(study, shape_map, initial), initial)
 
 
@@ -145,19 +169,24 @@ def _families(study: Study) -> tuple[Family, Family]:
     try:
         family = load_family(geometry.family, geometry.options, study.folder)
     except FamilyError as error:
-        key = "geometry.options" if "option" in str(error) else "geometry.family"
-        raise study.error(key, f"'{geometry.family}'", str(error)) from error
+        about_options = "option" in str(error) or str(error).startswith(f"{geometry.family}:")
+        key = "geometry.options" if about_options else "geometry.family"
+        raise StudyError(f"{study.place(key)}: {key}: {error}") from error
     names = [parameter.name for parameter in family.parameters]
     for section, entries in (("bounds", geometry.bounds), ("initial", geometry.initial)):
         for name in entries:
             if name not in names:
-                raise study.error(f"geometry.{section}.{name}", f"'{name}'", f"a parameter: {', '.join(names)}")
+                raise study.error(
+                    f"geometry.{section}.{name}", f"'{name}'", f"a parameter: {', '.join(names)}"
+                )
     changed = []
     for parameter in family.parameters:
         lower, upper = geometry.bounds.get(parameter.name, (parameter.lower, parameter.upper))
         value = geometry.initial.get(parameter.name, min(max(parameter.default, lower), upper))
         try:
-            changed.append(replace(parameter, lower=lower, upper=upper, default=value, unit=_unit(parameter, study)))
+            changed.append(
+                replace(parameter, lower=lower, upper=upper, default=value, unit=_unit(parameter, study))
+            )
         except FamilyError as error:
             raise study.error(f"geometry.initial.{parameter.name}", str(value), str(error)) from error
     return family, replace(family, parameters=tuple(changed))
@@ -173,29 +202,41 @@ def _problem(study: Study, family: Family) -> Problem:
     names = {c.name for c in physics.coefficients}
     for name in model.coefficients:
         if name not in names:
-            raise study.error(f"physics.coefficients.{name}", f"'{name}'", f"a coefficient: {', '.join(sorted(names))}")
+            raise study.error(
+                f"physics.coefficients.{name}", f"'{name}'", f"a coefficient: {', '.join(sorted(names))}"
+            )
     coefficients = {
-        name: _formula(study, f"physics.coefficients.{name}", value, COORDINATES) for name, value in model.coefficients.items()
+        name: _formula(study, f"physics.coefficients.{name}", value, COORDINATES)
+        for name, value in model.coefficients.items()
     }
     components = physics.components
     source = model.source
     if not isinstance(source, dict):
         if len(components) > 1:
-            raise study.error("physics.source", f"'{source}'", f"one entry per component: {', '.join(components)}")
+            raise study.error(
+                "physics.source", f"'{source}'", f"one entry per component: {', '.join(components)}"
+            )
         source = {components[0]: source}
     for name in source:
         _known_component(study, f"physics.source.{name}", name, components)
-    sources = {name: _formula(study, f"physics.source.{name}", value, COORDINATES) for name, value in source.items()}
+    sources = {
+        name: _formula(study, f"physics.source.{name}", value, COORDINATES) for name, value in source.items()
+    }
     everywhere = (*COORDINATES, *components, *names)
     try:
         return Problem(
             physics,
             coefficients,
             sources,
-            tuple(Dirichlet(*c) for c in _conditions(study, family, "dirichlet", model.dirichlet, components, COORDINATES)),
+            tuple(
+                Dirichlet(*c)
+                for c in _conditions(study, family, "dirichlet", model.dirichlet, components, COORDINATES)
+            ),
             tuple(
                 Natural(*c)
-                for c in _conditions(study, family, "natural", model.natural, components, (*everywhere, "nx", "ny"))
+                for c in _conditions(
+                    study, family, "natural", model.natural, components, (*everywhere, "nx", "ny")
+                )
             ),
             (_objective(study, family, physics),),
         )
@@ -229,7 +270,9 @@ def _objective(study: Study, family: Family, physics: Physics) -> Functional:
     if isinstance(wanted, str):
         known = {functional.name: functional for functional in physics.functionals}
         if wanted not in known:
-            raise study.error(key, f"'{wanted}'", f"one of {', '.join(known)}, or {{name: ..., integrand: ...}}")
+            raise study.error(
+                key, f"'{wanted}'", f"one of {', '.join(known)}, or {{name: ..., integrand: ...}}"
+            )
         functional = known[wanted]
     else:
         derivatives = [f"{component}_{axis}" for component in physics.components for axis in COORDINATES]
@@ -247,12 +290,18 @@ def _constraints(study: Study, shape_map: ShapeMap, initial: Tensor) -> tuple[Ge
     constraints = []
     for index, entry in enumerate(study.model.constraints):
         if entry.quantity not in known:
-            raise study.error(f"constraints.{index}.quantity", f"'{entry.quantity}'", f"one of {', '.join(known)}")
+            raise study.error(
+                f"constraints.{index}.quantity", f"'{entry.quantity}'", f"one of {', '.join(known)}"
+            )
         quantity = known[entry.quantity]
-        target = float(quantity.evaluate(shape_map, initial)) if entry.target == "initial" else float(entry.target)
+        target = (
+            float(quantity.evaluate(shape_map, initial)) if entry.target == "initial" else float(entry.target)
+        )
         unit = quantity.unit.replace("length", study.model.geometry.length_unit)
         name = f"{entry.quantity} {entry.kind.replace('_', ' ')}"
-        constraints.append(GeometricConstraint(name, entry.quantity, entry.kind, target, entry.tolerance, unit))
+        constraints.append(
+            GeometricConstraint(name, entry.quantity, entry.kind, target, entry.tolerance, unit)
+        )
     return tuple(constraints)
 
 
@@ -270,7 +319,7 @@ def _formula(study: Study, key: str, value: float | str, names: Iterable[str]) -
     try:
         return parse(value, names, key)
     except ExpressionError as error:
-        raise study.error(key, f"'{value}'", str(error)) from error
+        raise StudyError(f"{study.place(key)}: {error}") from error
 
 
 def _constant(value: float) -> Function:

@@ -30,7 +30,9 @@ def build_surrogate(setup: Setup, normalization: Normalization | None = None) ->
     count = len(setup.shape_map.mesh.nodes)
     if normalization is None:
         factor = torch.from_numpy(setup.factors()).float()
-        normalization = Normalization(torch.zeros(count, len(components)), factor, torch.ones(len(components)))
+        normalization = Normalization(
+            torch.zeros(count, len(components)), factor, torch.ones(len(components))
+        )
     torch.manual_seed(setup.study.model.training.seed)
     surrogate = DesignSurrogate(
         setup.shape_map,

@@ -36,10 +36,15 @@ class Workspace:
         except (FileNotFoundError, json.JSONDecodeError):
             return None
         sizes: dict[str, int] = record.get("files", {})
-        whole = all(self.path(name).is_file() and self.path(name).stat().st_size == size for name, size in sizes.items())
+        whole = all(
+            self.path(name).is_file() and self.path(name).stat().st_size == size
+            for name, size in sizes.items()
+        )
         return record if record.get("key") == key and whole else None
 
-    def finish(self, stage: str, key: str, files: Sequence[str], seconds: float, **content: Any) -> dict[str, Any]:
+    def finish(
+        self, stage: str, key: str, files: Sequence[str], seconds: float, **content: Any
+    ) -> dict[str, Any]:
         """Record that a stage is done and its files are whole."""
         sizes = {name: self.path(name).stat().st_size for name in files}
         record = {"stage": stage, "key": key, "files": sizes, "seconds": round(seconds, 3), **content}
@@ -57,12 +62,16 @@ class Workspace:
             (self.folder / ".stages").mkdir(parents=True, exist_ok=True)
             handle = (self.folder / ".stages" / "lock").open("w")
         except OSError as error:
-            raise WorkspaceError(f"{self.folder}: cannot be used as output folder ({error.strerror}); choose another with --out") from error
+            raise WorkspaceError(
+                f"{self.folder}: cannot be used as output folder ({error.strerror}); choose another with --out"
+            ) from error
         with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise WorkspaceError(f"{self.folder}: another shapewright run is using it; choose another with --out") from None
+                raise WorkspaceError(
+                    f"{self.folder}: another shapewright run is using it; choose another with --out"
+                ) from None
             yield
 
     def _record(self, stage: str) -> Path:

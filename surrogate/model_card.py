@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from surrogate.accuracy import Accuracy
@@ -54,7 +54,7 @@ def save_surrogate(path: Path, weights: Mapping[str, Tensor], card: ModelCard) -
     """Write the weights with their card inside, and the card as ``<name>.card.json`` beside them."""
     part = path.with_name(path.name + ".part")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(tensors, part, metadata={CARD_KEY: card.as_json()})
+    part.write_bytes(save(tensors, metadata={CARD_KEY: card.as_json()}))
     part.replace(path)
     beside = card_path(path)
     part = beside.with_name(beside.name + ".part")

@@ -6,6 +6,7 @@ derivatives; a reverse pass through it gives the gradient in the weights.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -222,7 +223,9 @@ def _save(
         "history": [asdict(progress) for progress in state.history],
         "stale": state.stale,
     }
-    torch.save(content, part)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    part.write_bytes(buffer.getvalue())  # an OSError that names the cause, where torch.save would raise its own
     part.replace(path)
 
 
