@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geometries.mesh import TaggedMesh
+from geometries.mesh import EDGES, TaggedMesh
 from geometries.triangle import (
     NODES,
     SUBTRIANGLES,
+    VERTICES,
     edge_shape_functions,
     edge_shape_slopes,
     hat_functions,
@@ -109,15 +110,25 @@ class FacetPoints:
     weights: Tensor
     facets: Tensor
     values: Tensor
+    cells: Tensor
+    gradients: Tensor
+    nodes: Tensor
 
     def interpolate(self, nodal: Tensor) -> Tensor:
         """(..., K, Q) values of a nodal field (..., N)."""
         return torch.einsum("qi,...ki->...kq", self.values, nodal[..., self.facets])
 
+    def gradient(self, nodal: Tensor) -> Tensor:
+        """(..., K, Q, 2) gradient of a nodal field (..., N), taken in the cell behind each facet."""
+        jacobian = torch.einsum("kqij,...kid->...kqdj", self.gradients, self.nodes[..., self.cells, :])
+        reference = torch.einsum("kqij,...ki->...kqj", self.gradients, nodal[..., self.cells])
+        return torch.einsum("...kqj,...kqjd->...kqd", reference, torch.linalg.inv(jacobian))
+
 
 def facet_points(mesh: TaggedMesh, nodes: Tensor, tag: str | None = None, points_per_facet: int = 3) -> FacetPoints:
     """Gauss points on the boundary region ``tag`` (all regions if None); the weights sum to its length."""
-    facets = torch.from_numpy(mesh.facets if tag is None else mesh.facets_on(tag)).to(nodes.device)
+    chosen = mesh.facets if tag is None else mesh.facets_on(tag)
+    facets = torch.from_numpy(chosen).to(nodes.device)
     gauss, weights = np.polynomial.legendre.leggauss(points_per_facet)
     s = (gauss + 1) / 2
     values, slopes = (torch.from_numpy(f(s)).to(nodes) for f in (edge_shape_functions, edge_shape_slopes))
@@ -126,4 +137,16 @@ def facet_points(mesh: TaggedMesh, nodes: Tensor, tag: str | None = None, points
     length = tangent.norm(dim=-1)
     normals = torch.stack([tangent[..., 1], -tangent[..., 0]], -1) / length[..., None]
     points = torch.einsum("qi,...kid->...kqd", values, local)
-    return FacetPoints(points, normals, torch.from_numpy(weights / 2).to(nodes) * length, facets, values)
+    cells, edges = (mesh.facet_cells if tag is None else mesh.facet_cells[mesh.facet_tags == mesh.tag_names.index(tag)]).T
+    along = np.stack([VERTICES[i] + s[:, None] * (VERTICES[j] - VERTICES[i]) for i, j in EDGES])
+    gradients = np.stack([shape_gradients(side) for side in along])[edges]
+    return FacetPoints(
+        points,
+        normals,
+        torch.from_numpy(weights / 2).to(nodes) * length,
+        facets,
+        values,
+        torch.from_numpy(mesh.cells[cells]).to(nodes.device),
+        torch.from_numpy(gradients).to(nodes),
+        nodes,
+    )

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+EDGES = ((0, 1), (1, 2), (2, 0))
+"""Vertices of a cell's edges, counter-clockwise."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,16 @@ class TaggedMesh:
         if tag not in self.tag_names:
             raise KeyError(f"no boundary region '{tag}'; this mesh has {', '.join(self.tag_names)}")
         return self.facets[self.facet_tags == self.tag_names.index(tag)]
+
+    @cached_property
+    def facet_cells(self) -> NDArray[np.int64]:
+        """(K, 2) for each facet the cell it bounds, and which of the cell's :data:`EDGES` it is."""
+        owner = {
+            (cell[i], cell[j]): (index, edge)
+            for index, cell in enumerate(self.cells[:, :3].tolist())
+            for edge, (i, j) in enumerate(EDGES)
+        }
+        return np.array([owner[first, second] for first, second in self.facets[:, :2].tolist()], dtype=np.int64)
 
     @property
     def vertices(self) -> NDArray[np.int64]:

@@ -13,6 +13,8 @@ Array = NDArray[np.float64]
 
 NODES: Array = np.array([[0, 0], [1, 0], [0, 1], [0.5, 0], [0.5, 0.5], [0, 0.5]], dtype=float)
 
+VERTICES = NODES[:3]
+
 # The four straight triangles into which a 6-node triangle divides, by local node.
 SUBTRIANGLES = np.array([[0, 3, 5], [3, 1, 4], [5, 4, 2], [3, 4, 5]])
 

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+class SearchStopped(Exception):
+    """Raised in a search that has to end because the whole optimization does."""
+
+
 class LockstepEvaluator:
     """Collects one request of every running search, then evaluates them as a batch."""
 
@@ -25,14 +29,18 @@ class LockstepEvaluator:
         self._running = searches
         self._requests: dict[int, Array] = {}
         self._answers: dict[int, tuple[float, Array] | BaseException] = {}
+        self._stopped = False
 
     def __call__(self, search: int, design: Array) -> tuple[float, Array]:
         """Value and gradient at ``design`` (P,) for one search; waits for the others."""
         with self._condition:
-            self._requests[search] = design
-            self._answer_if_complete()
-            self._condition.wait_for(lambda: search in self._answers)
-            answer = self._answers.pop(search)
+            if not self._stopped:
+                self._requests[search] = design
+                self._answer_if_complete()
+                self._condition.wait_for(lambda: self._stopped or search in self._answers)
+            answer = self._answers.pop(search, None)
+        if answer is None:
+            raise SearchStopped
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -43,8 +51,14 @@ class LockstepEvaluator:
             self._running -= 1
             self._answer_if_complete()
 
+    def stop(self) -> None:
+        """End every search at its next evaluation."""
+        with self._condition:
+            self._stopped = True
+            self._condition.notify_all()
+
     def _answer_if_complete(self) -> None:
-        if not self._requests or len(self._requests) < self._running:
+        if self._stopped or not self._requests or len(self._requests) < self._running:
             return
         searches = list(self._requests)
         try:
@@ -73,17 +87,26 @@ def run_in_lockstep(
     def body(index: int) -> None:
         try:
             results[index] = searches[index](lambda design: evaluator(index, design))
+        except SearchStopped:
+            pass
         except BaseException as error:
             errors.append(error)
+            evaluator.stop()
         finally:
             evaluator.leave()
 
     threads = [threading.Thread(target=body, args=(index,), daemon=True) for index in range(len(searches))]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(0.2)  # in pieces, so that Ctrl-C gets through
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.2)  # in pieces, so that Ctrl-C gets through
+    except BaseException:
+        evaluator.stop()
+        for thread in threads:  # a thread inside torch or PETSc at the interpreter's end would abort the process
+            thread.join()
+        raise
     if errors:
         raise errors[0]
     return results

@@ -69,8 +69,9 @@ class Stationarity:
     """First-order conditions at a design, in parameters scaled to their bounds.
 
     Attributes:
-        residual: |gradient of the Lagrangian| over |gradient of the objective|.
-        multipliers: constraint -> multiplier of the objective in its unit per unit of the constraint.
+        residual: |gradient of the Lagrangian| over |gradient of the objective|, there or at the start, whichever is
+            larger: at an optimum inside all constraints the one there vanishes.
+        multipliers: constraint -> change of the optimal objective per unit that the target is raised by.
     """
 
     residual: float
@@ -127,8 +128,8 @@ def initial_value(setup: Setup) -> float:
     return FemSolver(setup.problem, mesh).solve().values[setup.problem.objective.name]
 
 
-def stationarity(setup: Setup, theta: Tensor, gradient: Tensor) -> Stationarity:
-    """Least-squares multipliers with their signs, and what they leave of the objective's gradient (P,).
+def stationarity(setup: Setup, theta: Tensor, gradient: Tensor, at_start: Tensor) -> Stationarity:
+    """Least-squares multipliers with their signs, and what they leave of the objective's gradient (P,) at theta.
 
     Parameters on a bound may be pushed further against it; inequality constraints count when they are active.
     """
@@ -142,22 +143,24 @@ def stationarity(setup: Setup, theta: Tensor, gradient: Tensor) -> Stationarity:
             1.0, abs(constraint.target)
         )
         if active:
-            columns.append(row * span * (-1.0 if constraint.kind == "at_least" else 1.0))
+            direction = -1.0 if constraint.kind == "at_least" else 1.0
+            columns.append(direction * row * span)
             low.append(-np.inf if constraint.kind == "equals" else 0.0)
-            owners.append(constraint)
+            owners.append((constraint.name, direction))
     z = (theta.numpy() - lower) / span
     for index in np.flatnonzero((z < BOUND_TOLERANCE) | (z > 1 - BOUND_TOLERANCE)):
         unit = np.zeros(len(z))
         unit[index] = -1.0 if z[index] < 0.5 else 1.0
         columns.append(unit)
         low.append(0.0)
+    scale = max(np.linalg.norm(objective), np.linalg.norm(at_start.numpy() * span), 1e-300)
     if not columns:
-        return Stationarity(1.0, {})
+        return Stationarity(float(np.linalg.norm(objective) / scale), {})
     matrix = np.stack(columns, -1)
-    scale = np.linalg.norm(objective)
     found = lsq_linear(matrix, -objective / scale, bounds=(np.array(low), np.inf), tol=1e-14)
     multipliers = {
-        c.name: float(m * scale * setup.sign) for c, m in zip(owners, found.x[: len(owners)], strict=True)
+        name: float(-setup.sign * direction * m * scale)
+        for (name, direction), m in zip(owners, found.x[: len(owners)], strict=True)
     }
     return Stationarity(float(np.linalg.norm(objective / scale + matrix @ found.x)), multipliers)
 
@@ -182,6 +185,7 @@ def certify(
     limit = extrapolate(levels)
     start = initial_value(setup)
     fem = FemModel(setup)
+    _, gradient_at_start, solution_at_start = fem.value_and_gradient(setup.initial)
     mapped, gradient, solution = fem.value_and_gradient(theta)
     fields = stack_fields(solution, setup)
     arrays = field_arrays(setup, fields, "fem")
@@ -196,7 +200,7 @@ def certify(
         ),
         Check(
             "mapped mesh",
-            abs(mapped - limit.value) / abs(limit.value),
+            _relative(mapped - limit.value, limit.value),
             "<=",
             tolerance.objective_error,
             "FEM on the moved mesh against the re-read CAD: they share no mesh",
@@ -224,7 +228,7 @@ def certify(
             ),
             Check(
                 "fields",
-                max(compared["field_relative_l2_error"].values()),
+                float(np.max(list(compared["field_relative_l2_error"].values()))),  # not a number if one is not
                 "<=",
                 tolerance.field_error,
                 "surrogate against FEM, L2",
@@ -237,7 +241,7 @@ def certify(
                 "surrogate against FEM adjoint",
             ),
         ]
-    stationary = stationarity(setup, theta, gradient)
+    stationary = stationarity(setup, theta, gradient, gradient_at_start)
     checks.append(
         Check(
             "KKT residual",
@@ -273,14 +277,14 @@ def certify(
             Check("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)")
         )
     fine = levels[-1].value
-    gain = -setup.sign * (fine - start) / abs(start)
+    gain = -setup.sign * _relative(fine - start, start, signed=True)
     checks.append(
         Check("improvement", gain, ">=", 0.0, "FEM objective against the start, positive is better")
     )
     write_vtu(folder / "optimum.vtu", mesh, arrays)
-    at_start = fem.solve(setup.initial)
-    start_mesh = setup.shape_map.mesh.moved(at_start.nodes)
-    write_vtu(folder / "initial.vtu", start_mesh, field_arrays(setup, stack_fields(at_start, setup), "fem"))
+    start_mesh = setup.shape_map.mesh.moved(solution_at_start.nodes)
+    start_fields = field_arrays(setup, stack_fields(solution_at_start, setup), "fem")
+    write_vtu(folder / "initial.vtu", start_mesh, start_fields)
     constraints = _constraints(setup, theta)
     reasons = [
         f"{check.name}: {check.value:.3g} is not {check.relation} {check.limit:g} ({check.meaning})"
@@ -330,8 +334,14 @@ def certify(
             "b_spline_edges": exported.check.b_spline_edges,
             "stl": exported.stl,
         },
-        "warnings": [] if surrogate is None else outside_box(setup, theta.numpy()[None], surrogate.box),
-        "fem_solves": {"forward": fem.solves["forward"] + len(levels) + 1, "adjoint": fem.solves["adjoint"]},
+        "warnings": []
+        if surrogate is None
+        else list(outside_box(setup, theta.numpy()[None], surrogate.box).values()),
+        "fem_solves": {
+            "forward": fem.solves["forward"] + len(levels) + 1,
+            "adjoint": fem.solves["adjoint"],
+            "tangent": 0,
+        },
     }
 
 
@@ -354,7 +364,7 @@ def _compare(
     value = float(values[0])
     compared = {
         "surrogate": value,
-        "surrogate_relative_error": abs(value - exact) / abs(exact),
+        "surrogate_relative_error": _relative(value - exact, exact),
         "field_relative_l2_error": dict(zip(setup.space.components, errors.tolist(), strict=True)),
         "gradient": {
             "cosine": float(torch.cosine_similarity(ours, truth, dim=0)),
@@ -362,6 +372,12 @@ def _compare(
         },
     }
     return compared, {"fields": predicted.numpy()}
+
+
+def _relative(difference: float, value: float, signed: bool = False) -> float:
+    """``difference`` over the size of ``value``; infinite where that is zero."""
+    ratio = math.copysign(math.inf, difference) if value == 0 else difference / abs(value)
+    return ratio if signed else abs(ratio)
 
 
 def _constraints(setup: Setup, theta: Tensor) -> list[dict[str, Any]]:

@@ -57,6 +57,7 @@ def export_cad(setup: Setup, theta: Tensor, folder: Path, name: str = "optimum")
     write_brep(shape, folder / f"{name}.brep")
     files = [f"{name}.step", f"{name}.brep"]
     stl = None
+    (folder / f"{name}.stl").unlink(missing_ok=True)  # of an earlier design, which may have been a solid
     if geometry.thickness is not None:
         points = setup.family.part_points(theta).numpy()
         write_stl(shape, folder / f"{name}.stl", 1e-3 * float(np.ptp(points, axis=0).max()))

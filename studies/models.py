@@ -41,24 +41,31 @@ class SurrogateModel:
     setup: Setup
     surrogate: DesignSurrogate
     box: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """Parameter -> bounds of the training designs; a query outside them warns."""
+    """Parameter -> bounds of the training designs; a query outside them warns, once for each parameter."""
+    _warned: set[str] = field(default_factory=set, repr=False)
 
     def evaluate(self, theta: Array) -> tuple[Array, Array]:
         """See :class:`Model`."""
-        for message in outside_box(self.setup, theta, self.box):
-            warnings.warn(message, OutsideBoxWarning, stacklevel=2)
-        like = next(self.surrogate.parameters())
-        designs = torch.from_numpy(theta).to(like)
+        for name, message in outside_box(self.setup, theta, self.box).items():
+            if name not in self._warned:
+                self._warned.add(name)
+                warnings.warn(message, OutsideBoxWarning, stacklevel=2)
         valid = _unfolded(self.setup, torch.from_numpy(theta))
         values, gradients = np.full(len(theta), np.nan), np.full(theta.shape, np.nan)
         if valid.any():
-            try:
-                found = self.surrogate.value_and_gradient(designs[torch.from_numpy(valid).to(designs.device)])
-            except OutsideGridError:
-                return values, gradients
-            values[valid] = found[0][:, 0].cpu().numpy()
-            gradients[valid] = found[1][:, 0].cpu().numpy()
+            values[valid], gradients[valid] = self._evaluate(theta[valid])
         return values, gradients
+
+    def _evaluate(self, theta: Array) -> tuple[Array, Array]:
+        designs = torch.from_numpy(theta).to(next(self.surrogate.parameters()))
+        try:
+            values, gradients = self.surrogate.value_and_gradient(designs)
+        except OutsideGridError:
+            if len(theta) == 1:
+                return np.full(1, np.nan), np.full(theta.shape, np.nan)
+            alone = [self._evaluate(design[None]) for design in theta]  # the others do have an answer
+            return np.concatenate([a[0] for a in alone]), np.concatenate([a[1] for a in alone])
+        return values[:, 0].cpu().double().numpy(), gradients[:, 0].cpu().double().numpy()
 
     def fields(self, theta: Tensor) -> Tensor:
         """(N, c) fields of one design (P,), float64 on the CPU."""
@@ -105,15 +112,15 @@ class FemModel:
         return dict(self.solves)
 
 
-def outside_box(setup: Setup, theta: Array, box: Mapping[str, Sequence[float]]) -> list[str]:
-    """One message per parameter of designs (B, P) that lies outside what a surrogate was trained on."""
-    messages = []
+def outside_box(setup: Setup, theta: Array, box: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """A message for each parameter of designs (B, P) that lies outside what a surrogate was trained on."""
+    messages = {}
     for parameter, values in zip(setup.family.parameters, theta.T, strict=True):
         lower, upper = box.get(parameter.name, (-np.inf, np.inf))
         margin = 1e-9 * (parameter.upper - parameter.lower)
         outside = values[(values < lower - margin) | (values > upper + margin)]
         if len(outside):
-            messages.append(
+            messages[parameter.name] = (
                 f"{parameter.name} = {outside[0]:.6g} is outside [{lower:g}, {upper:g}], what the surrogate was trained on"
             )
     return messages

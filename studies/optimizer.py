@@ -28,7 +28,8 @@ class ExitReason(Enum):
 
     CONVERGED = "Converged: neither the objective nor the constraints change any more."
     ITERATION_LIMIT = (
-        "Stopped at the iteration limit: raise optimizer.max_iterations, or start from this design."
+        "Stopped at the iteration limit, constraints met or not: raise optimizer.max_iterations, or start from this"
+        " design."
     )
     STALLED = (
         "The line search found no better design along its direction: the result may be an optimum all the same; see"
@@ -45,7 +46,8 @@ class ExitReason(Enum):
     )
     OBJECTIVE_UNCHANGED = "The objective did not change: check that it depends on the shape."
     NO_ANSWER = (
-        "The model has no answer at the start (folded map, or outside its range): choose another start."
+        "The model has no answer at the start, or where the search ended (folded map, or outside its range): choose"
+        " another start, or add a constraint such as {quantity: jacobian, at_least: 0.1}."
     )
 
     @property
@@ -113,7 +115,7 @@ def start_designs(setup: Setup, count: int, seed: int) -> Array:
 
 
 def _rank(setup: Setup, search: Search) -> tuple[bool, bool, float]:
-    feasible = search.reason is not ExitReason.INFEASIBLE and math.isfinite(search.objective)
+    feasible = search.violation <= 1.0 and math.isfinite(search.objective)
     return not feasible, not search.reason.ok, setup.sign * search.objective if feasible else search.violation
 
 
@@ -169,6 +171,7 @@ class _Memory:
         self.setup, self.evaluate, self.scaling = setup, evaluate, scaling
         self.evaluations = 0
         self.worst = 1.0
+        """Largest scaled objective so far, or its size at the start if that is larger."""
         self._at: Array | None = None
         self._constraints_at: Array | None = None
         self.value, self.gradient = math.nan, np.zeros(0)
@@ -180,13 +183,16 @@ class _Memory:
             self._at = z.copy()
             self.value, self.gradient = self.evaluate(self.scaling.theta(z))
             self.evaluations += 1
-        if not math.isfinite(
-            self.value
-        ):  # a line search backs off from a wall that is higher than all before
+        if not math.isfinite(self.value):
+            # a line search backs off from a wall that is higher than all before
             return self.worst + 1.0, np.zeros_like(z)
         scaled = self.setup.sign * self.value / self.scaling.objective
         self.worst = max(self.worst, scaled)
         return scaled, self.setup.sign * self.gradient * self.scaling.span / self.scaling.objective
+
+    def start(self, z: Array, value: float, gradient: Array) -> None:
+        """Take the evaluation that the scaling was made from."""
+        self._at, self.value, self.gradient, self.evaluations = z.copy(), value, gradient, 1
 
     def constraint(self, z: Array) -> tuple[Array, Array]:
         """Signed gaps (zero or non-negative when met), scaled, and their Jacobian in z."""
@@ -234,9 +240,11 @@ def _search(
     if not math.isfinite(first):
         return Search(index, start, first, math.inf, ExitReason.NO_ANSWER, ())
     z = scaling.z(start)
+    memory.start(z, first, gradient)
     record(z)
     if not np.linalg.norm(gradient * scaling.span) > 1e-12 * scaling.objective:
-        return Search(index, start, first, 0.0, ExitReason.ZERO_GRADIENT, tuple(history))
+        violation = worst_violation(setup, constraint_values(setup, start)[0])
+        return Search(index, start, first, violation, ExitReason.ZERO_GRADIENT, tuple(history))
     result = _minimize(setup, config, memory, z, record)
     z = np.clip(result.x, 0.0, 1.0)
     record(z)
@@ -284,14 +292,16 @@ def _minimize(
 def _reason(
     result: OptimizeResult, config: Optimizer, violation: float, history: list[Iterate]
 ) -> ExitReason:
+    first, last = history[0], history[-1]
+    if not math.isfinite(last.objective):
+        return ExitReason.NO_ANSWER
+    if result.nit >= config.max_iterations and not result.success:
+        return ExitReason.ITERATION_LIMIT
     if violation > 1.0:
         return ExitReason.INFEASIBLE
-    first, last = history[0], history[-1]
     moved = np.linalg.norm(np.subtract(first.theta, last.theta)) / max(np.linalg.norm(first.theta), 1e-300)
     if moved < 1e-9:
         return ExitReason.DID_NOT_MOVE
     if abs(first.objective - last.objective) <= 1e-12 * abs(first.objective):
         return ExitReason.OBJECTIVE_UNCHANGED
-    if result.nit >= config.max_iterations:
-        return ExitReason.ITERATION_LIMIT
     return ExitReason.CONVERGED if result.success or config.method == "trust_constr" else ExitReason.STALLED

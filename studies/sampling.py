@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -19,7 +23,7 @@ from torch import Tensor
 from geometries.quantities import jacobian, valid_designs
 from solvers.errors import SolveError
 from solvers.fem import FemSolution, FemSolver
-from studies.loader import Study, dump
+from studies.loader import Study
 from studies.setup import Setup, build_setup
 from surrogate.dataset import Dataset
 
@@ -56,12 +60,13 @@ def draw_designs(setup: Setup, count: int, seed: int) -> Tensor:
     while sum(map(len, found)) < count:
         if drawn >= 20 * max(count, 64):
             raise SamplingError(
-                f"only {sum(map(len, found))} of {drawn} designs in the parameter box are valid shapes; narrow geometry.bounds"
+                f"only {sum(map(len, found))} of {drawn} designs in the parameter box are valid shapes;"
+                " narrow geometry.bounds"
             )
-        unit = torch.from_numpy(sobol.random(max(64, count)))
+        unit = torch.from_numpy(sobol.random(64))
         drawn += len(unit)
         theta = bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * unit
-        theta = theta[jacobian(setup.shape_map, theta) > LEAST_JACOBIAN][: count + 64]
+        theta = theta[jacobian(setup.shape_map, theta) > LEAST_JACOBIAN]
         found.append(theta[torch.from_numpy(valid_designs(setup.shape_map, theta))])
     return torch.cat(found)[:count]
 
@@ -104,33 +109,56 @@ def solve_design(setup: Setup, solver: FemSolver, theta: Tensor, directions: Ten
     )
 
 
-def _solve_in_worker(study: Study, theta: Tensor, directions: Tensor) -> Sample:
-    setup, solver = _cached(study)
-    return solve_design(setup, solver, theta, directions)
+def _solve_in_worker(study: Study, theta: NDArray[np.float64], directions: NDArray[np.float64]) -> Sample:
+    with _ONE_AT_A_TIME:
+        setup, solver = _cached(study)
+        return solve_design(setup, solver, torch.from_numpy(theta), torch.from_numpy(directions))
 
 
-_CACHE: dict[str, tuple[Setup, FemSolver]] = {}  # of a worker process: the study it works on, by its text
+_ONE_AT_A_TIME = threading.Lock()  # threads of an executor share the solver below, and gmsh, which bear one
+_CACHE: dict[tuple[Path, str], tuple[Setup, FemSolver]] = {}  # of a worker: the study it works on
 
 
 def _cached(study: Study) -> tuple[Setup, FemSolver]:
-    text = dump(study)
-    if text not in _CACHE:
-        torch.set_num_threads(1)
+    key = study.path, study.model.model_dump_json()
+    if key not in _CACHE:
         _CACHE.clear()
         setup = build_setup(study)
-        _CACHE[text] = setup, FemSolver(setup.problem, setup.shape_map.mesh)
-    return _CACHE[text]
+        _CACHE[key] = setup, FemSolver(setup.problem, setup.shape_map.mesh)
+    return _CACHE[key]
 
 
 def local_executor(workers: int) -> ProcessPoolExecutor:
     """Processes on this machine, one thread each: two threads a process only get in each other's way."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_ignore_interrupt)
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_worker)
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches the whole process group: only the parent answers it."""
+def _prepare_worker() -> None:
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    """A worker whose parent was killed would wait for ever for work."""
+    wait([sentinel])
+    os._exit(1)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """For what is started here: Ctrl-C reaches the whole process group, and only the parent answers it."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def solve_designs(
@@ -148,24 +176,36 @@ def solve_designs(
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{index:06d}.npz" for index in range(len(theta))]
-    missing = [index for index, file in enumerate(files) if not file.exists()]
-    done = len(theta) - len(missing)
-    report(done, len(theta))
-    futures = {executor.submit(_solve_in_worker, study, theta[i], directions[i]): i for i in missing}
+    samples = {index: found for index, file in enumerate(files) if (found := _load(file)) is not None}
+    report(len(samples), len(theta))
+    futures: dict[Future[Sample], int] = {}
     try:
+        with _interrupts_ignored():
+            for index in range(len(theta)):
+                if index not in samples:
+                    design = theta[index].numpy(), directions[index].numpy()
+                    futures[executor.submit(_solve_in_worker, study, *design)] = index
         for future in as_completed(futures):
             index = futures[future]
-            try:
-                _save(files[index], future.result())
-            except SolveError as error:
-                design = ", ".join(f"{value:.6g}" for value in theta[index].tolist())
-                raise SamplingError(f"design {index} ({design}) cannot be solved: {error}") from error
-            done += 1
-            report(done, len(theta))
+            samples[index] = _result(future, index, theta[index])
+            _save(files[index], samples[index])
+            report(len(samples), len(theta))
+    except BrokenExecutor as error:
+        raise SamplingError(
+            f"a worker process ended before its time ({error}); if memory ran out, lower sampling.workers"
+        ) from error
     finally:
         for future in futures:
             future.cancel()
-    return _collect([_load(file) for file in files])
+    return _collect([samples[index] for index in range(len(theta))])
+
+
+def _result(future: Future[Sample], index: int, theta: Tensor) -> Sample:
+    try:
+        return future.result()
+    except SolveError as error:
+        design = ", ".join(f"{value:.6g}" for value in theta.tolist())
+        raise SamplingError(f"design {index} ({design}) cannot be solved: {error}") from error
 
 
 def _save(path: Path, sample: Sample) -> None:
@@ -175,9 +215,13 @@ def _save(path: Path, sample: Sample) -> None:
     part.replace(path)
 
 
-def _load(path: Path) -> Sample:
-    with np.load(path) as arrays:
-        return Sample(**arrays)
+def _load(path: Path) -> Sample | None:
+    """The sample in a file; None where there is none, or not a whole one."""
+    try:
+        with np.load(path) as arrays:
+            return Sample(**arrays)
+    except (FileNotFoundError, BadZipFile, EOFError, TypeError, ValueError):
+        return None
 
 
 def _collect(samples: Sequence[Sample]) -> Dataset:

@@ -276,8 +276,8 @@ def _objective(study: Study, family: Family, physics: Physics) -> Functional:
         functional = known[wanted]
     else:
         derivatives = [f"{component}_{axis}" for component in physics.components for axis in COORDINATES]
-        names = (*COORDINATES, *physics.components, *(c.name for c in physics.coefficients))
-        names += ("nx", "ny") if wanted.on else tuple(derivatives)
+        names = (*COORDINATES, *physics.components, *derivatives, *(c.name for c in physics.coefficients))
+        names += ("nx", "ny") if wanted.on else ()
         integrand = _formula(study, f"{key}.integrand", wanted.integrand, names)
         functional = Functional(wanted.name, integrand, wanted.unit, "", wanted.on)
     if functional.on is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,9 +32,8 @@ class Workspace:
 
     def finished(self, stage: str, key: str) -> dict[str, Any] | None:
         """What the stage left when it last ended with this key; None when it has to run."""
-        try:
-            record = json.loads(self._record(stage).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        record = self.record(stage)
+        if record is None:
             return None
         sizes: dict[str, int] = record.get("files", {})
         whole = all(
@@ -50,6 +50,14 @@ class Workspace:
         record = {"stage": stage, "key": key, "files": sizes, "seconds": round(seconds, 3), **content}
         write_json(self._record(stage), record)
         return record
+
+    def record(self, stage: str) -> dict[str, Any] | None:
+        """What the stage last left, whatever its key; None where there is no whole record."""
+        try:
+            record = json.loads(self._record(stage).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return record if isinstance(record, dict) else None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -101,5 +109,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    """Write JSON, whole or not at all; numbers that are not finite, which JSON has not, become null."""
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

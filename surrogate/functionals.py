@@ -45,11 +45,10 @@ class _Quantities(Mapping[str, Any]):
         self._space, self._place, self._fields = space, place, fields
         self._known: dict[str, Any] = {"x": place.points[..., 0], "y": place.points[..., 1]}
         names = [*self._known, *space.components, *space.coefficients]
+        names += [f"{component}_{axis}" for component in space.components for axis in "xy"]
         if isinstance(place, FacetPoints):
             self._known |= {"nx": place.normals[..., 0], "ny": place.normals[..., 1]}
             names += ["nx", "ny"]
-        else:
-            names += [f"{component}_{axis}" for component in space.components for axis in "xy"]
         self._names = tuple(names)
 
     def __iter__(self) -> Iterator[str]:
