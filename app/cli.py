@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -52,6 +53,18 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of sampling, trai
 @contextmanager
 def _reported_errors() -> Iterator[None]:
     """One clear message and an exit code for whatever a stage may raise; nothing else is swallowed."""
+    try:
+        with _reported_failures():
+            yield
+    except KeyboardInterrupt:  # while modules are imported, too
+        _fail(
+            "interrupted; what was finished is kept, and the same command goes on from there.",
+            Exit.INTERRUPTED,
+        )
+
+
+@contextmanager
+def _reported_failures() -> Iterator[None]:
     from geometries.cad import CadError
     from geometries.family import FamilyError
     from geometries.mesher import MeshError
@@ -72,11 +85,6 @@ def _reported_errors() -> Iterator[None]:
         _fail(str(error), Exit.BAD_INPUT)
     except failures as error:
         _fail(f"{error}\nWhat was finished is kept; the same command goes on from there.", Exit.FAILED)
-    except KeyboardInterrupt:
-        _fail(
-            "interrupted; what was finished is kept, and the same command goes on from there.",
-            Exit.INTERRUPTED,
-        )
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _fail(
@@ -88,6 +96,24 @@ def _reported_errors() -> Iterator[None]:
 def _fail(message: str, code: Exit) -> None:
     errors.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+@contextmanager
+def _shown_warnings() -> Iterator[None]:
+    """What the program itself warns of, in the same plain words as its errors."""
+    from studies.models import OutsideBoxWarning
+
+    with warnings.catch_warnings():
+        default = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any, **options: Any) -> None:
+            if issubclass(category, OutsideBoxWarning):
+                errors.print(f"[bold yellow]warning:[/] {escape(str(message))}", highlight=False, soft_wrap=True)
+            else:
+                default(message, category, *where, **options)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager
@@ -108,7 +134,7 @@ def _run(
         loaded = load_study(study, [*(overrides or []), *seeds])
         chosen = choose_device(device)
         workspace = Workspace(out or Path("out") / loaded.model.name)
-        with workspace.lock(), ProgressBars() as bars:
+        with workspace.lock(), ProgressBars() as bars, _shown_warnings():
             run = Run(build_setup(loaded), workspace, chosen, bars)
             from app.provenance import provenance
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Self
@@ -47,6 +48,8 @@ class ProgressBars:
         self._progress = Progress(*columns, console=self._console)
         self._tasks: dict[str, TaskID] = {}
         self._printed: dict[str, float] = {}
+        self._began: dict[str, tuple[float, int]] = {}
+        self._lock = threading.Lock()  # searches report from threads of their own
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -60,23 +63,25 @@ class ProgressBars:
 
     def __call__(self, stage: str, done: int, total: int, detail: str) -> None:
         """See :data:`studies.pipeline.Report`."""
-        if not self._console.is_terminal:
-            self._print(stage, done, total, detail)
-            return
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total, detail="", completed=done)
-        self._progress.update(self._tasks[stage], completed=done, total=total, detail=detail)
+        with self._lock:
+            if not self._console.is_terminal:
+                self._print(stage, done, total, detail)
+                return
+            if stage not in self._tasks:
+                self._tasks[stage] = self._progress.add_task(stage, total=total, detail="", completed=done)
+            self._progress.update(self._tasks[stage], completed=done, total=total, detail=detail)
 
     def _print(self, stage: str, done: int, total: int, detail: str) -> None:
         now = time.monotonic()
-        started = self._printed.setdefault(f"{stage} began", now)
+        started, before = self._began.setdefault(stage, (now, done))
         if done < total and now - self._printed.get(stage, -LINE_EVERY) < LINE_EVERY:
             return
         self._printed[stage] = now
         elapsed = now - started
+        made = done - before  # since this run began
         rate = (
-            f", {done / elapsed:.2f}/s, {(total - done) * elapsed / done:.0f} s left"
-            if done and elapsed > 1
+            f", {made / elapsed:.2f}/s, {(total - done) * elapsed / made:.0f} s left"
+            if made > 0 and elapsed > 1
             else ""
         )
         print(f"{stage}: {done}/{total}{rate}{' ' if detail else ''}{detail}", file=sys.stderr, flush=True)

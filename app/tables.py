@@ -23,9 +23,8 @@ def print_certificate(console: Console, certificate: dict[str, Any], folder: Pat
     )
     for check in certificate["checks"]:
         mark = "[green]ok[/]" if check["satisfied"] else "[red]FAILED[/]"
-        table.add_row(
-            check["name"], f"{check['value']:.3g}", check["relation"], f"{check['limit']:.3g}", mark
-        )
+        value = "no number" if check["value"] is None else f"{check['value']:.3g}"
+        table.add_row(check["name"], value, check["relation"], f"{check['limit']:.3g}", mark)
     console.print(table)
     objective = certificate["objective"]
     surrogate = "" if objective["surrogate"] is None else f", surrogate {objective['surrogate']:.8g}"
@@ -34,7 +33,7 @@ def print_certificate(console: Console, certificate: dict[str, Any], folder: Pat
         f" (extrapolated {objective['fem_extrapolated']:.8g}){surrogate} {objective['unit']}"
     )
     for line in [*certificate["reasons"], *certificate["warnings"]]:
-        console.print(f"  {line}", highlight=False)
+        console.print(f"  {line}", highlight=False, markup=False)
     verdict = "[bold green]ACCEPTED[/]" if certificate["accepted"] else "[bold red]NOT ACCEPTED[/]"
     console.print(f"{verdict}; everything is in {folder}")
 

@@ -69,8 +69,8 @@ class Stationarity:
     """First-order conditions at a design, in parameters scaled to their bounds.
 
     Attributes:
-        residual: |gradient of the Lagrangian| over |gradient of the objective|, there or at the start, whichever is
-            larger: at an optimum inside all constraints the one there vanishes.
+        residual: |gradient of the Lagrangian| over |gradient of the objective|; where no constraint and no bound is
+            active the latter vanishes at an optimum, and the one at the start takes its place.
         multipliers: constraint -> change of the optimal objective per unit that the target is raised by.
     """
 
@@ -153,9 +153,9 @@ def stationarity(setup: Setup, theta: Tensor, gradient: Tensor, at_start: Tensor
         unit[index] = -1.0 if z[index] < 0.5 else 1.0
         columns.append(unit)
         low.append(0.0)
-    scale = max(np.linalg.norm(objective), np.linalg.norm(at_start.numpy() * span), 1e-300)
+    scale = max(float(np.linalg.norm(objective)), 1e-300)
     if not columns:
-        return Stationarity(float(np.linalg.norm(objective) / scale), {})
+        return Stationarity(scale / max(scale, float(np.linalg.norm(at_start.numpy() * span))), {})
     matrix = np.stack(columns, -1)
     found = lsq_linear(matrix, -objective / scale, bounds=(np.array(low), np.inf), tol=1e-14)
     multipliers = {

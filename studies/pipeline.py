@@ -27,7 +27,7 @@ from studies.setup import Setup
 from studies.surrogates import open_surrogate, train_surrogate
 from studies.workspace import Workspace, content_key, file_key, write_json, write_text
 from surrogate.dataset import Dataset, load_dataset
-from surrogate.model_card import ModelCard, card_path
+from surrogate.model_card import ModelCard
 
 Report = Callable[[str, int, int, str], None]
 """Called with stage, done, total and a word on how it goes."""
@@ -35,6 +35,9 @@ Report = Callable[[str, int, int, str], None]
 
 class OptimizationError(RuntimeError):
     """No start led to a design that can be judged; the text is the exit reason."""
+
+
+TRAINING_FILES = ("surrogate.safetensors.checkpoint", "surrogate.safetensors.checkpoint.seconds")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,15 @@ class Run:
         return self.setup.study.model.optimizer.on == "fem"
 
 
+def _physical_key(run: Run) -> list[Any]:
+    """What fields and objective depend on, bounds and the text of a user's own family included."""
+    setup = run.setup
+    trained_for = {name: part for name, part in setup.trained_for().items() if name != "surrogate"}
+    file, own, _ = setup.study.model.geometry.family.rpartition(":")
+    texts = [file_key(setup.study.folder / file)] if own else []
+    return [trained_for, setup.family.bounds.tolist(), *texts]
+
+
 def write_resolved(run: Run, provenance: dict[str, Any]) -> None:
     """The study with every default, and what it is run with and on."""
     head = [f"# {key}: {json.dumps(value)}" for key, value in provenance.items()]
@@ -65,9 +77,7 @@ def write_resolved(run: Run, provenance: dict[str, Any]) -> None:
 def sample(run: Run) -> tuple[Dataset, Dataset, Tensor]:
     """Solved training and held-out designs, and the (N, c) fields of the reference design."""
     config, setup = run.setup.study.model.sampling, run.setup
-    bounds = setup.family.bounds.tolist()
-    trained_for = {name: part for name, part in setup.trained_for().items() if name != "surrogate"}
-    key = content_key("sample", trained_for, bounds, config.model_dump(exclude={"workers"}))
+    key = content_key("sample", *_physical_key(run), config.model_dump(exclude={"workers"}))
     names = ("designs.npz", "held_out.npz", "reference.npz")
     files = [run.workspace.path(name) for name in names]
     if run.workspace.finished("sample", key) is None:
@@ -111,6 +121,11 @@ def train(run: Run) -> Path:
     if run.workspace.finished("train", key) is None:
         started = time.monotonic()
         steps = run.setup.study.model.training.steps
+        begun = run.workspace.record("training")
+        if begun is not None and begun["key"] != key:  # it was broken off with other data, or another network
+            for name in TRAINING_FILES:
+                run.workspace.path(name).unlink(missing_ok=True)
+        run.workspace.finish("training", key, (), 0.0)
         card = train_surrogate(
             run.setup,
             data,
@@ -122,9 +137,7 @@ def train(run: Run) -> Path:
                 "train", p.step, steps, f"loss {p.loss:.4f}, held-out gradient error {p.gradient_error:.4f}"
             ),
         )
-        run.workspace.finish(
-            "train", key, (path.name, card_path(path).name), time.monotonic() - started, total=card.seconds
-        )
+        run.workspace.finish("train", key, (path.name,), time.monotonic() - started, total=card.seconds)
     return path
 
 
@@ -144,23 +157,13 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
     """
     setup = run.setup
     config = setup.study.model.optimizer
-    card: ModelCard | None = None
     if run.on_fem:
         model: Model = FemModel(setup)
         driver = "fem"
     else:
-        model, card, path = surrogate_of(run)
+        model, _, path = surrogate_of(run)
         driver = file_key(path)
-    wanted = [vars(constraint) for constraint in setup.constraints]
-    key = content_key(
-        "optimize",
-        driver,
-        setup.trained_for(),
-        setup.initial.tolist(),
-        setup.family.bounds.tolist(),
-        wanted,
-        config.model_dump(),
-    )
+    key = content_key("optimize", driver, *_physical_key(run), *_search_key(run), config.model_dump())
     names = ("optimum.json", "history.csv", "shapes.json")
     if run.workspace.finished("optimize", key) is None:
         started = time.monotonic()
@@ -187,6 +190,11 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
     return theta, content
 
 
+def _search_key(run: Run) -> list[Any]:
+    """Where a search begins, and what it has to meet."""
+    return [run.setup.initial.tolist(), [vars(constraint) for constraint in run.setup.constraints]]
+
+
 def _check_optimum(run: Run, optimum: Optimum) -> None:
     best = optimum.best
     if not best.reason.ok:
@@ -195,7 +203,8 @@ def _check_optimum(run: Run, optimum: Optimum) -> None:
         check_design(run.setup.shape_map, torch.from_numpy(best.theta))
     except ShapeError as error:
         raise OptimizationError(
-            f"optimize: the optimum is no valid shape ({error}); add a constraint such as {{quantity: jacobian, at_least: 0.1}}"
+            f"optimize: the optimum is no valid shape ({error});"
+            " add a constraint such as {quantity: jacobian, at_least: 0.1}"
         ) from error
 
 
@@ -218,9 +227,9 @@ def history_table(setup: Setup, optimum: Optimum) -> str:
         ]
     )
     for search in optimum.searches:
-        first = search.history[0].objective if search.history else 1.0
+        size = abs(search.history[0].objective) or 1.0 if search.history else 1.0
         for i in search.history:
-            numbers = (i.objective / first, i.gradient_norm, *i.quantities, *i.theta)
+            numbers = (i.objective / size, i.gradient_norm, *i.quantities, *i.theta)
             writer.writerow(
                 [i.start, i.iteration, i.evaluations, repr(i.objective), *(f"{n:.12g}" for n in numbers)]
             )
@@ -269,12 +278,16 @@ def validate(run: Run) -> dict[str, Any]:
         model, card, path = surrogate_of(run)
         driver = file_key(path)
         write_text(run.workspace.path("surrogate.card.json"), card.as_json() + "\n")
+    else:
+        run.workspace.path("surrogate.card.json").unlink(missing_ok=True)  # of a surrogate that had no part in this
     study = run.setup.study.model
     key = content_key(
         "validate",
         driver,
         theta.tolist(),
-        run.setup.trained_for(),
+        *_physical_key(run),
+        *_search_key(run),
+        study.name,
         study.validation.model_dump(),
         study.geometry.thickness,
         found,
@@ -296,11 +309,8 @@ def validate(run: Run) -> dict[str, Any]:
 
 
 def _timings(run: Run) -> dict[str, float]:
-    """Seconds of the stages done in this folder."""
-    timings = {}
-    for stage in ("sample", "train", "optimize", "export"):
-        file = run.workspace.path(f".stages/{stage}.json")
-        if file.exists():
-            record = json.loads(file.read_text(encoding="utf-8"))
-            timings[stage] = record.get("total", record["seconds"])
-    return timings
+    """Seconds of the stages that led to this design."""
+    trained_here = not run.on_fem and run.setup.study.model.surrogate.weights is None
+    stages = ("sample", "train", "optimize", "export") if trained_here else ("optimize", "export")
+    records = {stage: run.workspace.record(stage) for stage in stages}
+    return {stage: record.get("total", record["seconds"]) for stage, record in records.items() if record}
