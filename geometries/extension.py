@@ -21,14 +21,14 @@ from geometries.shape_map import ShapeMap
 from geometries.triangle import shape_functions, shape_gradients, triangle_quadrature
 
 
-def build_shape_map(family: Family, mesh_size: float) -> ShapeMap:
-    """Mesh the design in the middle of the bounds and extend the motion of its boundary into it.
+def build_shape_map(family: Family, mesh_size: float, mesh: TaggedMesh | None = None) -> ShapeMap:
+    """Mesh the design in the middle of the bounds (or take its ``mesh``) and extend the motion of its boundary into it.
 
     Raises:
         geometries.mesher.MeshError: gmsh could not mesh that design.
     """
     control_points = family.control_points(family.reference).numpy()
-    mesh = mesh_family(family, control_points, mesh_size)
+    mesh = mesh_family(family, control_points, mesh_size) if mesh is None else mesh
     return ShapeMap(family, mesh, torch.from_numpy(harmonic_extension(family, control_points, mesh, mesh_size)))
 
 

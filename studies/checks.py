@@ -137,7 +137,7 @@ def _geometry(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[Taylor
 
     def normals(at: Tensor) -> Tensor:
         cloud = boundary_cloud(shape_map, shape_map.nodes(at)[None])
-        return (torch.sin(3 * cloud.points[:, 0] + 1) * cloud.normals[:, 1] * cloud.weights).sum()
+        return (torch.sin(3 * cloud.points.sum(-1) + 1) * cloud.normals[:, 1] * cloud.weights).sum()
 
     yield _by_autograd("quadrature weights in theta", weights, theta, direction)
     yield _by_autograd("boundary points, normals and weights in theta", normals, theta, direction)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from geometries.extension import build_shape_map, dirichlet_factor
 from geometries.family import Family, FamilyError, Parameter, load_family
+from geometries.mesh import TaggedMesh
 from geometries.mesher import MeshError
 from geometries.quantities import ShapeError, check_design, quantities_of
 from geometries.shape_map import ShapeMap
@@ -22,6 +23,7 @@ from studies.expressions import ExpressionError, parse
 from studies.loader import Study, StudyError
 from studies.schema import BoundaryCondition, Integral
 from surrogate.functionals import FieldSpace
+from surrogate.model_card import SurrogateFileError, load_mesh
 
 COORDINATES = ("x", "y")
 
@@ -124,14 +126,9 @@ class Setup:
     def trained_for(self) -> dict[str, Any]:
         """Everything that a surrogate of this study depends on, as plain data."""
         model = self.study.model
-        geometry = model.geometry.model_dump(
-            mode="json", include={"family", "options", "length_unit", "mesh_size"}
-        )
-        options = dict(geometry["options"])
-        options.pop("start", None)  # where a search begins changes nothing that is learnt
         network = model.surrogate.model_dump(mode="json", exclude={"weights"})
         return {
-            "geometry": geometry | {"options": options},
+            "geometry": _geometry_key(self.study),
             "parameters": [p.name for p in self.family.parameters],
             "physics": model.physics.model_dump(mode="json"),
             "objective": _functional_key(model.objective.functional),
@@ -147,7 +144,7 @@ def build_setup(study: Study) -> Setup:
     """
     native, family = _families(study)
     try:
-        shape_map = build_shape_map(native, study.model.geometry.mesh_size)
+        shape_map = build_shape_map(native, study.model.geometry.mesh_size, _shipped_mesh(study, native))
     except MeshError as error:
         raise study.error(
             "geometry.mesh_size", str(study.model.geometry.mesh_size), f"a size that meshes ({error})"
@@ -161,6 +158,18 @@ def build_setup(study: Study) -> Setup:
             "geometry.initial", f"a start design that is no valid shape ({error})", "a valid one"
         ) from error
     return Setup(study, family, shape_map, problem, _constraints(study, shape_map, initial), initial)
+
+
+def _shipped_mesh(study: Study, family: Family) -> TaggedMesh | None:
+    """The reference mesh that came with the weights; None where they do not fit, which is said when they are used."""
+    weights = study.model.surrogate.weights
+    if weights is None:
+        return None
+    try:
+        mesh, card = load_mesh(study.folder / weights, family.tags)
+    except SurrogateFileError:
+        return None
+    return mesh if card.trained_for.get("geometry") == _geometry_key(study) else None
 
 
 def _families(study: Study) -> tuple[Family, Family]:
@@ -324,6 +333,14 @@ def _formula(study: Study, key: str, value: float | str, names: Iterable[str]) -
 
 def _constant(value: float) -> Function:
     return lambda ops, q: value
+
+
+def _geometry_key(study: Study) -> dict[str, Any]:
+    included = {"family", "options", "length_unit", "mesh_size"}
+    geometry = study.model.geometry.model_dump(mode="json", include=included)
+    options = dict(geometry["options"])
+    options.pop("start", None)  # where a search begins changes nothing that is learnt
+    return geometry | {"options": options}
 
 
 def _functional_key(functional: str | Integral) -> Any:

@@ -18,7 +18,7 @@ from surrogate.accuracy import measure
 from surrogate.allocator import keep_freed_memory
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
-from surrogate.model_card import ModelCard, load_surrogate, save_surrogate
+from surrogate.model_card import ModelCard, load_surrogate, mesh_tensors, save_surrogate
 from surrogate.operator import OperatorConfig
 from surrogate.training import Progress, TrainingConfig, train
 
@@ -90,7 +90,7 @@ def train_surrogate(
         seconds=round(clock.total, 1),
         box={p.name: [p.lower, p.upper] for p in setup.family.parameters},
     )
-    save_surrogate(path, surrogate.state_dict(), card)
+    save_surrogate(path, surrogate.state_dict() | mesh_tensors(setup.shape_map.mesh), card)
     checkpoint.unlink(missing_ok=True)
     clock.file.unlink(missing_ok=True)
     return card

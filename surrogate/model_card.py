@@ -8,13 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from geometries.mesh import TaggedMesh
 from surrogate.accuracy import Accuracy
 
 CARD_KEY = "model_card"
+MESH_PREFIX = "mesh."
+MESH_ARRAYS = ("nodes", "cells", "facets", "facet_tags")
 
 
 class SurrogateFileError(ValueError):
@@ -67,12 +71,44 @@ def card_path(weights: Path) -> Path:
     return weights.with_name(weights.name.removesuffix(".safetensors") + ".card.json")
 
 
+def mesh_tensors(mesh: TaggedMesh) -> dict[str, Tensor]:
+    """The reference mesh as tensors to save with the weights.
+
+    Weights belong to the nodes of one mesh, and another version of the mesher would make another.
+    """
+    arrays = (mesh.nodes, mesh.cells, mesh.facets, mesh.facet_tags)
+    return {MESH_PREFIX + name: torch.from_numpy(array) for name, array in zip(MESH_ARRAYS, arrays, strict=True)}
+
+
+def load_mesh(path: Path, tag_names: tuple[str, ...]) -> tuple[TaggedMesh, ModelCard]:
+    """The reference mesh that the weights belong to.
+
+    Raises:
+        SurrogateFileError: see :func:`load_surrogate`; or there is no mesh in the file.
+    """
+    tensors, card = _read(path)
+    if any(MESH_PREFIX + name not in tensors for name in MESH_ARRAYS):
+        raise SurrogateFileError(f"{path}: has no reference mesh; train the surrogate again")
+    return TaggedMesh(*(tensors[MESH_PREFIX + name].numpy() for name in MESH_ARRAYS), tag_names), card
+
+
 def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, Tensor], ModelCard]:
     """Read weights that were trained for ``expected`` (compared with the card's ``trained_for``).
 
     Raises:
         SurrogateFileError: no such file, not a weights file, or trained for something else: says for what.
     """
+    tensors, card = _read(path)
+    # through JSON, so that tuples and lists, ints and floats compare as they are stored
+    differences = list(_differences(card.trained_for, json.loads(json.dumps(expected))))
+    if differences:
+        raise SurrogateFileError(
+            f"{path}: trained for another study:\n" + "\n".join(f"  {line}" for line in differences)
+        )
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(MESH_PREFIX)}, card
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -84,14 +120,7 @@ def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, T
     if CARD_KEY not in metadata:
         raise SurrogateFileError(f"{path}: has no model card, so it was not written by shapewright")
     content = json.loads(metadata[CARD_KEY])
-    card = ModelCard(**content | {"held_out": Accuracy(**content["held_out"])})
-    # through JSON, so that tuples and lists, ints and floats compare as they are stored
-    differences = list(_differences(card.trained_for, json.loads(json.dumps(expected))))
-    if differences:
-        raise SurrogateFileError(
-            f"{path}: trained for another study:\n" + "\n".join(f"  {line}" for line in differences)
-        )
-    return weights, card
+    return weights, ModelCard(**content | {"held_out": Accuracy(**content["held_out"])})
 
 
 def _differences(trained: Any, wanted: Any, key: str = "") -> list[str]:

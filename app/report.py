@@ -1,0 +1,208 @@
+"""The report of a finished study: one self-contained HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from app.figures import (
+    Figure, Trace, common_limits, convergence_figure, field_figure, shape_figures, symmetric_limits,
+)  # fmt: skip
+from app.formatting import capital, number, percent, unit, with_unit, words
+from app.report_data import Finished, NodalFields, ReportError, read_folder
+from app.report_tables import (
+    cad_table, checks_table, constraints_table, mesh_table, parameters_table, provenance_tables, starts_table,
+    surrogate_table,
+)  # fmt: skip
+from app.verdict import before_and_after, cautions, sentence
+from solvers.physics import Field
+from studies.workspace import write_text
+
+__all__ = ["ReportError", "write_report"]
+
+FILES = {
+    "optimum.step": "the optimum as CAD (B-spline boundary)",
+    "optimum.brep": "the same in OpenCASCADE's own format",
+    "optimum.stl": "the solid as facets",
+    "optimum.msh": "finite-element mesh of the optimum",
+    "optimum.vtu": "fields at the optimum, for ParaView",
+    "initial.vtu": "fields at the start",
+    "certificate.json": "the numbers of this report in full precision",
+    "history.csv": "all iterations of all starts",
+    "resolved.yaml": "the study with all defaults",
+}
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` of a finished output folder, whole or not at all.
+
+    Raises:
+        ReportError: a file of the folder is missing or incomplete; names it and the command that makes it.
+    """
+    finished = read_folder(folder)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    path = folder / "report.html"
+    write_text(path, environment.get_template("report.html.j2").render(_content(finished)))
+    return path
+
+
+def _content(finished: Finished) -> Mapping[str, Any]:
+    certificate = finished.certificate
+    return {
+        "study": finished.study,
+        "name": capital(words(certificate["study"])),
+        "accepted": certificate["accepted"],
+        "sentence": sentence(certificate),
+        "tiles": _tiles(certificate["objective"]),
+        "reasons": [] if certificate["accepted"] else certificate["reasons"],
+        "cautions": cautions(finished),
+        "checks": checks_table(finished),
+        "shapes": shape_figures(finished.shapes),
+        "sizes": _sizes(finished),
+        "fields": _surrogate_and_fem(finished) if finished.card is not None else [],
+        "start_fields": _start_and_optimum(finished),
+        "convergence": _convergence(finished),
+        "exit": finished.optimum["exit"]["text"],
+        "starts": starts_table(finished),
+        "constraints": constraints_table(finished),
+        "parameters": parameters_table(finished),
+        "meshes": mesh_table(finished),
+        "surrogate": surrogate_table(finished),
+        "cad": cad_table(finished),
+        "provenance": provenance_tables(finished),
+        "command": finished.run["command"],
+        "date": finished.run["started"][:10],
+        "files": {name: text for name, text in FILES.items() if (finished.folder / name).exists()},
+        "resolved": finished.resolved,
+    }
+
+
+def _tiles(objective: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The key numbers: heading, number, and a word on it."""
+    first, last, change = before_and_after(objective)
+    goal = f"{'smaller' if objective['sense'] == 'minimize' else 'larger'} is better"
+    error = objective["surrogate_relative_error"]
+    return [
+        (f"{capital(words(objective['name']))} at the start", first, "by finite elements"),
+        ("At the optimum", last, f"by finite elements; {goal}"),
+        ("Change", change or "–", "start to optimum"),
+        ("Surrogate error", "none used" if error is None else percent(error), "objective, against finite elements"),
+        ("Mesh uncertainty", percent(objective["discretization_error"]), "of the finite-element objective"),
+    ]
+
+
+def _sizes(finished: Finished) -> str:
+    """Extent of the part at the start and at the optimum, in a sentence."""
+    length = finished.shapes["unit"]
+    extents = []
+    for design in ("initial", "optimum"):
+        points = np.array(finished.shapes[design]["outlines"][-1]["points"])
+        extents.append(" by ".join(number(size, 3) for size in np.ptp(points, axis=0).tolist()))
+    return f"Largest extent in x by y: {with_unit(extents[0], length)} at the start, {with_unit(extents[1], length)} at the optimum."
+
+
+def _surrogate_and_fem(finished: Finished) -> list[tuple[str, str, list[Figure]]]:
+    """Heading, words and three figures of each component."""
+    fields, errors = finished.at_optimum, finished.certificate["field_relative_l2_error"]
+    groups = []
+    for component, field in finished.fields:
+        by = {kind: fields.values[f"{component}_{kind}"] for kind in ("surrogate", "fem", "difference")}
+        limits = common_limits(by["surrogate"], by["fem"])
+        apart = symmetric_limits(by["difference"])
+        label = _label(component, field)
+        figures = [
+            _figure(finished, "By the surrogate", fields, by["surrogate"], limits, label),
+            _figure(finished, "By finite elements", fields, by["fem"], limits, label),
+            _figure(finished, "Surrogate − finite elements", fields, by["difference"], apart, label, signed=True),
+        ]
+        span = float(np.ptp(by["fem"])) or 1.0
+        text = (
+            f"Relative error over the domain (L2 norm): {percent(errors[component])}. Largest difference at a node:"
+            f" {with_unit(number(float(np.abs(by['difference']).max()), 2), field.unit)}, which is"
+            f" {percent(float(np.abs(by['difference']).max()) / span)} of the field's range."
+        )
+        groups.append((_heading(component, field), text, figures))
+    return groups
+
+
+def _start_and_optimum(finished: Finished) -> list[tuple[str, str, list[Figure]]]:
+    """Heading, words and two figures of each component, by finite elements."""
+    groups = []
+    for component, field in finished.fields:
+        before, after = (at.values[f"{component}_fem"] for at in (finished.at_start, finished.at_optimum))
+        limits = common_limits(before, after)
+        label = _label(component, field)
+        figures = [
+            _figure(finished, "Start", finished.at_start, before, limits, label),
+            _figure(finished, "Optimum", finished.at_optimum, after, limits, label),
+        ]
+        groups.append((_heading(component, field), "", figures))
+    return groups
+
+
+def _figure(
+    finished: Finished,
+    title: str,
+    fields: NodalFields,
+    values: np.ndarray,
+    limits: tuple[float, float],
+    label: str,
+    signed: bool = False,
+) -> Figure:
+    return field_figure(title, fields, values, limits, label, finished.study.geometry.length_unit, signed)
+
+
+def _label(component: str, field: Field) -> str:
+    return f"{component} [{unit(field.unit) or '1'}]"
+
+
+def _heading(component: str, field: Field) -> str:
+    along = f", component {'xy'[field.components.index(component)]}" if len(field.components) == 2 else ""
+    return f"{component}: {field.description}{along}"
+
+
+def _convergence(finished: Finished) -> list[Figure]:
+    """Objective and largest constraint violation over the iterations."""
+    objective, history = finished.certificate["objective"], finished.history
+    feasible = {entry["start"]: bool(entry["feasible"]) for entry in finished.optimum["starts"]}
+    starts = sorted({int(start) for start in history["start"]})
+    rows = [history["start"] == start for start in starts]
+    best = starts.index(int(finished.optimum["best_start"]))
+
+    def traces(values: np.ndarray) -> list[Trace]:
+        return [Trace(history["iteration"][r], values[r], feasible.get(s, False)) for s, r in zip(starts, rows, strict=True)]
+
+    label = f"{words(objective['name'])} [{unit(objective['unit']) or '1'}]"
+    reference = (objective["fem"], "FEM at the optimum")
+    figures = [convergence_figure("Objective", traces(history["objective"]), best, label, reference)]
+    if finished.constraints:
+        violations = np.max([_violation(finished, index) for index in range(len(finished.constraints))], axis=0)
+        figures.append(
+            convergence_figure(
+                "Largest constraint violation",
+                traces(np.maximum(violations, 1e-4)),
+                best,
+                "violation / tolerance",
+                (1.0, "tolerance"),
+                log=True,
+            )
+        )
+    return figures
+
+
+def _violation(finished: Finished, index: int) -> np.ndarray:
+    """Of one constraint in units of its tolerance, at every row of the history."""
+    constraint, found = finished.constraints[index]
+    gap = finished.history[found["name"]] - found["target"]
+    violation = {"equals": np.abs(gap), "at_least": -gap, "at_most": gap}[constraint.kind]
+    return violation / (constraint.tolerance * max(1.0, abs(found["target"])))

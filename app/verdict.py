@@ -1,0 +1,146 @@
+"""The verdict of a certificate in words: one sentence, and what a reader should know beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.formatting import capital, digits_for, limit, number, percent, signed, with_unit, words
+from app.report_data import Finished
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A check of the certificate: what it means, and how its value is written."""
+
+    meaning: str
+    style: str
+
+
+CHECKS = {
+    "mesh error": Explained(
+        "Finite-element objective on the finest mesh, against the value extrapolated to cells of size zero.", "percent"
+    ),
+    "mapped mesh": Explained(
+        "Finite elements on the mesh that the optimizer moved, against fresh meshes of the CAD file read back.", "percent"
+    ),
+    "objective": Explained("Objective by the surrogate, against finite elements at the same shape.", "percent"),
+    "fields": Explained(
+        "Largest error of a field by the surrogate over the whole domain (relative L2 norm), against finite elements.",
+        "percent",
+    ),
+    "gradient cosine": Explained(
+        "Whether the surrogate's derivatives of the objective by the design parameters point where those of finite"
+        " elements do: 1 is the same direction.",
+        "cosine",
+    ),
+    "KKT residual": Explained(
+        "Share of the objective's finite-element gradient that constraints and bounds do not balance: 0 where no small"
+        " change of shape improves it (the Karush-Kuhn-Tucker conditions).",
+        "plain",
+    ),
+    "CAD measure": Explained("Area or volume of the STEP file read back, relative to the design's own.", "plain"),
+    "CAD deviation": Explained(
+        "Largest distance between the curve read back and the design's, relative to the part's size.", "plain"
+    ),
+    "CAD valid": Explained("OpenCASCADE finds the part read back valid: closed, and not crossing itself.", "yes"),
+    "STL closed": Explained("The STL surface is watertight and its facets all face outward.", "yes"),
+    "improvement": Explained(
+        "Objective by finite elements at the optimum against the start; positive is better.", "percent"
+    ),
+}
+"""Checks by their names in the certificate; one that is not here is shown with its own words."""
+
+
+def check_rows(checks: Sequence[dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
+    """Name, meaning, value, limit and pass or FAIL of each check."""
+    rows = []
+    for check in checks:
+        known = CHECKS.get(check["name"], Explained(capital(check["meaning"]), "plain"))
+        relation = {"<=": "≤", ">=": "≥"}[check["relation"]]
+        value, bound = _written(check["value"], known.style, 3), _written(check["limit"], known.style, None)
+        required = bound if known.style == "yes" else f"{relation} {bound}"
+        rows.append((capital(check["name"]), known.meaning, value, required, pass_or_fail(check["satisfied"])))
+    return rows
+
+
+def pass_or_fail(satisfied: bool) -> str:
+    """In words, so that the table reads without colours."""
+    return "pass" if satisfied else "FAIL"
+
+
+def _written(value: float | None, style: str, digits: int | None) -> str:
+    if style == "yes" and value is not None:
+        return "yes" if value >= 1.0 else "no"
+    scale = 100.0 if style == "percent" and value is not None else 1.0
+    if value is not None:
+        value = scale * value
+    if digits is not None:
+        text = number(value, 6 if style == "cosine" else digits)
+    else:
+        text = limit(value or 0.0)
+    return f"{text} %" if style == "percent" and value is not None else text
+
+
+def before_and_after(objective: dict[str, Any]) -> tuple[str, str, str]:
+    """Objective by finite elements at the start and at the optimum, and the change, each with its unit."""
+    digits = digits_for(objective["discretization_error"])
+    first, last = objective["initial_fem"], objective["fem"]
+    change = "" if not first or last is None else f"{signed(100 * (last - first) / abs(first), 3)} %"
+    return (
+        with_unit(number(first, digits), objective["unit"]),
+        with_unit(number(last, digits), objective["unit"]),
+        change,
+    )
+
+
+def sentence(certificate: dict[str, Any]) -> str:
+    """The verdict: accepted or not, the objective before and after, surrogate error and mesh uncertainty."""
+    objective = certificate["objective"]
+    first, last, change = before_and_after(objective)
+    name = f"the {words(objective['name'])}"
+    verb = _verb(objective)
+    change = f" ({change})" if change else ""
+    uncertainty = percent(objective["discretization_error"])
+    if objective["surrogate"] is None:
+        error = "no surrogate was used"
+    else:
+        error = f"the surrogate's value is {percent(objective['surrogate_relative_error'])} off"
+    numbers = f"{name} {verb} from {first} to {last}{change} by finite elements; {error}, and the mesh uncertainty is"
+    if certificate["accepted"]:
+        return f"Accepted: {numbers} {uncertainty}."
+    failed = [check["name"] for check in certificate["checks"] if not check["satisfied"]]
+    missed = [f"constraint “{words(c['name'])}”" for c in certificate["constraints"] if not c["satisfied"]]
+    what = ", ".join([*failed, *missed]) or "; ".join(certificate["reasons"])
+    return f"Not accepted ({what}), so do not rely on this shape: {numbers} {uncertainty}."
+
+
+def _verb(objective: dict[str, Any]) -> str:
+    first, last = objective["initial_fem"], objective["fem"]
+    if first is None or last is None or math.isclose(first, last, rel_tol=1e-12):
+        return "stays as it is,"
+    return "rises" if last > first else "falls"
+
+
+def cautions(finished: Finished) -> list[str]:
+    """Warnings of the certificate, and what else a careful reader would want to be told."""
+    certificate = finished.certificate
+    objective = certificate["objective"]
+    notes = [capital(warning) for warning in certificate["warnings"]]
+    if finished.optimum["exit"]["reason"] != "CONVERGED":
+        notes.append(f"The optimizer did not converge in the ordinary way. {finished.optimum['exit']['text']}")
+    gain, error = objective["improvement"], objective["discretization_error"]
+    if gain is not None and error is not None and abs(gain) <= error:
+        notes.append(
+            f"The gain ({percent(gain)}) is no larger than the mesh uncertainty ({percent(error)}): it may be no gain."
+        )
+    hits = [name for name, entry in certificate["parameters"].items() if entry["bound_hit"]]
+    if hits:
+        verb = "lies on its bound" if len(hits) == 1 else "lie on their bounds"
+        notes.append(f"{', '.join(hits)} {verb}: wider bounds may lead to a better shape.")
+    if objective["observed_order"] is None:
+        reason = objective.get("extrapolation", "the values do not converge monotonically on these meshes")
+        notes.append(f"No order of mesh convergence was observed: {reason}.")
+    return notes

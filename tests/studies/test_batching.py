@@ -1,0 +1,109 @@
+"""Promise: searches in lockstep get what they would get alone, in one batch per round; no failure is swallowed."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from studies.batching import run_in_lockstep
+
+
+class Counted:
+    """Rosenbrock's function and gradient of a batch, with the sizes of the batches."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def __call__(self, x):
+        self.sizes.append(len(x))
+        a, b = x.T
+        gradient = np.stack([2 * (a - 1) - 400 * a * (b - a**2), 200 * (b - a**2)], -1)
+        return (1 - a) ** 2 + 100 * (b - a**2) ** 2, gradient
+
+
+def search_from(start):
+    return lambda evaluate: minimize(evaluate, start, jac=True, method="BFGS")
+
+
+STARTS = [np.array(start) for start in ([-1.0, 1.0], [2.0, -1.0], [0.0, 0.0], [1.5, 1.5])]
+
+
+def test_together_is_bit_for_bit_as_alone():
+    together = run_in_lockstep([search_from(start) for start in STARTS], Counted())
+    alone = [run_in_lockstep([search_from(start)], Counted())[0] for start in STARTS]
+    for one, other in zip(together, alone, strict=True):
+        assert np.array_equal(one.x, other.x)
+        assert one.nfev == other.nfev
+        np.testing.assert_allclose(one.x, [1, 1], atol=1e-4)
+
+
+def test_every_round_is_one_batch_of_all_that_still_search():
+    counted = Counted()
+    results = run_in_lockstep([search_from(start) for start in STARTS], counted)
+    rounds = sorted(result.nfev for result in results)
+    expected = [sum(nfev > round_ for nfev in rounds) for round_ in range(rounds[-1])]
+    assert counted.sizes == expected
+
+
+@given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=6))
+def test_searches_of_any_lengths_all_end(lengths):
+    """Also those that never ask, and those that end before the others have begun."""
+
+    def search(count):
+        return lambda evaluate: [evaluate(np.array([float(k), count]))[0] for k in range(count)]
+
+    results = run_in_lockstep([search(count) for count in lengths], lambda x: (x.sum(-1), x))
+    assert results == [[float(k + count) for k in range(count)] for count in lengths]
+
+
+def test_an_exception_of_the_model_reaches_the_caller():
+    def broken(x):
+        raise FloatingPointError("no such design")
+
+    before = threading.active_count()
+    with pytest.raises(FloatingPointError, match="no such design"):
+        run_in_lockstep([search_from(start) for start in STARTS], broken)
+    assert threading.active_count() == before
+
+
+def test_an_exception_of_one_search_ends_the_others():
+    """They would wait for ever otherwise, or go on to their end for nothing."""
+    counted = Counted()
+
+    def fails(evaluate):
+        evaluate(np.zeros(2))
+        raise KeyError("third")
+
+    def endless(evaluate):
+        while True:
+            evaluate(np.zeros(2))
+
+    before = threading.active_count()
+    with pytest.raises(KeyError, match="third"):
+        run_in_lockstep([endless, fails, endless], counted)
+    assert threading.active_count() == before
+    assert len(counted.sizes) < 100
+
+
+def test_an_interrupt_in_the_waiting_thread_ends_all_searches():
+    def endless(evaluate):
+        while True:
+            evaluate(np.zeros(2))
+
+    def slow(x):
+        time.sleep(0.01)
+        return x.sum(-1), x
+
+    import _thread
+
+    before = threading.active_count()
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_in_lockstep([endless, endless], slow)
+    timer.join()
+    assert threading.active_count() <= before
