@@ -59,7 +59,8 @@ class ProgressBars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._console.is_terminal:  # elsewhere nothing was started, and stopping prints an empty line
+            self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int, detail: str) -> None:
         """See :data:`studies.pipeline.Report`."""

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from app.figures import (
-    Figure, Trace, common_limits, convergence_figure, field_figure, shape_figures, symmetric_limits,
-)  # fmt: skip
+from app.canvas import Array, Figure
+from app.evidence_tables import cad_table, mesh_table, provenance_tables, surrogate_table
+from app.field_figures import common_limits, field_figure, symmetric_limits
+from app.figures import Trace, convergence_figure, outlines, shape_figures
 from app.formatting import capital, number, percent, unit, with_unit, words
 from app.report_data import Finished, NodalFields, ReportError, read_folder
-from app.report_tables import (
-    cad_table, checks_table, constraints_table, mesh_table, parameters_table, provenance_tables, starts_table,
-    surrogate_table,
-)  # fmt: skip
+from app.report_tables import checks_table, constraints_table, parameters_table, starts_table
 from app.verdict import before_and_after, cautions, sentence
 from solvers.physics import Field
 from studies.workspace import write_text
@@ -104,11 +102,12 @@ def _tiles(objective: dict[str, Any]) -> list[tuple[str, str, str]]:
 def _sizes(finished: Finished) -> str:
     """Extent of the part at the start and at the optimum, in a sentence."""
     length = finished.shapes["unit"]
-    extents = []
-    for design in ("initial", "optimum"):
-        points = np.array(finished.shapes[design]["outlines"][-1]["points"])
-        extents.append(" by ".join(number(size, 3) for size in np.ptp(points, axis=0).tolist()))
-    return f"Largest extent in x by y: {with_unit(extents[0], length)} at the start, {with_unit(extents[1], length)} at the optimum."
+    moved, _ = outlines(finished.shapes)
+    before, after = (
+        with_unit(" by ".join(number(size, 3) for size in np.ptp(np.concatenate(points), axis=0).tolist()), length)
+        for points in zip(*moved, strict=True)
+    )
+    return f"Extent in x by y: {before} at the start, {after} at the optimum."
 
 
 def _surrogate_and_fem(finished: Finished) -> list[tuple[str, str, list[Figure]]]:
@@ -154,7 +153,7 @@ def _figure(
     finished: Finished,
     title: str,
     fields: NodalFields,
-    values: np.ndarray,
+    values: Array,
     limits: tuple[float, float],
     label: str,
     signed: bool = False,
@@ -179,8 +178,11 @@ def _convergence(finished: Finished) -> list[Figure]:
     rows = [history["start"] == start for start in starts]
     best = starts.index(int(finished.optimum["best_start"]))
 
-    def traces(values: np.ndarray) -> list[Trace]:
-        return [Trace(history["iteration"][r], values[r], feasible.get(s, False)) for s, r in zip(starts, rows, strict=True)]
+    def traces(values: Array) -> list[Trace]:
+        return [
+            Trace(history["iteration"][row], values[row], feasible.get(start, False))
+            for start, row in zip(starts, rows, strict=True)
+        ]
 
     label = f"{words(objective['name'])} [{unit(objective['unit']) or '1'}]"
     reference = (objective["fem"], "FEM at the optimum")
@@ -200,7 +202,7 @@ def _convergence(finished: Finished) -> list[Figure]:
     return figures
 
 
-def _violation(finished: Finished, index: int) -> np.ndarray:
+def _violation(finished: Finished, index: int) -> Array:
     """Of one constraint in units of its tolerance, at every row of the history."""
     constraint, found = finished.constraints[index]
     gap = finished.history[found["name"]] - found["target"]

@@ -110,6 +110,11 @@ class Finished:
         """Constraints of the study, each with what the certificate says of it."""
         return tuple(zip(self.study.constraints, self.certificate["constraints"], strict=True))
 
+    def at_initial_design(self, column: str) -> float | None:
+        """A column of the history at the study's start, which is start 0; None where the model had no answer there."""
+        rows = (self.history["start"] == 0) & (self.history["iteration"] == 0)
+        return float(self.history[column][rows][0]) if rows.any() else None
+
 
 def read_folder(folder: Path) -> Finished:
     """Read an output folder.
@@ -128,10 +133,13 @@ def read_folder(folder: Path) -> Finished:
         raise _broken(folder, "certificate.json", "it judges another design than the one in optimum.json")
     if len(certificate["constraints"]) != len(study.constraints):
         raise _broken(folder, "certificate.json", "its constraints are not those of resolved.yaml")
+    names = [constraint["name"] for constraint in certificate["constraints"]]
+    history = _history(folder, ["start", "iteration", "objective", *names])
+    if optimum["best_start"] not in history["start"]:
+        raise _broken(folder, "history.csv", f"has no rows of the best start, {optimum['best_start']}")
     components = PHYSICS[study.physics.name].components
     with_surrogate = certificate["objective"]["surrogate"] is not None
     kinds = ("fem", "surrogate", "difference") if with_surrogate else ("fem",)
-    names = [constraint["name"] for constraint in certificate["constraints"]]
     return Finished(
         folder=folder,
         study=study,
@@ -140,7 +148,7 @@ def read_folder(folder: Path) -> Finished:
         certificate=certificate,
         optimum=optimum,
         shapes=_json(folder, "shapes.json"),
-        history=_history(folder, ["start", "iteration", "objective", *names]),
+        history=history,
         card=_json(folder, "surrogate.card.json") if with_surrogate else None,
         at_optimum=_fields(folder, "optimum.vtu", [f"{c}_{kind}" for kind in kinds for c in components]),
         at_start=_fields(folder, "initial.vtu", [f"{c}_fem" for c in components]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,8 @@ CHECKS = {
         "Finite-element objective on the finest mesh, against the value extrapolated to cells of size zero.", "percent"
     ),
     "mapped mesh": Explained(
-        "Finite elements on the mesh that the optimizer moved, against fresh meshes of the CAD file read back.", "percent"
+        "Finite elements on the mesh that the optimizer moved, against fresh meshes of the CAD file read back.",
+        "percent",
     ),
     "objective": Explained("Objective by the surrogate, against finite elements at the same shape.", "percent"),
     "fields": Explained(
@@ -77,10 +77,7 @@ def _written(value: float | None, style: str, digits: int | None) -> str:
     scale = 100.0 if style == "percent" and value is not None else 1.0
     if value is not None:
         value = scale * value
-    if digits is not None:
-        text = number(value, 6 if style == "cosine" else digits)
-    else:
-        text = limit(value or 0.0)
+    text = limit(value or 0.0) if digits is None else number(value, 6 if style == "cosine" else digits)
     return f"{text} %" if style == "percent" and value is not None else text
 
 
@@ -96,31 +93,31 @@ def before_and_after(objective: dict[str, Any]) -> tuple[str, str, str]:
     )
 
 
-def sentence(certificate: dict[str, Any]) -> str:
-    """The verdict: accepted or not, the objective before and after, surrogate error and mesh uncertainty."""
+def sentence(certificate: dict[str, Any]) -> tuple[str, str]:
+    """The verdict in one sentence: 'Accepted' or 'Not accepted', and why, with the key numbers."""
     objective = certificate["objective"]
     first, last, change = before_and_after(objective)
     name = f"the {words(objective['name'])}"
-    verb = _verb(objective)
     change = f" ({change})" if change else ""
     uncertainty = percent(objective["discretization_error"])
     if objective["surrogate"] is None:
         error = "no surrogate was used"
     else:
         error = f"the surrogate's value is {percent(objective['surrogate_relative_error'])} off"
-    numbers = f"{name} {verb} from {first} to {last}{change} by finite elements; {error}, and the mesh uncertainty is"
+    course = f"{name} {_verb(objective)} from {first} to {last}{change} by finite elements"
+    numbers = f"{course}; {error}, and the mesh uncertainty is"
     if certificate["accepted"]:
-        return f"Accepted: {numbers} {uncertainty}."
+        return "Accepted", f": {numbers} {uncertainty}."
     failed = [check["name"] for check in certificate["checks"] if not check["satisfied"]]
     missed = [f"constraint “{words(c['name'])}”" for c in certificate["constraints"] if not c["satisfied"]]
     what = ", ".join([*failed, *missed]) or "; ".join(certificate["reasons"])
-    return f"Not accepted ({what}), so do not rely on this shape: {numbers} {uncertainty}."
+    return "Not accepted", f": {what} failed, so do not rely on this shape; {numbers} {uncertainty}."
 
 
 def _verb(objective: dict[str, Any]) -> str:
     first, last = objective["initial_fem"], objective["fem"]
-    if first is None or last is None or math.isclose(first, last, rel_tol=1e-12):
-        return "stays as it is,"
+    if first is None or last is None or first == last:
+        return "goes"
     return "rises" if last > first else "falls"
 
 
@@ -128,7 +125,7 @@ def cautions(finished: Finished) -> list[str]:
     """Warnings of the certificate, and what else a careful reader would want to be told."""
     certificate = finished.certificate
     objective = certificate["objective"]
-    notes = [capital(warning) for warning in certificate["warnings"]]
+    notes = list(certificate["warnings"])
     if finished.optimum["exit"]["reason"] != "CONVERGED":
         notes.append(f"The optimizer did not converge in the ordinary way. {finished.optimum['exit']['text']}")
     gain, error = objective["improvement"], objective["discretization_error"]

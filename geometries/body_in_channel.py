@@ -24,9 +24,9 @@ def body_in_channel(
     """Flow domain around a body that starts as a circle of ``radius``; the design is its nose, tail and heights.
 
     Control points stand at fixed fractions of the half-lengths; ``front`` and ``back`` stretch them along
-    the channel and ``h1 ...`` move each up (and its mirror image down; without ``symmetric``, ``l1 ...`` the lower ones).
-    A cubic B-spline runs inside its control polygon: their circle is larger than ``radius`` so that the
-    *body* has the area of the circle.
+    the channel and ``h1 ...`` move each up (and its mirror image down; without ``symmetric``, ``l1 ...`` move
+    the lower ones). A cubic B-spline runs inside its control polygon: their circle is larger than ``radius``,
+    so that the *body* has the area of the circle.
 
     Args:
         length, height: of the channel, which is [0, length] x [0, height]; length unit.
@@ -39,17 +39,20 @@ def body_in_channel(
     cx, cy = (float(value) for value in center)
     if not (length > 0 and height > 0 and 0 < radius < min(cx, length - cx, cy, height - cy)):
         raise FamilyError(
-            f"body_in_channel: a circle of radius {radius} at ({cx}, {cy}) is not inside the channel {length} x {height}"
+            f"body_in_channel: a circle of radius {radius} at ({cx}, {cy})"
+            f" is not inside the channel {length} x {height}"
         )
     if not isinstance(control_points, int) or control_points < 8 or control_points % 2:
-        raise FamilyError(f"body_in_channel: control_points is {control_points}; allowed is an even number of 8 or more")
-    if slenderness <= 1.2:
+        raise FamilyError(
+            f"body_in_channel: control_points is {control_points}; allowed is an even number of 8 or more"
+        )
+    if not slenderness > 1.2:
         raise FamilyError(f"body_in_channel: slenderness is {slenderness}; allowed is more than 1.2")
     step = 2 * math.pi / control_points
     polygon = radius * math.sqrt(_area_ratio(step))
     side = control_points // 2 - 1
     angles = torch.arange(1, side + 1, dtype=torch.float64) * step  # from the tail over the top to the nose
-    reach = max(slenderness, 1.2) * radius
+    reach = slenderness * radius
     heights = [polygon * math.sin(k * step) for k in range(1, side + 1)]
 
     parameters = [

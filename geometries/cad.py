@@ -6,13 +6,20 @@ knots); nothing is faceted on its way. STL, which has only facets, is tessellate
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from OCP.BRep import BRep_Tool
-from OCP.BRepBuilderAPI import BRepBuilderAPI_MakeEdge, BRepBuilderAPI_MakeFace, BRepBuilderAPI_MakeVertex, BRepBuilderAPI_MakeWire
+from OCP.BRepBuilderAPI import (
+    BRepBuilderAPI_MakeEdge,
+    BRepBuilderAPI_MakeFace,
+    BRepBuilderAPI_MakeVertex,
+    BRepBuilderAPI_MakeWire,
+)
 from OCP.BRepCheck import BRepCheck_Analyzer
 from OCP.BRepExtrema import BRepExtrema_DistShapeShape
 from OCP.BRepGProp import BRepGProp
@@ -25,17 +32,21 @@ from OCP.GProp import GProp_GProps
 from OCP.IFSelect import IFSelect_RetDone
 from OCP.Interface import Interface_Static
 from OCP.Message import Message, Message_Gravity
-from OCP.OCP.collections import Array1_double, Array1_gp_Pnt, Array1_int
+from OCP.OCP.collections import (
+    Array1_double,
+    Array1_gp_Pnt,
+    Array1_int,
+    IndexedMap_TopoDS_Shape_TopTools_ShapeMapHasher,
+)
 from OCP.STEPControl import STEPControl_AsIs, STEPControl_Reader, STEPControl_Writer
 from OCP.StlAPI import StlAPI_Writer
 from OCP.TopAbs import TopAbs_EDGE, TopAbs_SOLID
-from OCP.TopExp import TopExp_Explorer
-from OCP.TopoDS import TopoDS, TopoDS_Shape
+from OCP.TopExp import TopExp, TopExp_Explorer
+from OCP.TopoDS import TopoDS, TopoDS_Edge, TopoDS_Shape
 
 from geometries.family import Family
+from geometries.files import occ_unit, written_whole
 from geometries.spline import Curve, loop_matrix
-
-UNIT_NAMES = {"m": "M", "cm": "CM", "mm": "MM"}
 
 
 class CadError(RuntimeError):
@@ -67,18 +78,27 @@ def part_shape(family: Family, control_points: NDArray[np.float64], thickness: f
     Raises:
         CadError: OpenCASCADE finds the result invalid.
     """
-    wire = BRepBuilderAPI_MakeWire()
-    start = family.loop_slices[family.part].start
-    for curve in family.loops[family.part]:
-        points = control_points[start : start + curve.count]
-        start += curve.count
-        wire.Add(BRepBuilderAPI_MakeEdge(_b_spline(curve, points)).Edge())
-    shape: TopoDS_Shape = BRepBuilderAPI_MakeFace(wire.Wire(), True).Face()
-    if thickness is not None:
-        shape = BRepPrimAPI_MakePrism(shape, gp_Vec(0, 0, thickness)).Shape()
+    kind = "face" if thickness is None else "solid"
+    try:
+        shape = _face(family.loops[family.part], control_points[family.loop_slices[family.part]])
+        if thickness is not None:
+            shape = BRepPrimAPI_MakePrism(shape, gp_Vec(0, 0, thickness)).Shape()
+    except Exception as error:  # OpenCASCADE's own, which share no other base
+        raise CadError(f"OpenCASCADE cannot make the {kind} of '{family.name}': {error}") from error
     if not BRepCheck_Analyzer(shape).IsValid():
-        raise CadError(f"OpenCASCADE finds the {'solid' if thickness else 'face'} of '{family.name}' invalid")
+        raise CadError(f"OpenCASCADE finds the {kind} of '{family.name}' invalid")
     return shape
+
+
+def _face(loop: tuple[Curve, ...], points: NDArray[np.float64]) -> TopoDS_Shape:
+    wire, start = BRepBuilderAPI_MakeWire(), 0
+    for curve in loop:
+        own = points[start : start + curve.count]
+        start += curve.count
+        # a line is written as one, so that its side face is a plane in the CAD system
+        geometry = [gp_Pnt(float(x), float(y), 0.0) for x, y in own] if curve.degree == 1 else [_b_spline(curve, own)]
+        wire.Add(BRepBuilderAPI_MakeEdge(*geometry).Edge())
+    return BRepBuilderAPI_MakeFace(wire.Wire(), True).Face()
 
 
 def _b_spline(curve: Curve, points: NDArray[np.float64]) -> Geom_BSplineCurve:
@@ -94,38 +114,54 @@ def _b_spline(curve: Curve, points: NDArray[np.float64]) -> Geom_BSplineCurve:
 
 
 def write_step(shape: TopoDS_Shape, path: Path, unit: str) -> None:
-    """Write a STEP file whose length unit is the study's (m, cm or mm); whole or not at all."""
+    """Write a STEP file whose length unit is the study's (m, cm or mm); whole or not at all.
+
+    Raises:
+        CadError: it could not be written; ``path`` is as it was before.
+    """
     _silence()
+    unit_name = occ_unit(unit)
     writer = STEPControl_Writer()  # made first: it sets OpenCASCADE's defaults, which the next lines change
     for key in ("xstep.cascade.unit", "write.step.unit"):
-        Interface_Static.SetCVal_s(key, UNIT_NAMES[unit])
-    part = path.with_name(path.name + ".part")
-    if writer.Transfer(shape, STEPControl_AsIs) != IFSelect_RetDone or writer.Write(str(part)) != IFSelect_RetDone:
-        part.unlink(missing_ok=True)
-        raise CadError(f"{path}: OpenCASCADE could not write the STEP file (disk full or not writable?)")
-    part.replace(path)
+        Interface_Static.SetCVal_s(key, unit_name)
+    with _written(path, "STEP") as part:
+        if writer.Transfer(shape, STEPControl_AsIs) != IFSelect_RetDone or writer.Write(str(part)) != IFSelect_RetDone:
+            raise OSError("refused")
 
 
 def write_brep(shape: TopoDS_Shape, path: Path) -> None:
-    """Write OpenCASCADE's own exact format."""
-    part = path.with_name(path.name + ".part")
-    if not BRepTools.Write_s(shape, str(part)):
-        part.unlink(missing_ok=True)
-        raise CadError(f"{path}: OpenCASCADE could not write the BREP file (disk full or not writable?)")
-    part.replace(path)
+    """Write OpenCASCADE's own exact format; whole or not at all.
+
+    Raises:
+        CadError: see :func:`write_step`.
+    """
+    with _written(path, "BREP") as part:
+        if not BRepTools.Write_s(shape, str(part)):
+            raise OSError("refused")
 
 
 def write_stl(shape: TopoDS_Shape, path: Path, deflection: float) -> None:
-    """Tessellate to within ``deflection`` (length unit) and write a binary STL."""
+    """Tessellate to within ``deflection`` (length unit) and write a binary STL; whole or not at all.
+
+    Raises:
+        CadError: see :func:`write_step`.
+    """
     BRepTools.Clean_s(shape)
     BRepMesh_IncrementalMesh(shape, deflection, False, 0.1, False)
     writer = StlAPI_Writer()
     writer.ASCIIMode = False
-    part = path.with_name(path.name + ".part")
-    if not writer.Write(shape, str(part)):
-        part.unlink(missing_ok=True)
-        raise CadError(f"{path}: OpenCASCADE could not write the STL file (disk full or not writable?)")
-    part.replace(path)
+    with _written(path, "STL") as part:
+        if not writer.Write(shape, str(part)):
+            raise OSError("refused")
+
+
+@contextmanager
+def _written(path: Path, kind: str) -> Iterator[Path]:
+    try:
+        with written_whole(path) as part:
+            yield part
+    except OSError as error:
+        raise CadError(f"{path}: OpenCASCADE could not write the {kind} file (disk full or not writable?)") from error
 
 
 def read_step(path: Path, unit: str) -> TopoDS_Shape:
@@ -136,7 +172,7 @@ def read_step(path: Path, unit: str) -> TopoDS_Shape:
     """
     _silence()
     reader = STEPControl_Reader()
-    Interface_Static.SetCVal_s("xstep.cascade.unit", UNIT_NAMES[unit])
+    Interface_Static.SetCVal_s("xstep.cascade.unit", occ_unit(unit))
     if reader.ReadFile(str(path)) != IFSelect_RetDone or reader.TransferRoots() == 0:
         raise CadError(f"{path}: OpenCASCADE cannot read it as STEP")
     return reader.OneShape()
@@ -164,26 +200,24 @@ def check_step(path: Path, family: Family, control_points: NDArray[np.float64], 
 def _max_deviation(shape: TopoDS_Shape, family: Family, control_points: NDArray[np.float64]) -> float:
     basis = loop_matrix(family.loops[family.part], 12)
     points = basis @ control_points[family.loop_slices[family.part]]
-    curves = []
-    explorer = TopExp_Explorer(shape, TopAbs_EDGE)
-    while explorer.More():
-        curves.append(explorer.Current())
-        explorer.Next()
-    return max(_distance_to(curves, x, y) for x, y in points)
+    edges = _edges(shape)
+    return max(_distance_to(edges, x, y) for x, y in points)
 
 
-def _distance_to(edges: list[TopoDS_Shape], x: float, y: float) -> float:
+def _distance_to(edges: list[TopoDS_Edge], x: float, y: float) -> float:
     vertex = BRepBuilderAPI_MakeVertex(gp_Pnt(float(x), float(y), 0.0)).Vertex()
     return min(BRepExtrema_DistShapeShape(vertex, edge).Value() for edge in edges)
 
 
 def _count_b_splines(shape: TopoDS_Shape) -> int:
-    count, explorer = 0, TopExp_Explorer(shape, TopAbs_EDGE)
-    while explorer.More():
-        curve = BRep_Tool.Curve_s(TopoDS.Edge(explorer.Current()), 0.0, 1.0)
-        count += isinstance(curve, Geom_BSplineCurve)
-        explorer.Next()
-    return count
+    return sum(isinstance(BRep_Tool.Curve_s(edge, 0.0, 1.0), Geom_BSplineCurve) for edge in _edges(shape))
+
+
+def _edges(shape: TopoDS_Shape) -> list[TopoDS_Edge]:
+    """Every edge once, however many faces share it."""
+    found = IndexedMap_TopoDS_Shape_TopTools_ShapeMapHasher()
+    TopExp.MapShapes_s(shape, TopAbs_EDGE, found)
+    return [TopoDS.Edge(found.FindKey(index)) for index in range(1, found.Extent() + 1)]
 
 
 def _silence() -> None:

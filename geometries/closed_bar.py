@@ -17,7 +17,7 @@ def _superellipse(angle: float, exponent: float, aspect: float) -> float:
 
 
 def _l_shape(angle: float) -> float:
-    """Distance from the inner corner's side to the outline of an L of two half-width legs."""
+    """Distance from the centre of a square of half-width 1 to the outline of the L left by cutting one quadrant in."""
     x, y = math.cos(angle), math.sin(angle)
     reach = min(1.0 / max(abs(x), 1e-12), 1.0 / max(abs(y), 1e-12))
     return 0.55 * reach if x > 1e-12 and y > 1e-12 else reach  # the quadrant that is cut away
@@ -52,7 +52,9 @@ def closed_bar(
     if not isinstance(control_points, int) or control_points < 5:
         raise FamilyError(f"closed_bar: control_points is {control_points}; allowed is a whole number of 5 or more")
     if not radius > 0 or not 0 < lower < upper:
-        raise FamilyError(f"closed_bar: radius {radius}, lower {lower}, upper {upper}; allowed: radius > 0, 0 < lower < upper")
+        raise FamilyError(
+            f"closed_bar: radius {radius}, lower {lower}, upper {upper}; allowed: radius > 0, 0 < lower < upper"
+        )
     angles = [2 * math.pi * k / control_points for k in range(control_points)]
     directions = torch.tensor([[math.cos(a), math.sin(a)] for a in angles], dtype=torch.float64)
 

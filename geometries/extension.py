@@ -16,7 +16,8 @@ from scipy.spatial import KDTree
 
 from geometries.family import Family
 from geometries.mesh import TaggedMesh
-from geometries.mesher import mesh_family
+from geometries.mesher import MeshError, mesh_family
+from geometries.outlines import ShapeError, check_outlines
 from geometries.shape_map import ShapeMap
 from geometries.triangle import shape_functions, shape_gradients, triangle_quadrature
 
@@ -25,9 +26,13 @@ def build_shape_map(family: Family, mesh_size: float, mesh: TaggedMesh | None = 
     """Mesh the design in the middle of the bounds (or take its ``mesh``) and extend the motion of its boundary into it.
 
     Raises:
-        geometries.mesher.MeshError: gmsh could not mesh that design.
+        geometries.mesher.MeshError: that design is no valid shape, or gmsh could not mesh it.
     """
     control_points = family.control_points(family.reference).numpy()
+    try:
+        check_outlines(family, control_points)
+    except ShapeError as error:
+        raise MeshError(f"the design in the middle of the bounds: {error}") from error
     mesh = mesh_family(family, control_points, mesh_size) if mesh is None else mesh
     return ShapeMap(family, mesh, torch.from_numpy(harmonic_extension(family, control_points, mesh, mesh_size)))
 
@@ -80,6 +85,9 @@ def boundary_basis(
 
     The curve parameter of each node is found by projection: a KD-tree start and Newton's method on
     (x(t) - node) . x'(t) = 0, to rounding.
+
+    Raises:
+        geometries.mesher.MeshError: a boundary node of the mesh lies on no curve.
     """
     boundary = np.unique(mesh.facets)
     best = np.full(len(boundary), np.inf)
@@ -88,20 +96,22 @@ def boundary_basis(
     for curve in family.curves:
         poles = control_points[start : start + curve.count]
         t = np.linspace(0, curve.spans, 60 * curve.spans + 1)
-        distance, nearest = KDTree(curve.basis(t) @ poles).query(mesh.nodes[boundary])
-        parameter = t[nearest]
+        parameter = t[KDTree(curve.basis(t) @ poles).query(mesh.nodes[boundary])[1]]
         for _ in range(8):
             x, dx, ddx = (curve.basis(parameter, k) @ poles for k in range(3))
             gap = x - mesh.nodes[boundary]
             slope = (dx * dx).sum(-1) + (gap * ddx).sum(-1)
             step = (gap * dx).sum(-1) / np.where(slope > 0, slope, (dx * dx).sum(-1))
-            parameter = np.clip(parameter - np.clip(step, -0.05, 0.05), 0, curve.spans)
+            parameter = parameter - np.clip(step, -0.05, 0.05)
+            parameter = parameter % curve.spans if curve.periodic else np.clip(parameter, 0, curve.spans)
         distance = np.linalg.norm(curve.basis(parameter) @ poles - mesh.nodes[boundary], axis=-1)
         closer = distance < best - 1e-12
         best[closer] = distance[closer]
         values[closer] = 0
         values[closer, start : start + curve.count] = curve.basis(parameter[closer])
         start += curve.count
+    if best.max() > 1e-6 * np.ptp(control_points, axis=0).max():
+        raise MeshError(f"a boundary node of the mesh is {best.max():.3g} away from the curves of '{family.name}'")
     return boundary, values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geometries.family_checks import fault
 from geometries.spline import Curve, LoopQuadrature, loop_matrix
 
 
@@ -36,7 +38,9 @@ class Parameter:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
-            raise FamilyError(f"parameter '{self.name}': bounds [{self.lower}, {self.upper}] must be finite and not cross")
+            raise FamilyError(
+                f"parameter '{self.name}': bounds [{self.lower}, {self.upper}] must be finite and not cross"
+            )
         if not self.lower <= self.default <= self.upper:
             raise FamilyError(
                 f"parameter '{self.name}': default {self.default} is outside its bounds [{self.lower}, {self.upper}]"
@@ -51,10 +55,12 @@ class Family:
         name, description: for people.
         parameters: the design variables, in the order of ``theta``.
         loops: boundary loops, the outer one first, holes after it; each counter-clockwise, its
-            curves in order, the last control point of an open curve being the first of the next.
+            curves in order, the last control point of an open curve being the first of the next in
+            every design.
         control_points: differentiable map from theta (..., P) to the control points (..., n, 2) of
             all curves of all loops in order.
-        part: index of the loop that bounds the part which is designed and exported.
+        part: index of the loop that bounds the part which is designed and exported: a hole, or 0 for
+            the domain itself if it has none.
         stiffening: exponent k of the weight distance^-k of the harmonic extension around that loop.
         grading: cell size far from that loop over the cell size at it.
     """
@@ -69,35 +75,9 @@ class Family:
     grading: float = 1.0
 
     def __post_init__(self) -> None:
-        names = [parameter.name for parameter in self.parameters]
-        if len(set(names)) != len(names) or not names:
-            raise FamilyError(f"family '{self.name}': parameters must have distinct names, found {names}")
-        points = self.control_points(self.default)
-        expected = (sum(curve.count for curve in self.curves), 2)
-        if tuple(points.shape) != expected:
-            raise FamilyError(
-                f"family '{self.name}': control_points(theta) has shape {tuple(points.shape)}, its curves need {expected}"
-            )
-        if not torch.isfinite(points).all():
-            raise FamilyError(f"family '{self.name}': control_points(default theta) is not finite")
-        self._check_joints(points)
-
-    def _check_joints(self, points: Tensor) -> None:
-        size = float((points.max(0).values - points.min(0).values).norm())
-        for loop, span in zip(self.loops, self.loop_slices, strict=True):
-            if len(loop) == 1 and loop[0].periodic:
-                continue
-            start, ends = span.start, []
-            for curve in loop:
-                ends.append((points[start], points[start + curve.count - 1]))
-                start += curve.count
-            for k, curve in enumerate(loop):
-                following = loop[(k + 1) % len(loop)]
-                gap = float((ends[k][1] - ends[(k + 1) % len(loop)][0]).norm())
-                if curve.periodic or gap > 1e-9 * size:
-                    raise FamilyError(
-                        f"family '{self.name}': curve '{curve.tag}' does not end where '{following.tag}' begins (gap {gap:.3g})"
-                    )
+        found = fault(self)
+        if found:
+            raise FamilyError(f"family '{self.name}': {found}")
 
     @property
     def default(self) -> Tensor:
@@ -138,7 +118,9 @@ class Family:
         """(..., m, 2) control points of the part's loop."""
         return self.control_points(theta)[..., self.loop_slices[self.part], :]
 
-    def outline(self, control_points: NDArray[np.float64], loop: int, samples_per_span: int = 32) -> NDArray[np.float64]:
+    def outline(
+        self, control_points: NDArray[np.float64], loop: int, samples_per_span: int = 32
+    ) -> NDArray[np.float64]:
         """(S, 2) points around one loop for control points (n, 2) of the family, for drawing and exact predicates."""
         return loop_matrix(self.loops[loop], samples_per_span) @ control_points[self.loop_slices[loop]]
 
@@ -148,16 +130,12 @@ class Family:
         return tuple(dict.fromkeys(curve.tag for curve in self.curves))
 
 
-def _builtin() -> dict[str, Callable[..., Family]]:
+def builtin_families() -> dict[str, Callable[..., Family]]:
+    """Constructors of the shipped families by name."""
     from geometries.body_in_channel import body_in_channel
     from geometries.closed_bar import closed_bar
 
     return {"closed_bar": closed_bar, "body_in_channel": body_in_channel}
-
-
-def builtin_families() -> dict[str, Callable[..., Family]]:
-    """Constructors of the shipped families by name."""
-    return _builtin()
 
 
 def load_family(spec: str, options: Mapping[str, Any], folder: Path) -> Family:
@@ -173,15 +151,19 @@ def load_family(spec: str, options: Mapping[str, Any], folder: Path) -> Family:
     else:
         families = builtin_families()
         if spec not in families:
-            raise FamilyError(f"unknown family '{spec}'; shipped are {', '.join(families)}, or your own as my_shapes.py:Name")
+            shipped = ", ".join(families)
+            raise FamilyError(f"unknown family '{spec}'; shipped are {shipped}, or your own as my_shapes.py:Name")
         constructor = families[spec]
     if isinstance(constructor, Family):
         if options:
             raise FamilyError(f"family '{spec}' takes no options, found {sorted(options)}")
         return constructor
+    if not callable(constructor):
+        raise FamilyError(f"'{spec}' is a {type(constructor).__name__}; allowed is a function that returns a Family")
     allowed = inspect.signature(constructor).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in allowed.values())
     unknown = sorted(set(options) - set(allowed))
-    if unknown:
+    if unknown and not takes_any:
         raise FamilyError(f"family '{spec}': unknown option {unknown}; allowed are {list(allowed)}")
     try:
         family = constructor(**options)
@@ -190,7 +172,7 @@ def load_family(spec: str, options: Mapping[str, Any], folder: Path) -> Family:
     except Exception as error:
         raise FamilyError(f"family '{spec}' with options {dict(options)}: {error}") from error
     if not isinstance(family, Family):
-        raise FamilyError(f"'{spec}' returned {type(family).__name__}; a family constructor returns geometries.family.Family")
+        raise FamilyError(f"'{spec}' returned {type(family).__name__}; allowed is a geometries.family.Family")
     return family
 
 
@@ -199,10 +181,11 @@ def _from_file(spec: str, folder: Path) -> object:
     path = (folder / file).resolve()
     if not path.is_file():
         raise FamilyError(f"family '{spec}': there is no file {path}")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    module_spec = importlib.util.spec_from_file_location(f"user_family_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
         raise FamilyError(f"family '{spec}': {path} is not a Python file (*.py)")
     module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module  # dataclasses in the file look themselves up there
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:

@@ -28,7 +28,16 @@ from geometries.triangle import (
 
 @dataclass(frozen=True)
 class CellPoints:
-    """Quadrature points of a batch of domains: ``points`` (..., M, Q, 2), ``weights`` (..., M, Q)."""
+    """Quadrature points of a batch of domains, Q in each of M cells.
+
+    Attributes:
+        points: (..., M, Q, 2) positions.
+        weights: (..., M, Q) area weights.
+        inverse_jacobian: (..., M, Q, 2, 2) with [k, d] = dxi_k / dx_d.
+        cells: (M, 6) nodes of the cells.
+        values: (Q, 6) shape functions.
+        gradients: (Q, 6, 2) their derivatives in reference coordinates.
+    """
 
     points: Tensor
     weights: Tensor
@@ -103,7 +112,18 @@ def bernstein_jacobians(mesh: TaggedMesh, nodes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FacetPoints:
-    """Quadrature points of boundary facets: ``points``, outward ``normals`` (..., K, Q, 2), ``weights`` (..., K, Q)."""
+    """Quadrature points of a batch of boundaries, Q on each of K facets.
+
+    Attributes:
+        points: (..., K, Q, 2) positions.
+        normals: (..., K, Q, 2) unit outward normals.
+        weights: (..., K, Q) arc-length weights.
+        facets: (K, 3) nodes of the facets.
+        values: (Q, 3) shape functions along a facet.
+        cells: (K, 6) nodes of the cell behind each facet.
+        gradients: (K, Q, 6, 2) derivatives of that cell's shape functions in its reference coordinates.
+        nodes: (..., N, 2) node positions.
+    """
 
     points: Tensor
     normals: Tensor
@@ -137,7 +157,8 @@ def facet_points(mesh: TaggedMesh, nodes: Tensor, tag: str | None = None, points
     length = tangent.norm(dim=-1)
     normals = torch.stack([tangent[..., 1], -tangent[..., 0]], -1) / length[..., None]
     points = torch.einsum("qi,...kid->...kqd", values, local)
-    cells, edges = (mesh.facet_cells if tag is None else mesh.facet_cells[mesh.facet_tags == mesh.tag_names.index(tag)]).T
+    owners = mesh.facet_cells if tag is None else mesh.facet_cells[mesh.facet_tags == mesh.tag_names.index(tag)]
+    cells, edges = owners.T
     along = np.stack([VERTICES[i] + s[:, None] * (VERTICES[j] - VERTICES[i]) for i, j in EDGES])
     gradients = np.stack([shape_gradients(side) for side in along])[edges]
     return FacetPoints(

@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-
 EDGES = ((0, 1), (1, 2), (2, 0))
 """Vertices of a cell's edges, counter-clockwise."""
 

@@ -99,7 +99,9 @@ def _equal_sized(points: Tensor, weights: Tensor, normals: Tensor, tags: Tensor,
 def nodal_cloud(shape_map: ShapeMap, nodes: Tensor) -> PointCloud:
     """Mesh nodes (B, N, 2) of a batch of designs with their quadrature weights, all tagged interior."""
     tags = torch.full((nodes.shape[1],), INTERIOR, device=nodes.device)
-    return _equal_sized(nodes, nodal_weights(shape_map.mesh, nodes), torch.zeros_like(nodes), tags, shape_map.mesh.tag_names)
+    return _equal_sized(
+        nodes, nodal_weights(shape_map.mesh, nodes), torch.zeros_like(nodes), tags, shape_map.mesh.tag_names
+    )
 
 
 def boundary_cloud(shape_map: ShapeMap, nodes: Tensor, points_per_facet: int = 2) -> PointCloud:
@@ -114,24 +116,20 @@ def boundary_cloud(shape_map: ShapeMap, nodes: Tensor, points_per_facet: int = 2
 def sobol_cloud(shape_map: ShapeMap, nodes: Tensor, count: int, seed: int = 0) -> PointCloud:
     """``count`` quasi-random interior points that move with the cells of designs with nodes (B, N, 2).
 
-    Sobol numbers choose a cell by area in the reference mesh and a place in it (square folded to triangle);
-    the weight is the local area ratio, scaled so that each shape's weights sum to its area.
+    Sobol numbers choose a cell by area in the reference mesh and a place in it (square folded to triangle).
+    The weight is the Jacobian there over the density of places, scaled so that each shape's weights sum to its area.
     """
-    sobol = qmc.Sobol(3, seed=seed).random(count)
+    sobol = qmc.Sobol(3, seed=seed).random_base2(max(count - 1, 1).bit_length())[:count]
     reference = cell_points(shape_map.mesh, shape_map.reference_nodes).weights.sum(-1)
     cumulative = (reference.cumsum(0) / reference.sum()).numpy()
     cell = torch.from_numpy(np.minimum(np.searchsorted(cumulative, sobol[:, 0]), len(cumulative) - 1))
     local = np.where(sobol[:, 1:].sum(-1, keepdims=True) > 1, 1 - sobol[:, 1:], sobol[:, 1:])
     owners = torch.from_numpy(shape_map.mesh.cells)[cell].to(nodes.device)
-
-    def place(at: Tensor) -> tuple[Tensor, Tensor]:
-        values, gradients = (torch.from_numpy(f(local)).to(at) for f in (shape_functions, shape_gradients))
-        jacobian = torch.einsum("...qid,qik->...qdk", at[..., owners, :], gradients)
-        determinant = jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0]
-        return torch.einsum("...qid,qi->...qd", at[..., owners, :], values), determinant
-
-    points, determinant = place(nodes)
-    ratio = determinant / place(shape_map.reference_nodes.to(nodes))[1]
+    values, gradients = (torch.from_numpy(f(local)).to(nodes) for f in (shape_functions, shape_gradients))
+    points = torch.einsum("...qid,qi->...qd", nodes[..., owners, :], values)
+    jacobian = torch.einsum("...qid,qik->...qdk", nodes[..., owners, :], gradients)
+    determinant = jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0]
+    ratio = determinant / reference[cell].to(nodes)
     area = cell_points(shape_map.mesh, nodes).weights.sum((-1, -2))
     weights = ratio / ratio.sum(-1, keepdim=True) * area[..., None]
     tags = torch.full((count,), INTERIOR, device=nodes.device)

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from shapely import LinearRing, Polygon
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geometries.integration import bernstein_jacobians
+from geometries.outlines import ShapeError, check_outlines
 from geometries.shape_map import ShapeMap
 from geometries.spline import loop_matrix
-
-
-class ShapeError(ValueError):
-    """A design that is no valid shape; the text names what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +65,28 @@ def jacobian(shape_map: ShapeMap, theta: Tensor, sharpness: float = 100.0) -> Te
 
 
 def thickness(shape_map: ShapeMap, theta: Tensor) -> Tensor:
-    """Smooth lower bound of the distance between opposite sides of the part, measured through it."""
+    """Smooth lower bound of the distance between opposite sides of the part, measured through it.
+
+    Sides count as opposite when their normals are within 8 degrees of it, and partly up to 32 degrees: near a
+    sharp tip the part is thin. 8 to 16 % below the least width of ellipses up to 5:1 and of strips.
+    """
     return _opposite_distance(shape_map, theta, inside=True)
 
 
 def gap(shape_map: ShapeMap, theta: Tensor) -> Tensor:
-    """Smooth lower bound of the distance between facing sides of the part's outline, measured outside it."""
+    """Smooth lower bound of the distance between facing sides of the part's outline, measured outside it.
+
+    As :func:`thickness`; thousands of times the part's size where no sides face each other.
+    """
     return _opposite_distance(shape_map, theta, inside=False)
 
 
 def clearance(shape_map: ShapeMap, theta: Tensor) -> Tensor:
-    """Smooth lower bound of the distance from the part to the other loops; negative when it crosses them."""
+    """Smooth lower bound of the distance from the part to the other loops; negative when it crosses them.
+
+    Kreisselmeier-Steinhauser over points around the part: below the least of their distances by at most
+    log(number of points) / 50 of the part's smaller extent, about a tenth of it.
+    """
     family = shape_map.family
     part, _ = _samples(shape_map, theta, family.part)
     distances = []
@@ -121,8 +129,10 @@ def _opposite_distance(shape_map: ShapeMap, theta: Tensor, inside: bool) -> Tens
     opposed = -(normals[..., None, :, :] * normals[..., :, None, :]).sum(-1)
     along = (offset * normals[..., :, None, :]).sum(-1) / distance
     facing = -along if inside else along
-    share = torch.where(same, torch.zeros_like(squared), _smooth_step(opposed, 0.4, 0.8) * _smooth_step(facing, 0.3, 0.7))
-    power, size = 32, _size(shape_map).to(theta)
+    share = torch.where(
+        same, torch.zeros_like(squared), _smooth_step(opposed, 0.85, 0.99) * _smooth_step(facing, 0.85, 0.99)
+    )
+    power, size = 64, _size(shape_map).to(theta)
     inverse = (share * size / distance).flatten(-2)
     largest = inverse.detach().amax(-1, keepdim=True).clamp_min(1e-3)
     mean = largest[..., 0] * (((inverse / largest) ** power).sum(-1) + 1e-12) ** (1 / power)
@@ -149,7 +159,9 @@ QUANTITIES: dict[str, Quantity] = {
 def quantities_of(shape_map: ShapeMap) -> dict[str, Quantity]:
     """The quantities that this family has: ``clearance`` needs another loop."""
     return {
-        name: quantity for name, quantity in QUANTITIES.items() if name != "clearance" or len(shape_map.family.loops) > 1
+        name: quantity
+        for name, quantity in QUANTITIES.items()
+        if name != "clearance" or len(shape_map.family.loops) > 1
     }
 
 
@@ -162,26 +174,20 @@ def check_design(shape_map: ShapeMap, theta: Tensor, least_thickness: float = 0.
     family = shape_map.family
     if not torch.isfinite(theta).all():
         raise ShapeError(f"design has parameters that are not finite: {theta.tolist()}")
-    control_points = family.control_points(theta).detach().cpu().double().numpy()
-    outlines = [family.outline(control_points, loop) for loop in range(len(family.loops))]
-    for loop, outline in zip(family.loops, outlines, strict=True):
-        if not LinearRing(outline).is_simple:
-            raise ShapeError(f"self-intersecting curve: the outline '{loop[0].tag}' crosses itself")
-    outer = Polygon(outlines[0])
-    for loop, outline in zip(family.loops[1:], outlines[1:], strict=True):
-        if not outer.contains_properly(Polygon(outline)):
-            raise ShapeError(f"outside the domain: the outline '{loop[0].tag}' leaves '{family.loops[0][0].tag}'")
+    check_outlines(family, family.control_points(theta).detach().cpu().double().numpy())
     least = bernstein_jacobians(shape_map.mesh, shape_map.nodes(theta).detach())
     ratio = least / bernstein_jacobians(shape_map.mesh, shape_map.reference_nodes).to(least)
-    if float(ratio.min()) <= 0:
+    if not float(ratio.min()) > 0:
         raise ShapeError(f"folded map: the least Jacobian ratio is {float(ratio.min()):.3g}; it must stay positive")
     through = float(thickness(shape_map, theta).detach())
     if through < least_thickness:
-        raise ShapeError(f"too thin: least distance through the part {through:.3g}; allowed is {least_thickness:.3g} or more")
+        raise ShapeError(
+            f"too thin: least distance through the part {through:.3g}; allowed is {least_thickness:.3g} or more"
+        )
 
 
-def valid_designs(shape_map: ShapeMap, theta: Tensor, least_jacobian: float = 0.0) -> np.ndarray:
-    """(B,) bool: which designs theta (B, P) pass :func:`check_design` with a Jacobian ratio above ``least_jacobian``."""
+def valid_designs(shape_map: ShapeMap, theta: Tensor, least_jacobian: float = 0.0) -> NDArray[np.bool_]:
+    """(B,) which designs theta (B, P) pass :func:`check_design` with a Jacobian margin above ``least_jacobian``."""
     keep = []
     for design in theta:
         try:

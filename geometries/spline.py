@@ -25,7 +25,7 @@ class Curve:
     Attributes:
         tag: name of the boundary region it belongs to.
         count: number of control points.
-        degree: 1 (a straight line between two control points) or 3.
+        degree: 1 (a straight line between its two control points) or 3.
         periodic: closed on itself with knots 0..count; otherwise clamped to its end points.
     """
 
@@ -35,8 +35,8 @@ class Curve:
     periodic: bool = False
 
     def __post_init__(self) -> None:
-        least = 4 if self.periodic else self.degree + 1
-        if self.degree not in (1, 3) or (self.periodic and self.degree != 3) or self.count < least:
+        line = self.degree == 1 and self.count == 2 and not self.periodic
+        if not line and (self.degree != 3 or self.count < 4):
             raise ValueError(
                 f"curve '{self.tag}': degree {self.degree}, {self.count} control points, periodic {self.periodic};"
                 " allowed are lines (degree 1, 2 points), clamped cubics (4 or more), periodic cubics (4 or more)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import roots_jacobi
 
 Array = NDArray[np.float64]
 
@@ -41,8 +42,6 @@ def triangle_quadrature(points_per_side: int = 3) -> tuple[Array, Array]:
 
     G. E. Karniadakis, S. Sherwin, *Spectral/hp Element Methods*, 2nd ed., section 4.1.1.
     """
-    from scipy.special import roots_jacobi
-
     a, weight_a = np.polynomial.legendre.leggauss(points_per_side)
     b, weight_b = roots_jacobi(points_per_side, 1.0, 0.0)
     xi = 0.25 * np.outer(1 + a, 1 - b)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import lsq_linear
+from scipy.optimize import brentq, lsq_linear
 from torch import Tensor
 
 from geometries.integration import nodal_weights
@@ -27,6 +27,8 @@ from surrogate.accuracy import field_errors
 Array = NDArray[np.float64]
 BOUND_TOLERANCE = 1e-6
 """A parameter within this share of its range from a bound counts as lying on it."""
+LEAST_ORDER, LARGEST_ORDER = 0.05, 30.0
+"""Orders of convergence that can be observed."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +83,29 @@ class Stationarity:
 def extrapolate(levels: Sequence[Level]) -> Extrapolation:
     """Generalized Richardson extrapolation with the observed order of the three finest levels.
 
-    I. B. Celik et al., J. Fluids Eng. 130 (2008) 078001. Where the values do not converge monotonically, or agree to
-    rounding, there is no order to observe: the finest value stands, and the larger of the last two differences is its
-    uncertainty.
+    I. B. Celik et al., J. Fluids Eng. 130 (2008) 078001; the equation for the order is solved by bracketing, because
+    its fixed-point iteration diverges where the ratios of cell sizes differ much. Where the values do not converge
+    monotonically, or agree to rounding, there is no order to observe: the finest value stands, and the larger of the
+    last two differences is its uncertainty.
     """
     coarse, middle, fine = levels[-3:]
     first, second = middle.value - coarse.value, fine.value - middle.value
     scale = abs(fine.value) or 1.0
     if abs(second) <= 1e-12 * scale:
         return Extrapolation(fine.value, None, abs(second) / scale, "the finest values agree to rounding")
-    if first * second <= 0 or abs(second) >= abs(first):
+    ratio_fine, ratio_coarse = middle.h / fine.h, coarse.h / middle.h
+
+    def excess(order: float) -> float:
+        predicted = ratio_fine**order * (ratio_coarse**order - 1) / (ratio_fine**order - 1)
+        return math.log(predicted) - math.log(first / second)
+
+    if first * second <= 0 or excess(LEAST_ORDER) >= 0:
         note = "the values do not converge monotonically on these meshes, so no order is observed"
         return Extrapolation(fine.value, None, max(abs(first), abs(second)) / scale, note)
-    ratio_fine, ratio_coarse = middle.h / fine.h, coarse.h / middle.h
-    order = math.log(first / second) / math.log(ratio_fine)
-    for _ in range(50):  # fixed point of Celik's equation; one step suffices where both ratios are equal
-        shift = math.log((ratio_fine**order - 1) / (ratio_coarse**order - 1))
-        order = max(0.1, (math.log(first / second) + shift) / math.log(ratio_fine))
+    if excess(LARGEST_ORDER) <= 0:
+        note = "the finest values agree more closely than any order explains"
+        return Extrapolation(fine.value, None, abs(second) / scale, note)
+    order = float(brentq(excess, LEAST_ORDER, LARGEST_ORDER, xtol=1e-13))
     value = fine.value + second / (ratio_fine**order - 1)
     return Extrapolation(
         value, order, abs(value - fine.value) / scale, "Richardson extrapolation of the three finest"

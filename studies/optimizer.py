@@ -28,14 +28,16 @@ class ExitReason(Enum):
 
     CONVERGED = "Converged: neither the objective nor the constraints change any more."
     ITERATION_LIMIT = (
-        "Stopped at the iteration limit, constraints met or not: raise optimizer.max_iterations, or start from this"
-        " design."
+        "Stopped at the iteration limit: raise optimizer.max_iterations, or start from this design."
     )
     STALLED = (
         "The line search found no better design along its direction: the result may be an optimum all the same; see"
         " the KKT residual, or loosen optimizer.tolerance."
     )
-    INFEASIBLE = "No design meets all constraints: check that the targets lie within what the bounds allow."
+    INFEASIBLE = (
+        "No search ended where all constraints are met: check that the targets lie within what the bounds allow, or"
+        " raise optimizer.max_iterations."
+    )
     ZERO_GRADIENT = (
         "The gradient is zero at the start, so there is nothing to follow: the start is already stationary, or the"
         " objective does not depend on the shape."
@@ -295,8 +297,6 @@ def _reason(
     first, last = history[0], history[-1]
     if not math.isfinite(last.objective):
         return ExitReason.NO_ANSWER
-    if result.nit >= config.max_iterations and not result.success:
-        return ExitReason.ITERATION_LIMIT
     if violation > 1.0:
         return ExitReason.INFEASIBLE
     moved = np.linalg.norm(np.subtract(first.theta, last.theta)) / max(np.linalg.norm(first.theta), 1e-300)
@@ -304,4 +304,6 @@ def _reason(
         return ExitReason.DID_NOT_MOVE
     if abs(first.objective - last.objective) <= 1e-12 * abs(first.objective):
         return ExitReason.OBJECTIVE_UNCHANGED
+    if result.nit >= config.max_iterations and not result.success:
+        return ExitReason.ITERATION_LIMIT
     return ExitReason.CONVERGED if result.success or config.method == "trust_constr" else ExitReason.STALLED

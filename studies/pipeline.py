@@ -172,7 +172,10 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
             model,
             config,
             lambda i: run.report(
-                "optimize", i.iteration, config.max_iterations, f"start {i.start}: {i.objective:.6g}"
+                "optimize",
+                min(i.iteration, config.max_iterations),  # the last line, at the end, is no iteration
+                config.max_iterations,
+                f"start {i.start}: {i.objective:.6g}",
             ),
         )
         _check_optimum(run, optimum)

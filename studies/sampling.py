@@ -218,7 +218,7 @@ def _save(path: Path, sample: Sample) -> None:
 def _load(path: Path) -> Sample | None:
     """The sample in a file; None where there is none, or not a whole one."""
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             return Sample(**arrays)
     except (FileNotFoundError, BadZipFile, EOFError, TypeError, ValueError):
         return None

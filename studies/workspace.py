@@ -47,6 +47,7 @@ class Workspace:
     ) -> dict[str, Any]:
         """Record that a stage is done and its files are whole."""
         sizes = {name: self.path(name).stat().st_size for name in files}
+        self._record(stage).parent.mkdir(parents=True, exist_ok=True)
         record = {"stage": stage, "key": key, "files": sizes, "seconds": round(seconds, 3), **content}
         write_json(self._record(stage), record)
         return record

@@ -54,7 +54,7 @@ class Dataset:
         """Write a compressed ``.npz``, whole or not at all."""
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
-            np.savez_compressed(file, **{field.name: getattr(self, field.name).numpy() for field in fields(self)})
+            np.savez_compressed(file, **{field.name: getattr(self, field.name).cpu().numpy() for field in fields(self)})
         part.replace(path)
 
 

@@ -56,7 +56,9 @@ class DesignSurrogate(nn.Module):
     ) -> None:
         super().__init__()
         self.shape_map, self.space, self.functionals = shape_map, space, tuple(functionals)
-        self.operator = MollifiedGraphNeuralOperator(grid, config, 0, len(shape_map.mesh.tag_names), len(space.components))
+        self.operator = MollifiedGraphNeuralOperator(
+            grid, config, 0, len(shape_map.mesh.tag_names), len(space.components)
+        )
         self.register_buffer("reference", normalization.reference)
         self.register_buffer("factor", normalization.factor)
         self.register_buffer("scale", normalization.scale)
@@ -97,7 +99,7 @@ def latent_grid_for(shape_map: ShapeMap, shape: Sequence[int], radius: int, seed
     """Latent grid that holds every design of the parameter box.
 
     A B-spline stays in the hull of its control points; their extent is taken over random corners and inner points
-    of the box, and every moved mesh node lies within it by the maximum principle of the extension.
+    of the box, and a map that does not fold keeps every mesh node inside the boundary.
     """
     bounds = shape_map.family.bounds
     generator = torch.Generator().manual_seed(seed)

@@ -6,7 +6,6 @@ Z. Li et al., *Fourier Neural Operator for Parametric Partial Differential Equat
 from __future__ import annotations
 
 from itertools import product
-from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +68,8 @@ def check_modes(modes: tuple[int, ...], shape: tuple[int, ...]) -> None:
     Raises:
         ValueError: names the axis and the largest number allowed.
     """
+    if len(modes) != len(shape):
+        raise ValueError(f"modes are given for {len(modes)} axes; the latent grid has {len(shape)}")
     for axis, (count, nodes) in enumerate(zip(modes, shape, strict=True)):
         if not 1 <= count <= nodes // 2:
             raise ValueError(f"modes along axis {axis} are {count}; a grid of {nodes} nodes allows 1 to {nodes // 2}")
-    if prod(modes) == 0:
-        raise ValueError("modes must be positive")

@@ -60,6 +60,13 @@ class LatentGrid:
         """Quadrature weight of a node."""
         return prod(self.spacing)
 
+    @property
+    def box(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Lower and upper corner of the half-open box of points whose whole window lies on the grid."""
+        axes = list(zip(self.origin, self.spacing, self.shape, strict=True))
+        low = tuple(start + step * (self.radius - 1) for start, step, _ in axes)
+        return low, tuple(start + step * (count - self.radius) for start, step, count in axes)
+
     @cached_property
     def _stencil(self) -> Tensor:
         window = range(1 - self.radius, 1 + self.radius)
@@ -77,7 +84,7 @@ class LatentGrid:
         change are at the radius or beyond, where the mollifier and its first derivatives vanish.
 
         Raises:
-            OutsideGridError: says by how much the points leave the grid.
+            OutsideGridError: a point is not finite or has no whole window; names the box that the grid takes.
         """
         origin, spacing = (points.new_tensor(values) for values in (self.origin, self.spacing))
         position = (points - origin) / spacing
@@ -87,9 +94,9 @@ class LatentGrid:
         limit = torch.tensor(self.shape, device=points.device) - 1
         if bool((lowest < 0).any() or (highest > limit).any()) or not bool(torch.isfinite(base).all()):
             low, high = points.detach().amin(0).tolist(), points.detach().amax(0).tolist()
-            box = [(o + h * (self.radius - 1), o + h * (n - self.radius)) for o, h, n in zip(self.origin, self.spacing, self.shape, strict=True)]
+            least, most = self.box
             raise OutsideGridError(
-                f"points span {low} to {high}; the surrogate's latent grid takes {[b[0] for b in box]} to {[b[1] for b in box]}"
+                f"points span {low} to {high}; the surrogate's latent grid takes {list(least)} to {list(most)}"
             )
         stencil = self._stencil.to(points.device)
         node = base.long()[:, None, :] + stencil
@@ -101,10 +108,26 @@ class LatentGrid:
 
 
 def grid_around(low: Sequence[float], high: Sequence[float], shape: Sequence[int], radius: int) -> LatentGrid:
-    """Grid of ``shape`` nodes that holds the box [low, high] with a margin of one more cell than the radius."""
+    """Grid of ``shape`` nodes that holds the box [low, high] with a margin of one more cell than the radius.
+
+    Raises:
+        ValueError: the radius is less than 1, the box is empty, or the grid is too small for the margin.
+    """
+    if radius < 1:
+        raise ValueError(f"radius is {radius}; allowed is a whole number of 1 or more spacings of the latent grid")
+    if not len(low) == len(high) == len(shape):
+        raise ValueError(
+            f"box corners have {len(low)} and {len(high)} coordinates; the latent grid has {len(shape)} axes"
+        )
+    if not all(a < b for a, b in zip(low, high, strict=True)):
+        raise ValueError(
+            f"the box {list(low)} to {list(high)} is empty; a latent grid needs lower < upper along each axis"
+        )
     margin = radius + 1
     if min(shape) < 2 * margin + 2:
-        raise ValueError(f"latent grid {tuple(shape)} is too small for radius {radius}; allowed is {2 * margin + 2} or more per axis")
+        raise ValueError(
+            f"latent grid {tuple(shape)} is too small for radius {radius}; allowed is {2 * margin + 2} or more per axis"
+        )
     spacing = tuple((b - a) / (count - 1 - 2 * margin) for a, b, count in zip(low, high, shape, strict=True))
     origin = tuple(a - margin * h for a, h in zip(low, spacing, strict=True))
     return LatentGrid(origin, spacing, tuple(shape), radius)

@@ -96,7 +96,8 @@ def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, T
     """Read weights that were trained for ``expected`` (compared with the card's ``trained_for``).
 
     Raises:
-        SurrogateFileError: no such file, not a weights file, or trained for something else: says for what.
+        SurrogateFileError: no such file, not a weights file, no card or one that cannot be read, or trained for
+            something else: names every difference.
     """
     tensors, card = _read(path)
     # through JSON, so that tuples and lists, ints and floats compare as they are stored
@@ -119,8 +120,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
         raise SurrogateFileError(f"{path}: not a safetensors file ({error})") from error
     if CARD_KEY not in metadata:
         raise SurrogateFileError(f"{path}: has no model card, so it was not written by shapewright")
-    content = json.loads(metadata[CARD_KEY])
-    return weights, ModelCard(**content | {"held_out": Accuracy(**content["held_out"])})
+    try:
+        content = json.loads(metadata[CARD_KEY])
+        return weights, ModelCard(**content | {"held_out": Accuracy(**content["held_out"])})
+    except (TypeError, KeyError, ValueError) as error:  # not JSON, or the entries of another version
+        raise SurrogateFileError(
+            f"{path}: its model card cannot be read ({error}); `shapewright train` makes a new file"
+        ) from error
 
 
 def _differences(trained: Any, wanted: Any, key: str = "") -> list[str]:

@@ -49,7 +49,7 @@ class MollifiedGraphNeuralOperator(nn.Module):
         super().__init__()
         check_modes(config.modes, grid.shape)
         mollifier = mollifier_named(config.mollifier)
-        self.grid, self.config, self.tags, self.outputs = grid, config, tags, outputs
+        self.grid, self.config, self.tags, self.input_functions = grid, config, tags, input_functions
         dimension = grid.dimension
         self.interior = Encoder(grid, mollifier, 1 + input_functions, config.hidden, config.width)
         self.boundary = Encoder(grid, mollifier, dimension + tags, config.hidden, config.width)
@@ -59,15 +59,27 @@ class MollifiedGraphNeuralOperator(nn.Module):
         self.projection = nn.Linear(config.hidden, outputs)
 
     def encode(self, interior: PointCloud, boundary: PointCloud, functions: Tensor | None = None) -> Tensor:
-        """(B, *grid, width) latent fields of B shapes; ``functions`` (N, c) are input functions at interior points."""
+        """(B, *grid, width) latent fields of B shapes; ``functions`` (N, c) are input functions at interior points.
+
+        Raises:
+            ValueError: the number of functions is not the one that the network was made for.
+            surrogate.latent_grid.OutsideGridError: a point leaves the latent grid.
+        """
+        given = 0 if functions is None else functions.shape[-1]
+        if given != self.input_functions:
+            raise ValueError(f"{given} input functions are given; this operator takes {self.input_functions}")
         measure = self.grid.cell_measure
         surface = measure ** (1 - 1 / self.grid.dimension)  # of a boundary point: one dimension less
         ones = interior.weights.new_ones(len(interior.weights), 1)
         inner = ones if functions is None else torch.cat([ones, functions], -1)
         outer = torch.cat([boundary.normals, functional.one_hot(boundary.tags, self.tags).to(boundary.normals)], -1)
         latent = self.lift(self.grid.coordinates(interior.points))
-        latent = latent + self.interior(interior.points, interior.weights / measure, inner, interior.shape_index, interior.shapes)
-        latent = latent + self.boundary(boundary.points, boundary.weights / surface, outer, boundary.shape_index, boundary.shapes)
+        latent = latent + self.interior(
+            interior.points, interior.weights / measure, inner, interior.shape_index, interior.shapes
+        )
+        latent = latent + self.boundary(
+            boundary.points, boundary.weights / surface, outer, boundary.shape_index, boundary.shapes
+        )
         for block in self.blocks:
             latent = block(latent)
         return latent
@@ -76,6 +88,13 @@ class MollifiedGraphNeuralOperator(nn.Module):
         """(N, outputs) at query points (N, d) of the shapes ``shape_index`` (N,)."""
         return self.projection(functional.gelu(self.decoder(latent, queries, shape_index)))
 
-    def forward(self, interior: PointCloud, boundary: PointCloud, queries: Tensor, shape_index: Tensor) -> Tensor:
-        """Encode and decode."""
-        return self.decode(self.encode(interior, boundary), queries, shape_index)
+    def forward(
+        self,
+        interior: PointCloud,
+        boundary: PointCloud,
+        queries: Tensor,
+        shape_index: Tensor,
+        functions: Tensor | None = None,
+    ) -> Tensor:
+        """(N, outputs) at query points: :meth:`encode`, then :meth:`decode`."""
+        return self.decode(self.encode(interior, boundary, functions), queries, shape_index)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -86,17 +86,22 @@ def train(
     """Train in place; ends with the weights that had the least held-out design-gradient error.
 
     With ``checkpoint`` (a file) the state is saved there and a later call with the same configuration goes on
-    from it, step for step as if it had not been broken off.
+    from it, step for step as if it had not been broken off. The file is the caller's to keep apart by data and
+    network: it holds neither.
 
     Returns:
         the history, one entry per look at the held-out set.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: data that are not finite or do not vary, named with the design or the part of the loss; or a
+            loss, a gradient or a held-out error that is not finite, named with the step.
     """
+    _refuse_non_finite("training", data)
+    _refuse_non_finite("held-out", held_out)
     weight = next(surrogate.parameters())
     data, held_out = data.to(weight.device), held_out.to(weight.device)
     scales = _scales(surrogate, data)
+    _refuse_constant(scales, surrogate, config)
     optimizer = torch.optim.AdamW(surrogate.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     state = _State(best_error=math.inf, best_weights=_copy(surrogate), history=[], stale=0)
     start = _resume(checkpoint, config, surrogate, optimizer, state)
@@ -107,28 +112,64 @@ def train(
             group["lr"] = config.learning_rate * _schedule(step, config.steps)
         batch, direction = _draw(data, config, step)
         loss = _loss(surrogate, batch, direction, scales, config)
-        if not math.isfinite(float(loss.detach())):
-            raise TrainingError(
-                f"the loss is {float(loss.detach())} at step {step}; lower training.learning_rate (now {config.learning_rate:g})"
-                " or look for designs with extreme values in the samples"
-            )
+        value = _finite("loss", float(loss.detach()), step, config)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(surrogate.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(surrogate.parameters(), 1.0)
+        _finite("gradient of the loss", float(norm), step, config)  # before the weights and a checkpoint have it
         optimizer.step()
         last = step + 1 == config.steps
         if last or (step + 1) % config.check_every == 0:
-            _look(surrogate, held_out, state, Progress(step + 1, config.steps, float(loss.detach()), math.nan))
+            error = _finite("held-out gradient error", measure(surrogate, held_out).gradient, step, config)
+            _look(surrogate, state, Progress(step + 1, config.steps, value, error))
         if checkpoint and (last or (step + 1) % config.checkpoint_every == 0):
             _save(checkpoint, config, step + 1, surrogate, optimizer, state)
         error = state.history[-1].gradient_error if state.history else math.nan
-        report(Progress(step + 1, config.steps, float(loss.detach()), error))
+        report(Progress(step + 1, config.steps, value, error))
     surrogate.load_state_dict(state.best_weights)
     return state.history
 
 
+def _finite(what: str, value: float, step: int, config: TrainingConfig) -> float:
+    if math.isfinite(value):
+        return value
+    raise TrainingError(
+        f"the {what} is {value} at step {step}; lower training.learning_rate (now {config.learning_rate:g})"
+        " or look for designs with extreme values in the samples"
+    )
+
+
+def _refuse_non_finite(which: str, data: Dataset) -> None:
+    for field in fields(data):
+        finite = torch.isfinite(getattr(data, field.name)).flatten(1).all(1)
+        if not bool(finite.all()):
+            design = int((~finite).nonzero()[0, 0])
+            raise TrainingError(
+                f"{which} data: {field.name} of design {design} is not finite; sample it again or take it out"
+            )
+
+
+def _refuse_constant(scales: _Scales, surrogate: DesignSurrogate, config: TrainingConfig) -> None:
+    """Each part of the loss is divided by its scale."""
+    components, functionals = surrogate.space.components, [functional.name for functional in surrogate.functionals]
+    parts = (
+        ("field", components, scales.change, ""),
+        ("slope of field", components, scales.slope, "slope_weight"),
+        ("tangent of field", components, scales.tangent, "tangent_weight"),
+        ("functional", functionals, scales.value, "objective_weight"),
+        ("derivative of functional", functionals, scales.derivative, "gradient_weight"),
+    )
+    for what, names, scale, key in parts:
+        for name, size in zip(names, scale.tolist(), strict=True):
+            if (not key or getattr(config, key) > 0) and not size > 0:
+                mend = f", or set training.{key} to 0" if key else ""
+                raise TrainingError(f"the {what} '{name}' is the same in all training designs; sample more{mend}")
+
+
 @dataclass
 class _State:
+    """What changes from step to step beside the weights and the optimizer."""
+
     best_error: float
     best_weights: dict[str, Tensor]
     history: list[Progress]
@@ -142,20 +183,22 @@ def _schedule(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _draw(data: Dataset, config: TrainingConfig, step: int) -> tuple[Dataset, Tensor]:
-    """The batch of a step depends on seed and step alone, so that a resumed run sees the same data."""
+def _draw(data: Dataset, config: TrainingConfig, step: int) -> tuple[Dataset, int]:
+    """Batch of a step and which of its tangents to learn.
+
+    Both depend on seed and step alone, so that a resumed run sees the same data.
+    """
     per_epoch = max(1, len(data) // config.batch)
     epoch, place = divmod(step, per_epoch)
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     order = torch.randperm(len(data), generator=generator)[place * config.batch : (place + 1) * config.batch]
     batch = data.subset(order.to(data.theta.device))
-    which = (step + epoch) % batch.directions.shape[1]
-    return batch, torch.full((1,), which, device=data.theta.device)
+    return batch, (step + epoch) % batch.directions.shape[1]
 
 
-def _loss(surrogate: DesignSurrogate, batch: Dataset, which: Tensor, scales: _Scales, config: TrainingConfig) -> Tensor:
+def _loss(surrogate: DesignSurrogate, batch: Dataset, which: int, scales: _Scales, config: TrainingConfig) -> Tensor:
     like = next(surrogate.parameters())
-    theta, direction = batch.theta.to(like), batch.directions[:, which[0]].to(like)
+    theta, direction = batch.theta.to(like), batch.directions[:, which].to(like)
     (fields, values), (tangent, derivative) = torch.func.jvp(surrogate.evaluate, (theta,), (direction,))
     error = fields - batch.solution.to(like)
     with torch.no_grad():
@@ -168,7 +211,7 @@ def _loss(surrogate: DesignSurrogate, batch: Dataset, which: Tensor, scales: _Sc
         ((cells.gradient(error[..., c]) ** 2).sum(-1) * cell_weights).sum((-1, -2)) / scales.slope[c] ** 2
         for c in range(error.shape[-1])
     )
-    tangent_error = tangent - batch.tangents[:, which[0]].to(like)
+    tangent_error = tangent - batch.tangents[:, which].to(like)
     exact = torch.einsum("bjp,bp->bj", batch.gradients.to(like), direction)
     parts = (
         (1.0, (error**2 * weights[..., None]).sum(1) / scales.change**2),
@@ -196,11 +239,11 @@ def _scales(surrogate: DesignSurrogate, data: Dataset) -> _Scales:
     )
 
 
-def _look(surrogate: DesignSurrogate, held_out: Dataset, state: _State, progress: Progress) -> None:
-    accuracy = measure(surrogate, held_out)
-    state.history.append(Progress(progress.step, progress.steps, progress.loss, accuracy.gradient))
-    if accuracy.gradient < state.best_error:
-        state.best_error, state.best_weights, state.stale = accuracy.gradient, _copy(surrogate), 0
+def _look(surrogate: DesignSurrogate, state: _State, progress: Progress) -> None:
+    """Enter a look at the held-out designs; the weights are kept if they are the best so far."""
+    state.history.append(progress)
+    if progress.gradient_error < state.best_error:
+        state.best_error, state.best_weights, state.stale = progress.gradient_error, _copy(surrogate), 0
     else:
         state.stale += 1
 
@@ -210,7 +253,12 @@ def _copy(surrogate: DesignSurrogate) -> dict[str, Tensor]:
 
 
 def _save(
-    path: Path, config: TrainingConfig, step: int, surrogate: DesignSurrogate, optimizer: torch.optim.Optimizer, state: _State
+    path: Path,
+    config: TrainingConfig,
+    step: int,
+    surrogate: DesignSurrogate,
+    optimizer: torch.optim.Optimizer,
+    state: _State,
 ) -> None:
     part = path.with_name(path.name + ".part")
     content = {
@@ -230,7 +278,11 @@ def _save(
 
 
 def _resume(
-    path: Path | None, config: TrainingConfig, surrogate: DesignSurrogate, optimizer: torch.optim.Optimizer, state: _State
+    path: Path | None,
+    config: TrainingConfig,
+    surrogate: DesignSurrogate,
+    optimizer: torch.optim.Optimizer,
+    state: _State,
 ) -> int:
     if path is None or not path.exists():
         return 0

@@ -15,13 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studies.models import FemModel
-from studies.optimizer import ExitReason, Scaling, constraint_values, optimize, start_designs, worst_violation
+from studies.optimizer import (
+    ExitReason,
+    Scaling,
+    Search,
+    _rank,
+    constraint_values,
+    optimize,
+    start_designs,
+    worst_violation,
+)
 from studies.schema import Optimizer
 from tests.studies.study_cases import Analytic, geometric, quadratic, setup_of
 
 MINIMIZE = "objective={minimize: torsional_constant}"
 METHODS = ("slsqp", "trust_constr")
-CONFIG = Optimizer(starts=1, max_iterations=400, tolerance=1e-10)
+CONFIG = Optimizer(starts=1, max_iterations=150, tolerance=1e-10)
 
 
 def constraints(*entries):
@@ -79,7 +88,7 @@ def test_the_circle_is_found(problem, method):
 def test_active_bounds_and_interior_parameters_together(method, sign):
     """The projection on a box is known: each parameter is clipped on its own."""
     setup = setup_of("constraints=[]", *([MINIMIZE] if sign > 0 else []))
-    centre = [0.2, 0.9, 2.0, 1.1, 0.6, 1.5]
+    centre = [0.2, 0.9, 2.0, 1.1, 0.5, 1.4]
     model = quadratic(centre)
     if sign < 0:
         model.function = lambda design, f=model.function: -f(design)
@@ -140,21 +149,23 @@ def test_a_design_that_does_not_move_is_noticed():
 
 def test_an_objective_that_does_not_change_is_noticed():
     """A gradient that promises what the value does not keep, while the constraint moves the design."""
-    best = ends(with_values(lambda design: (3.0, np.full(6, 1e-3))), MINIMIZE)
+    broken = with_values(lambda design: (3.0, np.full(6, 1e-3)))
+    area = constraints("{quantity: area, equals: 3.0}")
+    best = ends(broken, MINIMIZE, area, max_iterations=10)
     assert best.reason is ExitReason.OBJECTIVE_UNCHANGED
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_targets_out_of_reach_are_noticed(method):
-    best = ends(quadratic([1.0] * 6), MINIMIZE, constraints("{quantity: area, equals: 100}"), method=method)
+    area = constraints("{quantity: area, equals: 100}")
+    best = ends(quadratic([1.0] * 6), MINIMIZE, area, method=method, max_iterations=20)
     assert best.reason is ExitReason.INFEASIBLE
     assert best.violation > 1.0
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_iteration_limit_is_noticed(method):
-    setup, model, _ = shortest_at_equal_area()
-    best = optimize(setup, model, configured(method, max_iterations=2)).best
+    best = ends(Analytic(two_wells), MINIMIZE, "constraints=[]", method=method, max_iterations=2)
     assert best.reason is ExitReason.ITERATION_LIMIT
     assert "max_iterations" in best.reason.value
 
@@ -187,7 +198,8 @@ def test_a_wall_without_answers_is_not_crossed(method):
 def test_a_folded_design_is_a_wall_to_the_solver():
     """The map of an inverted bar folds: finite elements have no answer, and say so by a value that is none."""
     setup = setup_of()
-    values, gradients = FemModel(setup).evaluate(np.stack([-setup.initial.numpy(), setup.initial.numpy()]))
+    folded = setup.initial.numpy() * np.array([-2.0, 1, 1, 1, 1, 1])
+    values, gradients = FemModel(setup).evaluate(np.stack([folded, setup.initial.numpy()]))
     assert np.isnan(values[0])
     assert np.isnan(gradients[0]).all()
     assert np.isfinite(values[1])
@@ -201,7 +213,7 @@ def two_wells(design):
 
 
 def test_the_best_of_many_starts_is_kept():
-    setup = setup_of(MINIMIZE, "constraints=[]", "geometry.initial={r0: 0.75}")
+    setup = setup_of(MINIMIZE, "constraints=[]", "geometry.initial={r0: 0.81}")
     alone = optimize(setup, Analytic(two_wells), CONFIG)
     assert alone.best.theta[0] == pytest.approx(0.8, abs=0.05)
     many = optimize(setup, Analytic(two_wells), configured(starts=8))
@@ -211,12 +223,13 @@ def test_the_best_of_many_starts_is_kept():
 
 
 def test_a_feasible_result_beats_a_better_one_that_is_not():
-    setup, model, _ = shortest_at_equal_area()
-    hard = replace(setup, constraints=(replace(setup.constraints[0], target=7.9),))  # near the largest area
-    found = optimize(hard, model, configured(starts=6, max_iterations=60))
-    feasible = [search for search in found.searches if search.violation <= 1.0]
-    assert feasible
-    assert found.best.violation <= 1.0
+    """However it ended: at the iteration limit, or with no answer at all."""
+    better = Search(0, np.ones(6), 1.0, 1.1, ExitReason.INFEASIBLE, ())
+    none = Search(1, np.ones(6), math.nan, 0.0, ExitReason.NO_ANSWER, ())
+    for reason in (ExitReason.CONVERGED, ExitReason.ITERATION_LIMIT):
+        worse = Search(2, np.ones(6), 9.0, 1.0, reason, ())
+        for sign in ([], [MINIMIZE]):
+            assert min((better, none, worse), key=partial(_rank, setup_of(*sign))) is worse
 
 
 def test_starts_are_evaluated_together_and_each_search_is_as_if_alone():
@@ -251,7 +264,7 @@ def test_an_error_of_the_model_reaches_the_caller():
 def test_the_history_is_what_happened(method):
     setup, model, _ = shortest_at_equal_area()
     reported = []
-    found = optimize(setup, model, configured(method, starts=2, max_iterations=30), reported.append)
+    found = optimize(setup, model, configured(method, starts=2, max_iterations=10), reported.append)
     assert sorted(reported, key=lambda i: (i.start, i.iteration)) == [
         iterate for search in found.searches for iterate in search.history
     ]

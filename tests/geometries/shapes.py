@@ -1,0 +1,48 @@
+"""Shape maps that the tests share, built once: the shipped families, and the one of the README's how-to."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from geometries.extension import build_shape_map
+from geometries.family import Family, load_family
+from geometries.shape_map import ShapeMap
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "studies" / "examples"
+FAMILIES = {"closed_bar": 0.3, "body_in_channel": 0.07, "nozzle.py:Nozzle": 0.2}  # and the size of their cells
+
+
+@cache
+def family(name: str) -> Family:
+    """One of FAMILIES with its default options."""
+    return load_family(name, {}, EXAMPLES)
+
+
+@cache
+def shape_map(name: str) -> ShapeMap:
+    """One of FAMILIES on a coarse mesh."""
+    return build_shape_map(family(name), FAMILIES[name])
+
+
+def designs(of: Family, count: int, seed: int = 0) -> Tensor:
+    """(count, P) designs, uniform in the bounds."""
+    unit = torch.rand(count, len(of.parameters), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return of.bounds[:, 0] + (of.bounds[:, 1] - of.bounds[:, 0]) * unit
+
+
+def taylor_order(function, at: Tensor, direction: Tensor, steps=(1e-1, 3e-2, 1e-2, 3e-3)) -> float:
+    """Slope of the remainder |f(x + h d) - f(x) - h df.d| of a function of a tensor, in the norm of its result.
+
+    The derivative is reverse mode's. Infinite for a linear function, whose remainder is rounding.
+    """
+    value, derivative = torch.autograd.functional.jvp(function, at, direction)
+    assert derivative.norm() > 1e-9 * value.norm()
+    h = torch.tensor(steps, dtype=torch.float64)
+    remainders = torch.stack([(function(at + s * direction) - value - s * derivative).norm() for s in h])
+    if remainders.max() < 1e-12 * value.norm():
+        return torch.inf
+    return float(torch.linalg.lstsq(torch.stack([h.log(), torch.ones_like(h)], -1), remainders.log()[:, None])[0][0])

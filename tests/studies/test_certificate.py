@@ -1,0 +1,273 @@
+"""Promise: the certificate says what a sceptic asks, accepts the known optimum and refuses what is none.
+
+The bar of given area that is stiffest in torsion is the disc, with A^2 / (2 pi) and so A / pi more for each unit of area.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pyvista
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from studies.certificate import Level, certify, extrapolate, stationarity
+from studies.export import export_cad
+from studies.loader import load_study
+from studies.models import FemModel
+from studies.optimizer import optimize
+from studies.pipeline import Run, validate
+from studies.schema import Optimizer
+from studies.setup import build_setup
+from studies.workspace import Workspace
+from tests.studies.study_cases import Analytic, quadratic, setup_of
+
+TORSION = Path(__file__).parents[2] / "studies" / "torsion.yaml"
+COARSE = ("geometry.mesh_size=0.35", "optimizer.on=fem", "optimizer.starts=1", "optimizer.tolerance=1e-11")
+
+
+@pytest.fixture(scope="module")
+def torsion():
+    return build_setup(load_study(TORSION, COARSE))
+
+
+@pytest.fixture(scope="module")
+def validated(torsion, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("torsion")
+    workspace = Workspace(folder)
+    with workspace.lock():
+        return validate(Run(torsion, workspace)), folder
+
+
+@pytest.fixture(scope="module")
+def certificate(validated):
+    return validated[0]
+
+
+@pytest.fixture(scope="module")
+def optimum(certificate):
+    return torch.tensor([entry["value"] for entry in certificate["parameters"].values()])
+
+
+def test_the_disc_is_found_and_accepted(certificate):
+    exact = math.pi**2 / (2 * math.pi)
+    objective = certificate["objective"]
+    assert certificate["accepted"] is True
+    assert certificate["reasons"] == ["all checks passed"]
+    assert objective["fem"] == pytest.approx(exact, rel=1e-3)
+    # B-splines of eight points approach the disc, and stay below it
+    assert objective["fem_extrapolated"] == pytest.approx(exact, rel=2e-5)
+    assert objective["fem_extrapolated"] <= exact * (1 + 1e-9)
+    assert objective["improvement"] == pytest.approx(objective["fem"] / objective["initial_fem"] - 1)
+    radii = [entry["value"] for entry in certificate["parameters"].values()]
+    np.testing.assert_allclose(radii, np.mean(radii), rtol=1e-3)
+
+
+def test_it_has_every_entry_that_is_promised(certificate):
+    promised = {
+        "study", "accepted", "reasons", "parameters", "objective", "constraints", "field_relative_l2_error",
+        "gradient", "kkt_residual", "cad", "timings", "fem_solves", "checks", "multipliers", "warnings",
+    }  # fmt: skip
+    assert promised <= set(certificate)
+    objective = {
+        "name", "unit", "initial_fem", "surrogate", "fem", "fem_levels", "fem_extrapolated", "observed_order",
+        "surrogate_relative_error", "sense", "discretization_error", "improvement",
+    }  # fmt: skip
+    assert objective <= set(certificate["objective"])
+    assert all({"h", "dofs", "value"} <= set(level) for level in certificate["objective"]["fem_levels"])
+    assert all({"name", "value", "target", "satisfied", "unit"} <= set(c) for c in certificate["constraints"])
+    assert {"file", "area_or_volume_reread", "max_deviation"} <= set(certificate["cad"])
+    for entry in certificate["parameters"].values():
+        assert {"value", "bound_hit", "lower", "upper", "initial", "unit", "sensitivity"} <= set(entry)
+    assert set(certificate["fem_solves"]) == {"forward", "adjoint", "tangent"}
+    for check in certificate["checks"]:
+        assert set(check) == {"name", "value", "relation", "limit", "meaning", "satisfied"}
+    assert json.loads(json.dumps(certificate, allow_nan=False)) == certificate
+
+
+def test_meshes_refine_and_the_order_is_that_of_quadratic_elements(certificate):
+    levels = certificate["objective"]["fem_levels"]
+    assert len(levels) == 3
+    assert all(coarse["h"] > 1.7 * fine["h"] for coarse, fine in zip(levels, levels[1:], strict=False))
+    assert all(coarse["dofs"] < fine["dofs"] for coarse, fine in zip(levels, levels[1:], strict=False))
+    assert 3.3 < certificate["objective"]["observed_order"] < 5  # energy converges as h^4
+
+
+def test_the_cad_is_the_design(certificate):
+    cad = certificate["cad"]
+    assert cad["kind"] == "solid"
+    assert cad["area_or_volume_reread"] == pytest.approx(math.pi * 0.5, rel=1e-6)
+    assert cad["max_deviation"] < 1e-9
+    assert cad["stl"]["watertight"]
+    assert cad["b_spline_edges"] > 0
+
+
+def test_constraints_are_met_with_their_units(certificate):
+    by_name = {constraint["name"]: constraint for constraint in certificate["constraints"]}
+    assert by_name["area equals"]["value"] == pytest.approx(math.pi, rel=1e-6)
+    assert by_name["area equals"]["unit"] == "m^2"
+    assert all(constraint["satisfied"] for constraint in by_name.values())
+
+
+def test_fields_are_written_for_paraview(validated):
+    for name in ("optimum", "initial"):
+        grid = pyvista.read(validated[1] / f"{name}.vtu")
+        assert set(grid.celltypes) == {pyvista.CellType.QUADRATIC_TRIANGLE}
+        assert grid.point_data["u_fem"].min() > -1e-12
+    assert grid.point_data["u_fem"].max() > 0.1
+    assert (validated[1] / "optimum.msh").stat().st_size > 0
+
+
+def test_the_residual_is_small_at_the_optimum_and_large_at_the_start(torsion, certificate, optimum):
+    model = FemModel(torsion)
+    _, at_start, _ = model.value_and_gradient(torsion.initial)
+    assert certificate["kkt_residual"] < 1e-3
+    assert stationarity(torsion, torsion.initial, at_start, at_start).residual > 0.1
+    nearby = optimum.clone()
+    nearby[0] += 0.05
+    _, gradient, _ = model.value_and_gradient(nearby)
+    assert stationarity(torsion, nearby, gradient, at_start).residual > 10 * certificate["kkt_residual"]
+
+
+def test_the_multiplier_is_what_another_unit_of_area_is_worth(torsion, certificate):
+    """Measured by optimizing anew for another area; by the formula of the disc it is A / pi = 1."""
+    step = 0.02
+    model = FemModel(torsion)
+    values = []
+    for target in (math.pi - step, math.pi + step):
+        setup = build_setup(load_study(TORSION, [*COARSE, f"constraints.0.equals={target!r}"]))
+        values.append(optimize(setup, model, setup.study.model.optimizer).best.objective)
+    measured = (values[1] - values[0]) / (2 * step)
+    assert measured == pytest.approx(1.0, rel=1e-3)
+    assert certificate["multipliers"]["area equals"] == pytest.approx(measured, rel=1e-3)
+    assert abs(certificate["multipliers"]["centroid_x equals"]) < 1e-2
+
+
+def shipped_with(objective, *constraints):
+    return setup_of(
+        f"objective={{{objective}: torsional_constant}}", f"constraints=[{', '.join(constraints)}]"
+    )
+
+
+@pytest.mark.parametrize("objective", ["minimize", "maximize"])
+@pytest.mark.parametrize("kind", ["equals", "at_least", "at_most"])
+def test_multipliers_are_slopes_of_the_optimum_in_the_target(objective, kind):
+    """By re-optimization of |theta - c|^2 (or its negative) at two targets, for each kind of constraint."""
+    sign = 1 if objective == "minimize" else -1
+    centre = [1.0] * 6  # of an area between the targets, so that both kinds of inequality are active
+    target = 3.0 if kind != "at_most" else 1.8
+    function = quadratic(centre).function
+    model = Analytic(lambda design: sign * function(design))
+    config = Optimizer(starts=1, tolerance=1e-13)
+    found = {}
+    for value in (target - 1e-3, target, target + 1e-3):
+        setup = shipped_with(objective, f"{{quantity: area, {kind}: {value!r}}}")
+        best = optimize(setup, model, config).best
+        gradient = torch.from_numpy(model.evaluate(best.theta[None])[1][0])
+        start = torch.from_numpy(model.evaluate(setup.initial.numpy()[None])[1][0])
+        found[value] = best.objective, stationarity(setup, torch.from_numpy(best.theta), gradient, start)
+    slope = (found[target + 1e-3][0] - found[target - 1e-3][0]) / 2e-3
+    (multiplier,) = found[target][1].multipliers.values()
+    assert found[target][1].residual < 1e-4
+    assert multiplier == pytest.approx(slope, rel=1e-3)
+
+
+def test_stationarity_knows_bounds_and_inactive_constraints():
+    setup = shipped_with("minimize", "{quantity: area, at_least: 1.0}")
+    centre = np.array([0.2, 0.9, 2.0, 1.1, 1.0, 1.0])
+    theta = torch.from_numpy(np.clip(centre, 0.6, 1.5))
+    gradient = 2 * (theta - torch.from_numpy(centre))
+    far = torch.ones(6, dtype=torch.float64)
+    found = stationarity(setup, theta, gradient, far)
+    assert found.residual < 1e-12
+    assert found.multipliers == {}
+    assert stationarity(setup, theta, -gradient, far).residual == pytest.approx(1.0)  # pulled inwards
+
+
+def test_an_optimum_inside_all_constraints_is_stationary():
+    """The objective's own gradient vanishes there and can be no measure; that of the start is."""
+    setup = shipped_with("minimize")
+    inside = torch.ones(6, dtype=torch.float64)
+    small, large = torch.full((6,), 1e-8, dtype=torch.float64), torch.ones(6, dtype=torch.float64)
+    assert stationarity(setup, inside, small, large).residual < 1e-7
+    assert stationarity(setup, inside, large, small).residual == 1.0
+
+
+def test_a_bad_design_is_refused_with_reasons(torsion, tmp_path):
+    theta = torsion.initial + torch.linspace(0, 0.1, 8, dtype=torch.float64)
+    content = certify(torsion, theta, export_cad(torsion, theta, tmp_path), tmp_path, None)
+    assert content["accepted"] is False
+    reasons = "\n".join(content["reasons"])
+    assert "KKT residual" in reasons
+    assert "constraint 'area equals'" in reasons
+    assert "constraint 'centroid_x equals'" in reasons
+    failed = {check["name"] for check in content["checks"] if not check["satisfied"]}
+    assert failed == {
+        line.partition(":")[0] for line in content["reasons"] if not line.startswith("constraint")
+    }
+
+
+def test_a_part_that_is_worse_than_the_start_is_refused(torsion, tmp_path):
+    """All else being in order, a needle-like bar is no improvement."""
+    theta = torch.tensor([1.5, 0.62, 0.62, 0.62] * 2, dtype=torch.float64)
+    content = certify(torsion, theta, export_cad(torsion, theta, tmp_path), tmp_path, None)
+    assert content["objective"]["improvement"] < 0
+    assert any(reason.startswith("improvement: -") for reason in content["reasons"])
+
+
+def levels(sizes, values):
+    return [Level(h, int(100 / h**2), value) for h, value in zip(sizes, values, strict=True)]
+
+
+ratios = st.floats(1.5, 3.0)
+sizes = st.builds(
+    lambda fine, first, second: [fine * first * second, fine * first, fine], st.just(0.02), ratios, ratios
+)
+
+
+@given(
+    sizes=sizes,
+    order=st.floats(0.6, 6.0),
+    limit=st.floats(-10, 10).filter(lambda v: abs(v) > 0.1),
+    slope=st.sampled_from([-1, 1]),
+)
+def test_extrapolation_finds_order_and_limit_of_manufactured_sequences(sizes, order, limit, slope):
+    """value = limit + C h^p exactly, on meshes whose ratios need not be equal."""
+    factor = slope * 0.05 * abs(limit) / sizes[0] ** order
+    values = [limit + factor * h**order for h in sizes]
+    first, second = values[1] - values[0], values[2] - values[1]
+    assume(abs(second) < 0.95 * abs(first) and abs(second) > 1e-9 * abs(limit))
+    found = extrapolate(levels(sizes, values))
+    assert found.order == pytest.approx(order, rel=1e-4)
+    assert found.value == pytest.approx(limit, rel=1e-6)
+    assert found.error == pytest.approx(abs(values[2] - limit) / abs(values[2]), rel=1e-3, abs=1e-9)
+
+
+@given(values=st.tuples(*[st.floats(-1e3, 1e3)] * 3))
+def test_extrapolation_claims_no_order_where_there_is_none(values):
+    """Alternating, growing or equal differences: the finest value stands with an error that is not understated."""
+    first, second = values[1] - values[0], values[2] - values[1]
+    assume(first * second <= 0 or abs(second) >= abs(first))
+    found = extrapolate(levels([0.4, 0.2, 0.1], values))
+    assert found.order is None
+    assert found.value == values[2]
+    assert found.error * max(abs(values[2]), 1e-300) >= 0.99 * abs(second) or values[2] == 0
+    assert found.note
+
+
+def test_extrapolation_of_equal_values_has_no_order():
+    found = extrapolate(levels([0.4, 0.2, 0.1], [2.0, 2.0, 2.0]))
+    assert found.order is None
+    assert found.value == 2.0
+    assert found.error == 0.0
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=5), fine=st.floats(1e-3, 1.0))
+def test_extrapolation_always_answers(values, fine):
+    sizes = [fine * 2.0**k for k in reversed(range(len(values)))]
+    found = extrapolate(levels(sizes, values))
+    assert math.isfinite(found.value)
+    assert found.error >= 0

@@ -1,0 +1,120 @@
+"""Promise: the CAD is the design, the VTU is the field, and nothing of an earlier design stays beside them."""
+
+import math
+
+import numpy as np
+import pytest
+import pyvista
+import torch
+import trimesh
+from pyvista import CellType
+
+from geometries.integration import nodal_weights
+from studies import export
+from studies.export import export_cad, field_arrays, shape_data, write_vtu
+from studies.loader import load_study
+from studies.setup import build_setup
+from tests.studies.study_cases import setup_of
+
+FACE = "geometry.thickness=null"
+
+
+@pytest.fixture(scope="module")
+def setup():
+    return setup_of()
+
+
+@pytest.mark.parametrize("unit", ["m", "cm", "mm"])
+def test_the_solid_is_area_times_thickness_in_every_unit(tmp_path, unit):
+    setup = setup_of(f"geometry.length_unit={unit}")
+    exported = export_cad(setup, setup.initial, tmp_path)
+    area = float(setup.quantity("area", setup.initial))
+    assert exported.measure == pytest.approx(0.5 * area, rel=1e-14)
+    assert exported.check.solid
+    assert exported.check.valid
+    assert exported.relative_error < 1e-6
+    assert exported.check.max_deviation < 1e-9
+    assert exported.check.b_spline_edges > 0
+    assert exported.files == ("optimum.step", "optimum.brep", "optimum.stl")
+    assert b"B_SPLINE_CURVE_WITH_KNOTS" in (tmp_path / "optimum.step").read_bytes()
+
+
+def test_the_stl_is_a_closed_solid_of_the_right_volume(setup, tmp_path):
+    exported = export_cad(setup, setup.initial, tmp_path)
+    solid = trimesh.load(tmp_path / "optimum.stl")
+    assert solid.is_watertight
+    assert exported.stl["watertight"]
+    assert exported.stl["consistent_winding"]
+    assert 0 < 1 - solid.volume / exported.measure < 5e-3  # chords of a convex section lie inside
+
+
+def test_a_face_has_no_stl_and_removes_that_of_an_earlier_solid(setup, tmp_path):
+    export_cad(setup, setup.initial, tmp_path)
+    exported = export_cad(setup_of(FACE), setup.initial, tmp_path)
+    assert not exported.check.solid
+    assert exported.stl is None
+    assert exported.files == ("optimum.step", "optimum.brep")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(exported.files)
+    assert exported.check.measure == pytest.approx(float(setup.quantity("area", setup.initial)), rel=1e-6)
+
+
+def test_what_paraview_reads_is_what_was_written(setup, tmp_path):
+    """Also between the nodes: the quadratic field interpolates exactly at a cell's own mid-side nodes."""
+    mesh = setup.shape_map.mesh
+    values = np.sin(mesh.nodes[:, 0]) + mesh.nodes[:, 1]
+    write_vtu(tmp_path / "a.vtu", mesh, {"u": values, "v": np.stack([values, -values], -1)})
+    grid = pyvista.read(tmp_path / "a.vtu")
+    assert set(grid.celltypes) == {CellType.QUADRATIC_TRIANGLE}
+    np.testing.assert_array_equal(grid.points[:, :2], mesh.nodes)
+    np.testing.assert_array_equal(grid.point_data["u"], values)
+    np.testing.assert_array_equal(grid.point_data["v"], np.stack([values, -values, 0 * values], -1))
+    area = float(nodal_weights(mesh, torch.from_numpy(mesh.nodes)).sum())
+    assert grid.triangulate().area == pytest.approx(area, rel=0.02)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.vtu"]
+
+
+def test_a_vtu_that_is_not_whole_is_an_error_and_leaves_the_old_one(setup, tmp_path, monkeypatch):
+    mesh = setup.shape_map.mesh
+    write_vtu(tmp_path / "a.vtu", mesh, {})
+    before = (tmp_path / "a.vtu").read_bytes()
+
+    def cut(self, path):
+        path.write_bytes(before[: len(before) // 2])
+
+    monkeypatch.setattr(export.pyvista.UnstructuredGrid, "save", cut)
+    with pytest.raises(OSError, match="could not be written whole"):
+        write_vtu(tmp_path / "a.vtu", mesh, {"u": np.zeros(len(mesh.nodes))})
+    assert (tmp_path / "a.vtu").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.vtu"]
+
+
+def test_vector_fields_are_also_vectors(tmp_path):
+    study = tmp_path / "s.yaml"
+    study.write_text(
+        "name: s\n"
+        "geometry: {family: body_in_channel, mesh_size: 0.2}\n"
+        "physics:\n  name: stokes\n  dirichlet:\n    - {on: inlet, u: 1.0, v: 0.0}\n"
+        "    - {on: [wall, body], u: 0.0, v: 0.0}\n"
+        "objective: {minimize: dissipation}\n"
+    )
+    setup = build_setup(load_study(study))
+    fields = np.arange(12.0).reshape(4, 3)
+    arrays = field_arrays(setup, fields, "fem")
+    assert list(arrays) == ["u_fem", "v_fem", "velocity_fem", "p_fem"]
+    np.testing.assert_array_equal(arrays["velocity_fem"], fields[:, :2])
+    np.testing.assert_array_equal(arrays["p_fem"], fields[:, 2])
+    drawn = shape_data(setup, setup.initial)
+    assert len(drawn["outlines"]) == 2
+    for outline in drawn["outlines"]:
+        np.testing.assert_allclose(outline["points"][0], outline["points"][-1], atol=0.2)
+
+
+def test_outlines_are_drawn_closed_and_around_the_area(setup):
+    drawn = shape_data(setup, setup.initial)
+    (outline,) = drawn["outlines"]
+    x, y = np.array(outline["points"]).T
+    shoelace = 0.5 * abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
+    assert outline["tag"] == "wall"
+    assert shoelace == pytest.approx(float(setup.quantity("area", setup.initial)), rel=5e-3)
+    assert len(drawn["control_points"]) == 6
+    assert math.hypot(*drawn["control_points"][0]) == pytest.approx(float(setup.initial[0]))

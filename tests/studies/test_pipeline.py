@@ -1,0 +1,410 @@
+"""Promise: a run leaves every artefact, a second one reuses it, and whatever breaks a run off costs only what it was at.
+
+What is compared after a break is compared bit for bit: the data by their hash, the weights as bytes.
+"""
+
+import csv
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from studies import pipeline
+from studies.loader import load_study
+from studies.models import OutsideBoxWarning
+from studies.pipeline import OptimizationError, find_optimum, sample, train, validate
+from studies.surrogates import open_surrogate
+from studies.workspace import Workspace
+from surrogate.model_card import SurrogateFileError
+from tests.studies.study_cases import InlineExecutor, setup_of, tiny_run, write_tiny
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = "surrogate.safetensors"
+CHECKPOINT = "surrogate.safetensors.checkpoint"
+
+
+@pytest.fixture(autouse=True)
+def inline(monkeypatch):
+    """Processes are slow to start, and give the same data: test_sampling shows it."""
+    executors = []
+
+    def inline_executor(workers):
+        executors.append(InlineExecutor())
+        return executors[-1]
+
+    monkeypatch.setattr(pipeline, "local_executor", inline_executor)
+    return executors
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run; tests copy its folder before they change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "local_executor", InlineExecutor)
+        run = tiny_run(folder)
+        with run.workspace.lock():
+            pipeline.write_resolved(run, {"shapewright": "test", "seed": 0})
+            return validate(run), folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    shutil.copytree(finished[1], tmp_path / "out")
+    return tmp_path / "out"
+
+
+def records(folder):
+    return {path.stem: json.loads(path.read_text()) for path in (folder / ".stages").glob("*.json")}
+
+
+def done_anew(folder, action, *overrides):
+    """Stages whose records change by an action, told by their file's inode: every write makes a new one."""
+
+    def inodes():
+        return {path.stem: path.stat().st_ino for path in (folder / ".stages").glob("*.json")}
+
+    keep = [path.open() for path in (folder / ".stages").glob("*.json")]  # so that no inode is used again
+    before = inodes()
+    action(tiny_run(folder, *overrides))
+    for file in keep:
+        file.close()
+    return {stage for stage, inode in inodes().items() if before.get(stage) != inode}
+
+
+def test_a_poor_surrogate_is_not_accepted_and_says_why(finished):
+    certificate, _ = finished
+    assert certificate["accepted"] is False
+    assert any(reason.startswith(("fields:", "objective:", "KKT")) for reason in certificate["reasons"])
+    assert certificate["objective"]["surrogate"] > 0
+    assert set(certificate["gradient"]) == {"cosine", "relative_error"}
+    assert set(certificate["field_relative_l2_error"]) == {"u"}
+    assert set(certificate["timings"]) == {"sample", "train", "optimize", "export", "validate"}
+
+
+def test_every_artefact_is_there(finished):
+    names = {path.name for path in finished[1].iterdir() if path.is_file()}
+    assert names == {
+        "resolved.yaml", "run.json", "designs.npz", "held_out.npz", "reference.npz", WEIGHTS,
+        "surrogate.card.json", "optimum.json", "history.csv", "shapes.json", "optimum.step", "optimum.brep",
+        "optimum.stl", "optimum.msh", "optimum.vtu", "initial.vtu", "certificate.json",
+    }  # fmt: skip
+
+
+def test_the_resolved_study_is_the_study(finished):
+    text = (finished[1] / "resolved.yaml").read_text()
+    assert text.startswith('# shapewright: "test"\n')
+    assert load_study(finished[1] / "resolved.yaml").model == setup_of().study.model
+
+
+def test_the_history_leads_from_the_start_to_the_optimum(finished):
+    with (finished[1] / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    optimum = json.loads((finished[1] / "optimum.json").read_text())
+    names = [f"r{k}" for k in range(6)]
+    assert list(rows[0]) == [
+        "start", "iteration", "evaluations", "objective", "objective_scaled", "gradient_norm",
+        "area equals", "jacobian at least", *names,
+    ]  # fmt: skip
+    for start in optimum["starts"]:
+        own = [row for row in rows if int(row["start"]) == start["start"]]
+        assert [int(row["iteration"]) for row in own] == list(range(start["iterations"]))
+        assert float(own[-1]["objective"]) == start["objective"]
+        assert float(own[0]["objective_scaled"]) == 1.0
+    best = [row for row in rows if int(row["start"]) == optimum["best_start"]][-1]
+    for name in names:
+        assert float(best[name]) == pytest.approx(optimum["parameters"][name], rel=1e-11)
+    setup = setup_of()
+    first = [float(rows[0][name]) for name in names]
+    assert first == pytest.approx(setup.initial.tolist(), rel=1e-11)
+
+
+def test_a_second_run_does_nothing_again(folder, inline, finished):
+    assert done_anew(folder, validate) == {"export"}  # CAD is always made anew
+    assert inline == []
+    assert json.loads((folder / "certificate.json").read_text()) == finished[0]
+
+
+AFTER = {
+    "optimizer.max_iterations=16": {"optimize"},
+    "constraints.0.equals=2.9": {"optimize", "validate"},
+    "geometry.initial.r0=1.2": {"optimize", "validate"},
+    "constraints.0.tolerance=1e-3": {"optimize", "validate"},
+    "validation.field_error=0.5": {"validate"},
+    "name=other": {"validate"},
+    "geometry.thickness=0.25": {"validate"},
+    "training.learning_rate=1e-3": {"training", "train", "optimize", "validate"},
+    "sampling.workers=3": set(),
+    "description=words": set(),
+}
+
+
+@pytest.mark.parametrize("override", AFTER)
+def test_a_changed_key_redoes_what_depends_on_it(folder, override):
+    redone = done_anew(folder, validate, override)
+    expected = AFTER[override] | {"export"}
+    if override.startswith("optimizer"):  # the design, and with it the certificate, may or may not change
+        redone -= {"validate"}
+    assert redone == expected
+
+
+def test_changed_samples_redo_all(folder):
+    redone = done_anew(folder, validate, "sampling.seed=9")
+    assert redone == {"sample", "training", "train", "optimize", "export", "validate"}
+
+
+@pytest.mark.parametrize("name", ["certificate.json", "optimum.json", "optimum.vtu", "designs.npz", WEIGHTS])
+def test_half_a_file_is_not_taken_for_a_whole_one(folder, finished, name):
+    whole = (finished[1] / name).read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2])
+    validate(tiny_run(folder))
+    if name == "certificate.json":
+        again, before = json.loads((folder / name).read_text()), finished[0]
+        for volatile in ("timings", "fem_solves"):
+            again.pop(volatile)
+        assert again == {key: before[key] for key in again}
+    elif name == WEIGHTS:
+        assert weights(folder) == weights(finished[1])
+    else:
+        assert (folder / name).read_bytes() == whole
+
+
+def interrupted_at(stage, when):
+    def report(name, done, total, text):
+        if name == stage and done == when:
+            raise KeyboardInterrupt
+
+    return report
+
+
+@pytest.mark.parametrize(
+    ("stage", "when"),
+    [("sample designs", 3), ("sample held_out", 1), ("train", 13), ("train", 30), ("optimize", 2), ("export", 0),
+     ("validate", 0)],
+)  # fmt: skip
+def test_ctrl_c_in_any_stage_costs_only_what_it_was_at(tmp_path, finished, stage, when):
+    with pytest.raises(KeyboardInterrupt):
+        validate(tiny_run(tmp_path, report=interrupted_at(stage, when)))
+    assert not (tmp_path / "certificate.json").exists()
+    steps = []
+
+    def report(name, done, total, text):
+        if name == "train":
+            steps.append(done)
+
+    certificate = validate(tiny_run(tmp_path, report=report))
+    for name in ("designs.npz", "held_out.npz"):
+        assert (tmp_path / name).read_bytes() == (finished[1] / name).read_bytes()
+    assert weights(tmp_path) == weights(finished[1])
+    assert certificate["parameters"] == finished[0]["parameters"]
+    if (stage, when) == ("train", 13):
+        assert steps[0] == 11  # from the checkpoint of step 10
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def weights(folder):
+    """Bytes of all tensors: the file itself also holds the seconds that the training took."""
+    surrogate, _ = open_surrogate(setup_of(), folder / WEIGHTS)
+    return {name: tensor.numpy().tobytes() for name, tensor in surrogate.state_dict().items()}
+
+
+@pytest.mark.parametrize("change", ["surrogate.width=8", "sampling.seed=9", "training.learning_rate=1e-3"])
+def test_a_checkpoint_of_something_else_is_not_continued(tmp_path, change):
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_run(tmp_path, report=interrupted_at("train", 13)))
+    assert (tmp_path / CHECKPOINT).exists()
+    steps = []
+    train(
+        tiny_run(tmp_path, change, report=lambda name, done, *_: steps.append(done) if name == "train" else 0)
+    )
+    assert steps[0] == 1
+
+
+def test_a_changed_family_of_ones_own_is_sampled_anew(tmp_path, inline):
+    """Its text is not in the study file, and decides over all that is computed."""
+    text = (
+        "from geometries.closed_bar import closed_bar\n"
+        "def Bar():\n    return closed_bar(control_points=6, upper={upper})\n"
+    )
+    study = write_tiny(
+        tmp_path, ("closed_bar\n  options: {control_points: 6, start: ellipse}", "shapes.py:Bar")
+    )
+    from studies.pipeline import Run
+    from studies.setup import build_setup
+
+    hashes = set()
+    for upper in (1.5, 1.5, 1.4):
+        (tmp_path / "shapes.py").write_text(text.format(upper=upper))
+        run = Run(build_setup(load_study(study)), Workspace(tmp_path / "out"))
+        (tmp_path / "out" / ".stages").mkdir(parents=True, exist_ok=True)
+        hashes.add(sample(run)[0].hash)
+    assert len(inline) == 2
+    assert len(hashes) == 2
+
+
+def test_training_that_diverges_is_an_error_that_can_be_mended(tmp_path):
+    from surrogate.training import TrainingError
+
+    with pytest.raises(TrainingError, match=r"lower training.learning_rate"):
+        train(tiny_run(tmp_path, "training.learning_rate=1e30"))
+    assert train(tiny_run(tmp_path)).exists()
+
+
+def test_an_optimum_that_cannot_be_is_said_so(tmp_path):
+    run = tiny_run(tmp_path, "optimizer.on=fem", "constraints.0.equals=100", "optimizer.starts=1")
+    with pytest.raises(OptimizationError, match=r"optimize: No search ended where all constraints are met"):
+        find_optimum(run)
+    assert not (tmp_path / "optimum.json").exists()
+
+
+def test_weights_for_another_study_are_refused_with_the_differences(finished):
+    weights = f"surrogate.weights={finished[1] / WEIGHTS}"
+    changes = ("physics.source.u=3.0", "geometry.mesh_size=0.5", "surrogate.width=8")
+    with pytest.raises(SurrogateFileError) as caught:
+        pipeline.surrogate_of(tiny_run(finished[1], weights, *changes))
+    text = str(caught.value)
+    assert text.startswith(f"{finished[1] / WEIGHTS}: trained for another study:\n")
+    assert "physics.source.u: trained for 2.0, this study has 3.0" in text
+    assert "geometry.mesh_size: trained for 0.4, this study has 0.5" in text
+    assert "surrogate.width: trained for 4, this study has 8" in text
+
+
+def test_a_wider_box_loads_warns_once_and_is_in_the_certificate(finished, tmp_path):
+    weights = f"surrogate.weights={finished[1] / WEIGHTS}"
+    wide = ("geometry.bounds.r0=[1.52, 1.7]", "geometry.initial.r0=1.6", "optimizer.max_iterations=60")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", OutsideBoxWarning)
+        certificate = validate(tiny_run(tmp_path, weights, *wide))
+    said = [str(warning.message) for warning in caught if warning.category is OutsideBoxWarning]
+    assert len(said) == 2  # the optimizer's model and the certificate's, however often each is asked
+    assert all(text.startswith("r0 = 1.") for text in said)
+    (warning,) = certificate["warnings"]
+    assert warning.startswith("r0 = 1.")
+    assert warning.endswith("is outside [0.6, 1.5], what the surrogate was trained on")
+    assert "train" not in certificate["timings"]  # it was not trained here
+    assert not (tmp_path / WEIGHTS).exists()
+
+
+def test_a_surrogate_that_had_no_part_leaves_no_card(folder):
+    certificate = validate(tiny_run(folder, "optimizer.on=fem", "optimizer.starts=1"))
+    assert not (folder / "surrogate.card.json").exists()
+    assert certificate["objective"]["surrogate"] is None
+    assert set(certificate["timings"]) == {"optimize", "export", "validate"}
+    validate(tiny_run(folder))  # and the weights are still those of the study
+    assert (folder / "surrogate.card.json").exists()
+
+
+@contextmanager
+def largest_file(size):
+    """Writes beyond ``size`` bytes fail with an OSError, as on a full disk."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def test_a_full_disk_is_an_error_in_every_stage_and_no_loss(tmp_path, finished):
+    """With a limit just below the size of each artefact, one after the other, whichever fails at it."""
+    from geometries.cad import CadError
+
+    sizes = sorted({path.stat().st_size for path in finished[1].iterdir() if path.is_file()})
+    failures = 0
+    for size in sizes:
+        try:
+            with largest_file(size - 1):
+                validate(tiny_run(tmp_path))
+        except (OSError, CadError):
+            failures += 1
+            assert not (tmp_path / "certificate.json").exists()
+    certificate = validate(tiny_run(tmp_path))
+    assert failures >= 8
+    assert certificate["parameters"] == finished[0]["parameters"]
+    for name in ("optimum.msh", "optimum.stl", "optimum.brep"):
+        assert (tmp_path / name).stat().st_size == (finished[1] / name).stat().st_size
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def start(study, folder, command, *overrides):
+    """A run of its own process group."""
+    sets = [argument for override in overrides for argument in ("--set", override)]
+    line = [sys.executable, "-m", "app.cli", command, str(study), "--out", str(folder), *sets]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        line, cwd=ROOT, env=environment, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def group_members(group):
+    """Processes of a group that are no zombies."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group and fields[0] != "Z":
+                members.append(int(entry.name))
+    return members
+
+
+@pytest.mark.slow
+def test_kill_and_ctrl_c_in_processes_of_their_own(tmp_path, monkeypatch):
+    """SIGINT while workers solve, SIGKILL of the parent while they solve, SIGKILL in training; then to the end."""
+    many = ("sampling.designs=120", "training.steps=300", "training.check_every=100")
+    study, out = write_tiny(tmp_path), tmp_path / "out"
+
+    def samples():
+        return len(list(out.glob("samples/*-designs/*.npz")))
+
+    process = start(study, out, "train", *many)
+    wait_for(lambda: samples() >= 3)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted; what was finished is kept" in errors
+    assert "Traceback" not in errors + output
+    solved = samples()
+    assert solved < 120, "the break came too late to show anything"
+
+    process = start(study, out, "train", *many)
+    wait_for(lambda: samples() > solved)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: group_members(process.pid) == [], 20)  # no worker outlives its parent
+    process.stdout.close()
+    process.stderr.close()
+    assert samples() < 120, "the break came too late to show anything"
+
+    process = start(study, out, "train", *many)
+    wait_for((out / CHECKPOINT).exists)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (out / WEIGHTS).exists()
+
+    steps = []
+    train(tiny_run(out, *many, report=lambda name, done, *_: steps.append(done) if name == "train" else None))
+    assert 10 < steps[0] < 300, "it did not go on from a checkpoint"
+    whole = tmp_path / "never broken"
+    train(tiny_run(whole, *many))
+    assert (out / "designs.npz").read_bytes() == (whole / "designs.npz").read_bytes()
+    assert weights(out) == weights(whole)

@@ -1,0 +1,229 @@
+"""Training learns fields and design gradients, goes on where it was broken off, and refuses what it cannot learn."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from surrogate.accuracy import measure
+from surrogate.training import Progress, TrainingConfig, TrainingError, train
+from tests.surrogate.design_cases import exact_dataset, small_surrogate
+
+DATA, HELD_OUT = exact_dataset(40, seed=1), exact_dataset(12, seed=2)
+SHORT = TrainingConfig(steps=12, batch=4, check_every=3, checkpoint_every=4)
+
+
+class Killed(BaseException):
+    """Stands for a kill signal: nothing in the trainer may catch it."""
+
+
+def weights_of(surrogate):
+    return {name: tensor.clone() for name, tensor in surrogate.state_dict().items()}
+
+
+def assert_same_weights(one, other):
+    assert all(torch.equal(one[name], other[name]) for name in one), "weights differ"
+
+
+def unbroken(config=SHORT, seed=0):
+    surrogate = small_surrogate(seed)
+    return train(surrogate, DATA, HELD_OUT, config), weights_of(surrogate)
+
+
+def train_until(step, checkpoint, config=SHORT, seed=0):
+    """Kill a training after so many steps."""
+
+    def report(progress):
+        if progress.step == step:
+            raise Killed
+
+    surrogate = small_surrogate(seed)
+    with pytest.raises(Killed):
+        train(surrogate, DATA, HELD_OUT, config, checkpoint, report)
+
+
+def test_learns_fields_and_design_gradients():
+    surrogate = small_surrogate()
+    before, losses = measure(surrogate, HELD_OUT), []
+    config = TrainingConfig(steps=240, batch=8, learning_rate=1e-2, check_every=40)
+    history = train(surrogate, DATA, HELD_OUT, config, report=lambda progress: losses.append(progress.loss))
+    after = measure(surrogate, HELD_OUT)
+    print(f"before {before}\nafter {after}")
+    assert sum(losses[-20:]) < 0.02 * sum(losses[:20])
+    assert [progress.step for progress in history] == [40, 80, 120, 160, 200, 240]
+    assert history[-1].gradient_error < history[0].gradient_error
+    assert before.gradient > 0.3
+    assert after.gradient < 0.05
+    assert after.cosine > 0.998
+    assert max(after.field.values()) < 0.03
+    assert after.objective < 0.02
+
+
+def test_tangents_help_the_design_gradient():
+    """The reason for derivative-informed training, at equal steps on few designs."""
+    few = DATA.subset(slice(0, 8))
+    errors = {}
+    for weight in (0.0, 0.5):
+        surrogate = small_surrogate()
+        config = TrainingConfig(
+            steps=120, batch=4, learning_rate=1e-2, check_every=40, tangent_weight=weight, gradient_weight=weight
+        )
+        errors[weight] = min(p.gradient_error for p in train(surrogate, few, HELD_OUT, config))
+    print(f"held-out gradient error without and with tangents: {errors}")
+    assert errors[0.5] < errors[0.0]
+
+
+@pytest.mark.parametrize("step", [4, 6, 11])
+def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, step):
+    checkpoint = tmp_path / "checkpoint"
+    train_until(step, checkpoint)
+    surrogate, steps = small_surrogate(seed=99), []
+    history = train(surrogate, DATA, HELD_OUT, SHORT, checkpoint, lambda progress: steps.append(progress.step))
+    assert steps[0] == 5 if step < 8 else 9  # from the last whole checkpoint
+    expected_history, expected_weights = unbroken()
+    assert_same_weights(weights_of(surrogate), expected_weights)
+    assert history == expected_history
+
+
+def test_a_finished_training_is_not_repeated(tmp_path):
+    train(small_surrogate(), DATA, HELD_OUT, SHORT, tmp_path / "checkpoint")
+    surrogate, steps = small_surrogate(seed=99), []
+    train(surrogate, DATA, HELD_OUT, SHORT, tmp_path / "checkpoint", lambda progress: steps.append(progress.step))
+    assert steps == []
+    assert_same_weights(weights_of(surrogate), unbroken()[1])
+
+
+def test_a_killed_write_of_the_checkpoint_leaves_the_last_one(tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    train_until(6, checkpoint)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    (tmp_path / "checkpoint.part").write_bytes(b"half of the next one")
+    surrogate = small_surrogate(seed=99)
+    train(surrogate, DATA, HELD_OUT, SHORT, checkpoint)
+    assert_same_weights(weights_of(surrogate), unbroken()[1])
+
+
+def test_a_checkpoint_of_another_configuration_is_ignored(tmp_path):
+    train_until(6, tmp_path / "checkpoint")
+    other, steps = replace(SHORT, learning_rate=1e-3), []
+    surrogate = small_surrogate()
+    train(surrogate, DATA, HELD_OUT, other, tmp_path / "checkpoint", lambda progress: steps.append(progress.step))
+    assert steps[0] == 1
+    assert_same_weights(weights_of(surrogate), unbroken(other)[1])
+
+
+def test_ends_with_the_weights_that_were_best():
+    surrogate = small_surrogate()
+    config = replace(SHORT, steps=30, learning_rate=0.2)  # so large that it wanders
+    errors = [progress.gradient_error for progress in train(surrogate, DATA, HELD_OUT, config)]
+    assert min(errors) < errors[-1]
+    assert measure(surrogate, HELD_OUT).gradient == min(errors)
+
+
+def test_stops_when_looks_bring_no_improvement():
+    surrogate = small_surrogate()
+    start = weights_of(surrogate)
+    still = TrainingConfig(steps=100, batch=2, learning_rate=0.0, check_every=2, patience=3)
+    history = train(surrogate, DATA, HELD_OUT, still)
+    assert [progress.step for progress in history] == [2, 4, 6, 8]  # the first look is the best
+    assert_same_weights(weights_of(surrogate), start)
+
+
+def test_reports_every_step():
+    seen: list[Progress] = []
+    history = train(small_surrogate(), DATA, HELD_OUT, SHORT, report=seen.append)
+    assert [progress.step for progress in seen] == list(range(1, 13))
+    assert all(progress.steps == 12 for progress in seen)
+    assert seen[5].gradient_error == seen[6].gradient_error == history[1].gradient_error
+
+
+def test_every_design_is_seen_once_in_an_epoch_and_every_tangent_in_turn(monkeypatch):
+    import surrogate.training as training
+
+    seen = []
+    loss = training._loss
+
+    def spy(surrogate, batch, which, scales, config):
+        seen.append((batch.theta, which))
+        return loss(surrogate, batch, which, scales, config)
+
+    monkeypatch.setattr(training, "_loss", spy)
+    train(small_surrogate(), DATA, HELD_OUT, replace(SHORT, batch=10, steps=8))
+    for epoch in (0, 1):
+        thetas = torch.cat([theta for theta, _ in seen[4 * epoch : 4 * epoch + 4]])
+        assert torch.equal(thetas.sort(0).values, DATA.theta.sort(0).values)
+    assert not torch.equal(seen[0][0], seen[4][0])
+    assert {which for _, which in seen} == {0, 1}
+    assert all(a != b for (_, a), (_, b) in pairwise(seen[:4]))
+
+
+def test_fewer_designs_than_a_batch():
+    assert train(small_surrogate(), DATA.subset(slice(0, 3)), HELD_OUT, SHORT)[-1].step == 12
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(DATA)])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_data_that_are_not_finite_are_named(name, bad):
+    array = getattr(DATA, name).clone()
+    array[7].flatten()[-1] = bad
+    broken = replace(DATA, **{name: array})
+    with pytest.raises(TrainingError, match=f"training data: {name} of design 7 is not finite"):
+        train(small_surrogate(), broken, HELD_OUT, SHORT)
+    with pytest.raises(TrainingError, match=f"held-out data: {name} of design 7 is not finite"):
+        train(small_surrogate(), DATA, broken, SHORT)
+
+
+def test_a_loss_that_becomes_nan_names_the_step(tmp_path):
+    surrogate = small_surrogate()
+    steps = []
+
+    def poison(progress):
+        steps.append(progress.step)
+        if progress.step == 5:
+            with torch.no_grad():
+                surrogate.operator.projection.weight[0, 0] = float("nan")
+
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 5; lower training.learning_rate \(now 0.002\)"):
+        train(surrogate, DATA, HELD_OUT, SHORT, tmp_path / "checkpoint", poison)
+    assert steps == [1, 2, 3, 4, 5]
+
+
+def test_a_gradient_that_is_not_finite_reaches_neither_weights_nor_checkpoint(tmp_path):
+    surrogate = small_surrogate()
+    handle = surrogate.operator.projection.weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = weights_of(surrogate)
+    with pytest.raises(TrainingError, match=r"the gradient of the loss is .* at step 0"):
+        train(surrogate, DATA, HELD_OUT, replace(SHORT, checkpoint_every=1), tmp_path / "checkpoint")
+    handle.remove()
+    assert_same_weights(weights_of(surrogate), before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_held_out_designs_without_a_gradient_are_refused():
+    flat = replace(HELD_OUT, gradients=torch.zeros_like(HELD_OUT.gradients))
+    with pytest.raises(TrainingError, match="the held-out gradient error is inf at step 2"):
+        train(small_surrogate(), DATA, flat, SHORT)
+
+
+def test_quantities_that_do_not_vary_are_named_with_the_weight_that_turns_them_off():
+    constant = replace(DATA, values=torch.stack([DATA.values[:, 0], torch.ones(40, dtype=torch.float64)], -1))
+    with pytest.raises(
+        TrainingError, match=r"functional 'flux' is the same in all .* or set training.objective_weight to 0"
+    ):
+        train(small_surrogate(), constant, HELD_OUT, SHORT)
+    train(small_surrogate(), constant, HELD_OUT, replace(SHORT, steps=1, objective_weight=0.0))
+    still = replace(DATA, tangents=DATA.tangents * torch.tensor([1.0, 0.0]))
+    with pytest.raises(TrainingError, match="tangent of field 'p' is the same"):
+        train(small_surrogate(), still, HELD_OUT, SHORT)
+
+
+@pytest.mark.gpu
+def test_trains_on_a_gpu_as_on_the_cpu():
+    config = replace(SHORT, steps=3)
+    expected = train(small_surrogate(), DATA, HELD_OUT, config)
+    found = train(small_surrogate().cuda(), DATA, HELD_OUT, config)
+    assert found[-1].loss == pytest.approx(expected[-1].loss, rel=1e-6)
+    assert found[-1].gradient_error == pytest.approx(expected[-1].gradient_error, rel=1e-6)
