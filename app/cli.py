@@ -65,6 +65,7 @@ def _reported_errors() -> Iterator[None]:
 
 @contextmanager
 def _reported_failures() -> Iterator[None]:
+    from app.report_data import ReportError
     from geometries.cad import CadError
     from geometries.family import FamilyError
     from geometries.mesher import MeshError
@@ -78,7 +79,7 @@ def _reported_failures() -> Iterator[None]:
     from surrogate.training import TrainingError
 
     bad_input = (StudyError, FamilyError, ShapeError, ProblemError, SurrogateFileError, WorkspaceError)
-    failures = (CadError, MeshError, SolveError, SamplingError, TrainingError, OptimizationError)
+    failures = (CadError, MeshError, SolveError, SamplingError, TrainingError, OptimizationError, ReportError)
     try:
         yield
     except bad_input as error:
@@ -179,10 +180,11 @@ def train(
     with _run(study, out, overrides, device, seed) as current:
         path = pipeline.train(current)
         _, card = open_surrogate(current.setup, path)
-    fields = ", ".join(f"{name} {error:.2%}" for name, error in card.held_out.field.items())
+    held_out = card.held_out
+    fields = ", ".join(f"{name} {error:.2%}" for name, error in held_out.field.items())
     console.print(
-        f"{path}: held out on {card.held_out.designs} designs: field {fields}; objective {card.held_out.objective:.3%};"
-        f" design gradient {card.held_out.gradient:.2%}, cosine {card.held_out.cosine:.5f}; trained in {card.seconds:.0f} s"
+        f"{path}: held out on {held_out.designs} designs: field {fields}; objective {held_out.objective:.3%};"
+        f" design gradient {held_out.gradient:.2%}, cosine {held_out.cosine:.5f}; trained in {card.seconds:.0f} s"
     )
 
 
@@ -292,8 +294,9 @@ def _print_certificate(certificate: dict[str, Any], folder: Path) -> None:
 
 
 def main(entry: Callable[[], Any] = app) -> None:
-    """Entry point; threads of numerical libraries are left to them unless the user says otherwise."""
-    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    """Entry point."""
+    # threads that wait for work sleep instead of spinning: on a busy machine spinning costs many times the work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(entry())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyvista
 from numpy.typing import NDArray
 
 from solvers.physics import PHYSICS, Field
+from solvers.problem import unit_in
 from studies.loader import StudyError, load_study
 from studies.schema import Constraint, StudyModel
 
@@ -103,7 +104,9 @@ class Finished:
     @property
     def fields(self) -> tuple[tuple[str, Field], ...]:
         """Components of the physics, each with the field it belongs to."""
-        return tuple((name, field) for field in PHYSICS[self.study.physics.name].fields for name in field.components)
+        length = self.study.geometry.length_unit
+        fields = [replace(f, unit=unit_in(f.unit, length)) for f in PHYSICS[self.study.physics.name].fields]
+        return tuple((name, field) for field in fields for name in field.components)
 
     @property
     def constraints(self) -> tuple[tuple[Constraint, dict[str, Any]], ...]:

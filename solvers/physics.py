@@ -54,7 +54,7 @@ def _drag(ops: Any, q: Quantities) -> Any:
 POISSON = Physics(
     name="poisson",
     description="div(conductivity grad u) + source = 0: torsion of a bar, steady heat conduction, a membrane",
-    fields=(Field("u", ("u",), 2, "m^2", "Prandtl's stress function; the temperature in conduction"),),
+    fields=(Field("u", ("u",), 2, "length^2", "Prandtl's stress function; the temperature in conduction"),),
     coefficients=(Coefficient("conductivity", 1.0, "1", "isotropic conductivity k in the flux k grad u"),),
     flux=_conduction,
     source=lambda ops, q: {},
@@ -62,17 +62,17 @@ POISSON = Physics(
         Functional(
             "torsional_constant",
             lambda ops, q: 2 * q["u"],
-            "m^4",
+            "length^4",
             "Saint-Venant's torsional constant 2 int u, for source 2 and u = 0 on the wall",
         ),
-        Functional("integral", lambda ops, q: q["u"], "m^4", "int u"),
+        Functional("integral", lambda ops, q: q["u"], "length^4", "int u"),
         Functional(
             "compliance",
             lambda ops, q: q["conductivity"] * (q["u_x"] ** 2 + q["u_y"] ** 2),
-            "m^4",
+            "length^4",
             "int conductivity |grad u|^2, the work of the source where u = 0 on the boundary",
         ),
-        Functional("area", lambda ops, q: 1.0, "m^2", "area of the domain"),
+        Functional("area", lambda ops, q: 1.0, "length^2", "area of the domain"),
     ),
 )
 
@@ -80,7 +80,7 @@ STOKES = Physics(
     name="stokes",
     description="creeping flow: div(viscosity grad velocity - p I) = 0, div velocity = 0; outlet free",
     fields=(
-        Field("velocity", ("u", "v"), 2, "m/s", "velocity of the fluid"),
+        Field("velocity", ("u", "v"), 2, "length/s", "velocity of the fluid"),
         Field("pressure", ("p",), 1, "Pa", "pressure relative to a free outlet"),
     ),
     coefficients=(Coefficient("viscosity", 1.0, "Pa s", "dynamic viscosity"),),
@@ -90,19 +90,19 @@ STOKES = Physics(
         Functional(
             "dissipation",
             lambda ops, q: q["viscosity"] * (q["u_x"] ** 2 + q["u_y"] ** 2 + q["v_x"] ** 2 + q["v_y"] ** 2),
-            "W/m",
+            "Pa length^2/s",
             "power dissipated per unit depth, int viscosity |grad velocity|^2",
         ),
         Functional(
             "pumping_power",
             lambda ops, q: -q["p"] * (q["u"] * q["nx"] + q["v"] * q["ny"]),
-            "W/m",
+            "Pa length^2/s",
             "power of the pressure through the inlet per unit depth",
             on="inlet",
         ),
-        Functional("inlet_pressure", lambda ops, q: q["p"], "N/m", "int p over the inlet", on="inlet"),
-        Functional("drag", _drag, "N/m", "force of the fluid on the body along x per unit depth", on="body"),
-        Functional("area", lambda ops, q: 1.0, "m^2", "area of the fluid domain"),
+        Functional("inlet_pressure", lambda ops, q: q["p"], "Pa length", "int p over the inlet", on="inlet"),
+        Functional("drag", _drag, "Pa length", "force of the fluid on the body along x per unit depth", on="body"),
+        Functional("area", lambda ops, q: 1.0, "length^2", "area of the fluid domain"),
     ),
 )
 

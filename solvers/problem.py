@@ -21,6 +21,13 @@ COORDINATES = ("x", "y")
 NORMAL = ("nx", "ny")
 
 
+def unit_in(unit: str, length_unit: str) -> str:
+    """A unit of the catalogue with ``length`` spelt out, under its own name where the SI has one."""
+    named = {"Pa m^2/s": "W/m", "Pa m": "N/m"}
+    spelt = unit.replace("length", length_unit)
+    return named.get(spelt, spelt)
+
+
 @dataclass(frozen=True)
 class Field:
     """An unknown of the physics and its finite element.
@@ -29,7 +36,7 @@ class Field:
         name: of the field.
         components: names of its scalar components.
         degree: of its Lagrange element, 1 or 2.
-        unit, description: for people.
+        unit, description: for people; the unit counts powers of the study's ``length``.
     """
 
     name: str

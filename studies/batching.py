@@ -60,7 +60,7 @@ class LockstepEvaluator:
     def _answer_if_complete(self) -> None:
         if self._stopped or not self._requests or len(self._requests) < self._running:
             return
-        searches = list(self._requests)
+        searches = sorted(self._requests)  # not in the order of their arrival, which rounding would show
         try:
             values, gradients = self._evaluate(np.stack([self._requests[s] for s in searches]))
             answers: list[Any] = list(zip(values.tolist(), gradients, strict=True))

@@ -1,4 +1,4 @@
-"""The finite-element certificate of an optimum: values, gradients and a verdict that share nothing with the surrogate."""
+"""The finite-element certificate of an optimum: values, gradients, a verdict; nothing shared with the surrogate."""
 
 from __future__ import annotations
 

@@ -121,7 +121,8 @@ def outside_box(setup: Setup, theta: Array, box: Mapping[str, Sequence[float]]) 
         outside = values[(values < lower - margin) | (values > upper + margin)]
         if len(outside):
             messages[parameter.name] = (
-                f"{parameter.name} = {outside[0]:.6g} is outside [{lower:g}, {upper:g}], what the surrogate was trained on"
+                f"{parameter.name} = {outside[0]:.6g} is outside [{lower:g}, {upper:g}],"
+                " what the surrogate was trained on"
             )
     return messages
 

@@ -19,6 +19,7 @@ from geometries.quantities import ShapeError, check_design, quantities_of
 from geometries.shape_map import ShapeMap
 from solvers.errors import ProblemError
 from solvers.physics import PHYSICS, Dirichlet, Function, Functional, Natural, Physics, Problem
+from solvers.problem import unit_in
 from studies.expressions import ExpressionError, parse
 from studies.loader import Study, StudyError
 from studies.schema import BoundaryCondition, Integral
@@ -282,7 +283,7 @@ def _objective(study: Study, family: Family, physics: Physics) -> Functional:
             raise study.error(
                 key, f"'{wanted}'", f"one of {', '.join(known)}, or {{name: ..., integrand: ...}}"
             )
-        functional = known[wanted]
+        functional = replace(known[wanted], unit=unit_in(known[wanted].unit, study.model.geometry.length_unit))
     else:
         derivatives = [f"{component}_{axis}" for component in physics.components for axis in COORDINATES]
         names = (*COORDINATES, *physics.components, *derivatives, *(c.name for c in physics.coefficients))

@@ -13,7 +13,7 @@ from geometries.family import Family, load_family
 from geometries.shape_map import ShapeMap
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "studies" / "examples"
-FAMILIES = {"closed_bar": 0.3, "body_in_channel": 0.07, "nozzle.py:Nozzle": 0.2}  # and the size of their cells
+FAMILIES = {"closed_bar": 0.3, "body_in_channel": 0.05, "nozzle.py:Nozzle": 0.2}  # and the size of their cells
 
 
 @cache

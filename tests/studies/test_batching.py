@@ -49,6 +49,26 @@ def test_every_round_is_one_batch_of_all_that_still_search():
     assert counted.sizes == expected
 
 
+def test_a_batch_is_in_the_order_of_the_searches_whoever_comes_first():
+    """Sums over a batch round by its order: results would depend on how the threads happen to run."""
+    batches = []
+
+    def evaluate(x):
+        batches.append(x[:, 0].tolist())
+        return x[:, 0], x
+
+    def search(index):
+        def body(one):
+            for _ in range(20):
+                time.sleep(1e-3 * ((index * 7) % 5))
+                one(np.array([float(index)]))
+
+        return body
+
+    run_in_lockstep([search(index) for index in range(5)], evaluate)
+    assert batches == [[0.0, 1.0, 2.0, 3.0, 4.0]] * 20
+
+
 @given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=6))
 def test_searches_of_any_lengths_all_end(lengths):
     """Also those that never ask, and those that end before the others have begun."""

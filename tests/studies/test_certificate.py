@@ -1,15 +1,17 @@
 """Promise: the certificate says what a sceptic asks, accepts the known optimum and refuses what is none.
 
-The bar of given area that is stiffest in torsion is the disc, with A^2 / (2 pi) and so A / pi more for each unit of area.
+The bar of given area that is stiffest in torsion is the disc, with A^2 / (2 pi), and so A / pi more for each unit
+of area.
 """
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pyvista
 import pytest
+import pyvista
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -91,8 +93,8 @@ def test_it_has_every_entry_that_is_promised(certificate):
 def test_meshes_refine_and_the_order_is_that_of_quadratic_elements(certificate):
     levels = certificate["objective"]["fem_levels"]
     assert len(levels) == 3
-    assert all(coarse["h"] > 1.7 * fine["h"] for coarse, fine in zip(levels, levels[1:], strict=False))
-    assert all(coarse["dofs"] < fine["dofs"] for coarse, fine in zip(levels, levels[1:], strict=False))
+    assert all(coarse["h"] > 1.7 * fine["h"] for coarse, fine in pairwise(levels))
+    assert all(coarse["dofs"] < fine["dofs"] for coarse, fine in pairwise(levels))
     assert 3.3 < certificate["objective"]["observed_order"] < 5  # energy converges as h^4
 
 
@@ -147,9 +149,7 @@ def test_the_multiplier_is_what_another_unit_of_area_is_worth(torsion, certifica
 
 
 def shipped_with(objective, *constraints):
-    return setup_of(
-        f"objective={{{objective}: torsional_constant}}", f"constraints=[{', '.join(constraints)}]"
-    )
+    return setup_of(f"objective={{{objective}: torsional_constant}}", f"constraints=[{', '.join(constraints)}]")
 
 
 @pytest.mark.parametrize("objective", ["minimize", "maximize"])
@@ -205,9 +205,7 @@ def test_a_bad_design_is_refused_with_reasons(torsion, tmp_path):
     assert "constraint 'area equals'" in reasons
     assert "constraint 'centroid_x equals'" in reasons
     failed = {check["name"] for check in content["checks"] if not check["satisfied"]}
-    assert failed == {
-        line.partition(":")[0] for line in content["reasons"] if not line.startswith("constraint")
-    }
+    assert failed == {line.partition(":")[0] for line in content["reasons"] if not line.startswith("constraint")}
 
 
 def test_a_part_that_is_worse_than_the_start_is_refused(torsion, tmp_path):

@@ -10,7 +10,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,9 +46,7 @@ def shortest_at_equal_area():
 
 
 def shortest_at_least_area():
-    setup = setup_of(
-        MINIMIZE, constraints("{quantity: area, at_least: 3.0}", "{quantity: thickness, at_least: 0.2}")
-    )
+    setup = setup_of(MINIMIZE, constraints("{quantity: area, at_least: 3.0}", "{quantity: thickness, at_least: 0.2}"))
     return setup, geometric(setup, "perimeter"), 2 * math.sqrt(math.pi * 3.0)
 
 

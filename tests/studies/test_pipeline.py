@@ -1,4 +1,4 @@
-"""Promise: a run leaves every artefact, a second one reuses it, and whatever breaks a run off costs only what it was at.
+"""Promise: a run leaves every artefact, a second one reuses it, and a break costs only what the run was at.
 
 What is compared after a break is compared bit for bit: the data by their hash, the weights as bytes.
 """
@@ -223,9 +223,7 @@ def test_a_checkpoint_of_something_else_is_not_continued(tmp_path, change):
         train(tiny_run(tmp_path, report=interrupted_at("train", 13)))
     assert (tmp_path / CHECKPOINT).exists()
     steps = []
-    train(
-        tiny_run(tmp_path, change, report=lambda name, done, *_: steps.append(done) if name == "train" else 0)
-    )
+    train(tiny_run(tmp_path, change, report=lambda name, done, *_: steps.append(done) if name == "train" else 0))
     assert steps[0] == 1
 
 
@@ -235,9 +233,7 @@ def test_a_changed_family_of_ones_own_is_sampled_anew(tmp_path, inline):
         "from geometries.closed_bar import closed_bar\n"
         "def Bar():\n    return closed_bar(control_points=6, upper={upper})\n"
     )
-    study = write_tiny(
-        tmp_path, ("closed_bar\n  options: {control_points: 6, start: ellipse}", "shapes.py:Bar")
-    )
+    study = write_tiny(tmp_path, ("closed_bar\n  options: {control_points: 6, start: ellipse}", "shapes.py:Bar"))
     from studies.pipeline import Run
     from studies.setup import build_setup
 

@@ -61,9 +61,7 @@ def test_designs_fill_the_box_better_than_chance(setup):
 
 def test_a_box_of_bad_shapes_is_refused(setup, monkeypatch):
     monkeypatch.setattr(sampling, "valid_designs", lambda shape_map, theta: np.zeros(len(theta), dtype=bool))
-    with pytest.raises(
-        SamplingError, match=r"only 0 of \d+ designs .* are valid shapes; narrow geometry.bounds"
-    ):
+    with pytest.raises(SamplingError, match=r"only 0 of \d+ designs .* are valid shapes; narrow geometry.bounds"):
         draw_designs(setup, 3, 0)
 
 
@@ -175,9 +173,7 @@ def test_a_folded_design_is_named_by_the_solver_itself(setup, designs, tmp_path)
 
 
 def test_a_worker_that_is_killed_is_no_riddle(setup, designs, tmp_path):
-    with pytest.raises(
-        SamplingError, match=r"a worker process ended before its time .*lower sampling.workers"
-    ):
+    with pytest.raises(SamplingError, match=r"a worker process ended before its time .*lower sampling.workers"):
         solve_designs(setup.study, *designs, tmp_path, Failing(BrokenProcessPool("terminated abruptly")))
 
 

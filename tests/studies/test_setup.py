@@ -99,17 +99,13 @@ def test_a_start_that_is_no_shape_is_refused(tmp_path):
 
 def test_contradicting_conditions_are_refused(tmp_path):
     both = "physics.natural=[{on: wall, u: 1.0}]"
-    with pytest.raises(
-        StudyError, match="physics.*'u' has a boundary value and a natural condition on 'wall'"
-    ):
+    with pytest.raises(StudyError, match=r"physics.*'u' has a boundary value and a natural condition on 'wall'"):
         build_setup(load_study(write_tiny(tmp_path), [both]))
 
 
 def test_targets_may_be_those_of_the_start(tmp_path):
     setup = build_setup(load_study(write_tiny(tmp_path), ["constraints.0.equals=initial"]))
-    assert setup.constraints[0].target == pytest.approx(
-        float(setup.quantity("area", setup.initial)), rel=1e-14
-    )
+    assert setup.constraints[0].target == pytest.approx(float(setup.quantity("area", setup.initial)), rel=1e-14)
 
 
 def test_units_are_those_of_the_study(tmp_path):

@@ -61,9 +61,7 @@ def test_no_cut_of_a_record_is_taken_for_whole(workspace):
 def test_a_failed_write_leaves_the_old_file(workspace, monkeypatch):
     path = workspace.path("text")
     write_text(path, "old")
-    monkeypatch.setattr(
-        "studies.workspace.os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space"))
-    )
+    monkeypatch.setattr("studies.workspace.os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space")))
     with pytest.raises(OSError, match="No space"):
         write_text(path, "new and longer")
     assert path.read_text() == "old"

@@ -1,0 +1,265 @@
+"""Adam whose moments live in a low-rank Tucker subspace of each tensor gradient.
+
+R. George et al., *Tensor-GaLore: Memory-Efficient Training via Gradient Tensor Decomposition* (2024), after J. Zhao
+et al., *GaLore* (ICML 2024). What is done otherwise: the factors are refreshed for as long as training lasts, the
+moments are rotated along (see :mod:`surrogate.moment_rotation`), the second moment is real, modes that are kept
+whole have no factor, and the part of the gradient outside the subspace can take a step that needs no state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surrogate.galore_options import check_options, check_parameter
+from surrogate.galore_state import (
+    ON_CPU,
+    State,
+    check_state,
+    refresh,
+    start,
+    working_gradient,
+    working_shape,
+)
+from surrogate.galore_update import descend, update
+from surrogate.released_gradient import ReleasedGradient
+from surrogate.tucker_ranks import Rank
+
+STACKED_ENTRIES = 2**20
+"""Parameters of equal shape are stepped together up to this many entries: beyond, a stack costs memory and buys
+nothing, as the time goes into arithmetic and not into launching it."""
+
+
+class TensorGaLore(torch.optim.Optimizer):
+    """AdamW with moments in Tucker subspaces; every option but the last can differ between parameter groups.
+
+    Args:
+        params: parameters or groups, as every torch optimizer takes them.
+        lr, betas, eps, weight_decay: as AdamW's, decoupled weight decay included.
+        rank, rank_rule: size of the subspace, see :func:`surrogate.tucker_ranks.choose_ranks`; ``rank=1.0`` is AdamW.
+        update_gap: steps between refreshes of a subspace; those of different parameters are spread over the gap.
+        cold_every: every so many refreshes the subspace and its ranks are found from nothing; 0 for only the first.
+        scale: factor on the step from the subspace; by default sqrt(full size / core size), with which the step
+            is as long as AdamW's.
+        discarded: weight of a step along the part of the gradient outside the subspace, without state; 1 for one
+            of the same rate as inside, and at most of its length.
+        matrices: whether tensors of order 2 are projected too; vectors never are.
+        moments: "full", "bfloat16" or "8bit", see :mod:`surrogate.moment_storage`.
+        complex_pairs: parameters are real with a last dimension 2 and mean complex tensors.
+        step_in_backward: each parameter is stepped as soon as its gradient is there, and the gradient freed, so that
+            whole gradients of no two layers are alive at a time. ``step`` then only checks. Gradient accumulation,
+            clipping by the global norm, gradient scaling and distributed training are refused with an error.
+
+    All state is tensors, so a ``state_dict`` survives ``torch.load(weights_only=True)`` and a resumed run is
+    bit for bit the unbroken one. Gradients that are zero before a parameter's first non-zero one start no state.
+
+    Attributes:
+        refresh_seconds, refresh_count: what refreshes have cost since construction, finding the first subspaces
+            included. The clock waits for the device before and after each.
+
+    Raises:
+        ValueError: an option, or a parameter for ``complex_pairs``, that is not allowed.
+        RuntimeError: in ``step``, for sparse gradients, for a gradient that is not finite when a subspace is to be
+            taken from it, and for what ``step_in_backward`` excludes.
+    """
+
+    refresh_seconds = 0.0
+    refresh_count = 0
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        rank: Rank = 0.25,
+        rank_rule: str = "spectrum",
+        update_gap: int = 200,
+        cold_every: int = 0,
+        scale: float | None = None,
+        discarded: float = 0.0,
+        matrices: bool = False,
+        moments: str = "full",
+        complex_pairs: bool = False,
+        step_in_backward: bool = False,
+    ) -> None:
+        self._step_in_backward = step_in_backward
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "rank": rank,
+            "rank_rule": rank_rule,
+            "update_gap": update_gap,
+            "cold_every": cold_every,
+            "scale": scale,
+            "discarded": discarded,
+            "matrices": matrices,
+            "moments": moments,
+            "complex_pairs": complex_pairs,
+        }
+        check_options(defaults)
+        if step_in_backward:
+            _refuse_distributed()
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As every torch optimizer's; options are checked."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        check_options(group)
+        for parameter in group["params"]:
+            check_parameter(parameter, group)
+        self._places = self._number()
+        if self._step_in_backward:
+            for parameter in group["params"]:
+                parameter.register_post_accumulate_grad_hook(self._step_and_release)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One step of every parameter that has a gradient; returns what ``closure`` returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if self._step_in_backward:
+                _refuse_unreleased(parameters)
+                continue
+            ready = [parameter for parameter in parameters if self._prepare(parameter, group)]
+            for batch in self._batches(ready, group):
+                update(batch, [self.state[parameter] for parameter in batch], group)
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As every torch optimizer's; with ``step_in_backward`` there is nothing to set to zero."""
+        super().zero_grad(set_to_none=set_to_none or self._step_in_backward)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As every torch optimizer's, but state keeps its precision, which is not the parameters'.
+
+        Raises:
+            ValueError: the state is of parameters of other shapes.
+        """
+        own = [(p, group) for group in self.param_groups for p in group["params"]]
+        saved = list(chain.from_iterable(group["params"] for group in state_dict["param_groups"]))
+        for number, (parameter, group) in zip(saved, own, strict=False):
+            check_state(state_dict["state"].get(number, {}), working_shape(parameter, group["complex_pairs"]))
+        super().load_state_dict(state_dict)
+        for number, (parameter, _) in zip(saved, own, strict=True):
+            self.state[parameter] = {
+                key: value.detach().to("cpu" if key in ON_CPU else parameter.device, copy=True)
+                for key, value in state_dict["state"].get(number, {}).items()
+            }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._step_in_backward = getattr(self, "_step_in_backward", False)
+        self._places = self._number()
+
+    def _number(self) -> dict[Tensor, int]:
+        """Place of each projected parameter among them, which spreads their refreshes over the gap."""
+        projected = [p for group in self.param_groups for p in group["params"] if _is_projected(p, group)]
+        return {parameter: place for place, parameter in enumerate(projected)}
+
+    def _prepare(self, parameter: Tensor, group: dict[str, Any]) -> bool:
+        """See to the parameter's state and subspace; False if there is nothing to step along yet."""
+        if parameter.grad.layout != torch.strided:
+            raise RuntimeError(
+                f"the gradient of a parameter of shape {tuple(parameter.shape)} is sparse ({parameter.grad.layout});"
+                " TensorGaLore takes dense gradients only: use sparse=False in the layer, or another optimizer"
+            )
+        state, projected = self.state[parameter], parameter in self._places
+        if not projected:
+            if not state:
+                state.update(start(working_gradient(parameter.grad, group["complex_pairs"]), group, projected))
+            return True
+        if not state or self._is_due(parameter, state, group):
+            gradient = working_gradient(parameter.grad, group["complex_pairs"])
+            if not bool(torch.isfinite(gradient).all()):
+                raise RuntimeError(
+                    f"the gradient of a parameter of shape {tuple(parameter.shape)} is not finite at its step"
+                    f" {int(state['step']) if state else 0}: no subspace can be taken from it"
+                )
+            if not bool(gradient.any()):
+                if not state:
+                    descend(parameter, None, group)
+                return bool(state)
+            self._refresh(gradient, state, group)
+        return True
+
+    def _is_due(self, parameter: Tensor, state: State, group: dict[str, Any]) -> bool:
+        gap = group["update_gap"]
+        offset = self._places[parameter] * gap // len(self._places)
+        whole = not any(key.startswith("factor_") for key in state)
+        return (int(state["step"]) + offset) % gap == 0 and not (whole and not group["cold_every"])
+
+    def _refresh(self, gradient: Tensor, state: State, group: dict[str, Any]) -> None:
+        began = _clock(gradient.device)
+        if state:
+            refresh(gradient, state, group)
+        else:
+            state.update(start(gradient, group, projected=True))
+        state["refreshes"] += 1
+        self.refresh_count += 1
+        self.refresh_seconds += _clock(gradient.device) - began
+
+    def _batches(self, parameters: list[Tensor], group: dict[str, Any]) -> Iterator[list[Tensor]]:
+        """Parameters that can be stepped as one stacked tensor."""
+        alike: dict[tuple[Any, ...], list[Tensor]] = {}
+        for parameter in parameters:
+            state = self.state[parameter]
+            shapes = tuple((key, value.shape) for key, value in sorted(state.items()))
+            key = (parameter.shape, parameter.dtype, parameter.device, float(state["step"]), shapes)
+            alike.setdefault(key, []).append(parameter)
+        for members in alike.values():
+            most = max(1, STACKED_ENTRIES // max(1, members[0].numel()))
+            for begin in range(0, len(members), most):
+                yield members[begin : begin + most]
+
+    @torch.no_grad()
+    def _step_and_release(self, parameter: Tensor) -> None:
+        _refuse_distributed()
+        group = next(group for group in self.param_groups if any(p is parameter for p in group["params"]))
+        if self._prepare(parameter, group):
+            update([parameter], [self.state[parameter]], group)
+        parameter.grad = ReleasedGradient(parameter)
+
+
+def _is_projected(parameter: Tensor, group: dict[str, Any]) -> bool:
+    order = len(working_shape(parameter, group["complex_pairs"]))
+    whole = group["rank"] == 1 and group["rank_rule"] != "energy"
+    return not whole and order >= (2 if group["matrices"] else 3)
+
+
+def _clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _refuse_distributed() -> None:
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        raise RuntimeError(
+            "step_in_backward=True steps before gradients are averaged over processes; in a process group of"
+            f" {distributed.get_world_size()} use step_in_backward=False"
+        )
+
+
+def _refuse_unreleased(parameters: list[Tensor]) -> None:
+    for parameter in parameters:
+        if not isinstance(parameter.grad, ReleasedGradient):
+            raise RuntimeError(
+                f"a parameter of shape {tuple(parameter.shape)} has a gradient that no backward pass brought; with"
+                " step_in_backward=True steps are taken in the backward pass only"
+            )

@@ -1,0 +1,99 @@
+"""Tucker subspaces of tensors: orthonormal factors from Gram matrices, kept up to date by subspace sweeps.
+
+A factor tuple holds one entry a mode: a matrix (n, r) with orthonormal columns, or None for a mode that is kept
+whole. Tensors may carry a batch of equal shapes in front; factors then are (batch, n, r). Complex tensors use
+conjugate transposes.
+
+L. De Lathauwer, B. De Moor, J. Vandewalle, *A multilinear singular value decomposition* (SIAM J. Matrix Anal.
+Appl. 21, 2000) and *On the best rank-1 and rank-(R1, ..., RN) approximation of higher-order tensors* (same issue).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Factors = tuple[Tensor | None, ...]
+
+
+def mode_product(tensor: Tensor, matrix: Tensor, mode: int) -> Tensor:
+    """Apply ``matrix`` (batch, m, n) along ``mode`` of a tensor (batch, *shape) whose size there is n."""
+    batch, *shape = tensor.shape
+    before, after = shape[:mode], shape[mode + 1 :]
+    if not after:
+        columns = tensor.reshape(batch, -1, shape[mode])
+        return (columns @ matrix.mT).reshape(batch, *before, matrix.shape[1])
+    blocks = tensor.reshape(batch, -1, shape[mode], torch.Size(after).numel())
+    return (matrix[:, None] @ blocks).reshape(batch, *before, matrix.shape[1], *after)
+
+
+def project(tensor: Tensor, factors: Factors) -> Tensor:
+    """Core of (batch, *shape) in the subspace: conjugate-transposed factors along every mode that has one."""
+    for mode in _order(factors):
+        tensor = mode_product(tensor, factors[mode].mH, mode)
+    return tensor
+
+
+def lift(core: Tensor, factors: Factors) -> Tensor:
+    """Back to the full shape; with :func:`project` before it, the orthogonal projection onto the subspace."""
+    for mode in reversed(_order(factors)):
+        core = mode_product(core, factors[mode], mode)
+    return core
+
+
+def spectra_and_bases(tensor: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Squared singular values and left singular vectors of every unfolding of a tensor without batch.
+
+    By eigenvectors of the Gram matrices, which cost one product each where a singular value decomposition of the
+    unfolding costs tens; directions below the root of the rounding error relative to the first are not resolved.
+
+    Returns:
+        values (n,) in descending order, and the vectors (n, n) as columns in the same order, a mode each.
+    """
+    tensor = tensor / tensor.abs().max().clamp_min(torch.finfo(tensor.dtype).tiny)  # squares must not underflow
+    values, vectors = [], []
+    for mode in range(tensor.dim()):
+        unfolding = _unfold(tensor, mode)
+        value, vector = torch.linalg.eigh(unfolding @ unfolding.mH)
+        values.append(value.flip(0).clamp_min(0))
+        vectors.append(vector.flip(1))
+    return values, vectors
+
+
+def truncate(bases: Sequence[Tensor], ranks: Sequence[int]) -> Factors:
+    """Leading columns of each basis; None where the rank is the size."""
+    return tuple(
+        None if rank == len(basis) else basis[:, :rank].clone(memory_format=torch.contiguous_format)
+        for basis, rank in zip(bases, ranks, strict=True)
+    )
+
+
+def sweep(tensor: Tensor, factors: Factors) -> Factors:
+    """One higher-order orthogonal iteration from the present factors, for a tensor without batch.
+
+    Each mode in turn takes one step of subspace iteration on the tensor projected along the other modes. The
+    column signs (phases) are chosen so that a subspace that stays gives the factor it had.
+    """
+    current = list(factors)
+    for mode, factor in enumerate(factors):
+        if factor is None:
+            continue
+        others = tuple(None if k == mode or f is None else f[None] for k, f in enumerate(current))
+        unfolding = _unfold(project(tensor[None], others)[0], mode)
+        unfolding = unfolding / unfolding.abs().max().clamp_min(torch.finfo(unfolding.dtype).tiny)
+        basis, triangle = torch.linalg.qr(unfolding @ (unfolding.mH @ factor))
+        phase = torch.sgn(triangle.diagonal())
+        current[mode] = (basis * torch.where(phase == 0, 1, phase)).contiguous()
+    return tuple(current)
+
+
+def _unfold(tensor: Tensor, mode: int) -> Tensor:
+    return tensor.movedim(mode, 0).reshape(tensor.shape[mode], -1)
+
+
+def _order(factors: Factors) -> list[int]:
+    """Modes that have a factor, the one that shrinks most first."""
+    present = [mode for mode, factor in enumerate(factors) if factor is not None]
+    return sorted(present, key=lambda mode: factors[mode].shape[-1] / factors[mode].shape[-2])

@@ -1,0 +1,146 @@
+"""Quadrature on curved triangles and edges: exact where it must be, and a Jacobian bound that is one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geometries.integration import bernstein_jacobians, cell_points, facet_points, nodal_weights
+from geometries.mesh import TaggedMesh
+from geometries.triangle import (
+    NODES,
+    edge_shape_functions,
+    edge_shape_slopes,
+    hat_functions,
+    shape_functions,
+    shape_gradients,
+    triangle_quadrature,
+)
+from tests.geometries.shapes import FAMILIES, designs, shape_map
+
+REFERENCE = TaggedMesh(
+    NODES,
+    np.arange(6)[None],
+    np.array([[0, 1, 3], [1, 2, 4], [2, 0, 5]]),
+    np.array([0, 1, 1]),
+    ("south", "rest"),
+)
+SAMPLES = np.array([[i, j] for i in range(21) for j in range(21 - i)]) / 20
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_triangle_quadrature_is_exact(count):
+    points, weights = triangle_quadrature(count)
+    for i in range(2 * count):
+        for j in range(2 * count - i):
+            exact = math.factorial(i) * math.factorial(j) / math.factorial(i + j + 2)
+            assert (weights * points[:, 0] ** i * points[:, 1] ** j).sum() == pytest.approx(exact, rel=1e-13)
+    assert weights.min() > 0
+
+
+def test_shape_functions_interpolate_and_sum_to_one():
+    np.testing.assert_allclose(shape_functions(NODES), np.eye(6), atol=1e-15)
+    np.testing.assert_allclose(hat_functions(NODES), np.eye(6), atol=1e-15)
+    for functions in (shape_functions, hat_functions):
+        np.testing.assert_allclose(functions(SAMPLES).sum(-1), 1, atol=1e-14)
+        np.testing.assert_allclose(functions(SAMPLES) @ NODES, SAMPLES, atol=1e-14)
+    assert hat_functions(SAMPLES).min() > -1e-14
+    ends = np.array([0.0, 1.0, 0.5])
+    np.testing.assert_allclose(edge_shape_functions(ends), np.eye(3), atol=1e-15)
+
+
+def test_gradients_of_shape_functions_match_finite_differences():
+    inside = SAMPLES * 0.9 + 0.02
+    for axis in range(2):
+        step = 1e-6 * np.eye(2)[axis]
+        difference = (shape_functions(inside + step) - shape_functions(inside - step)) / 2e-6
+        np.testing.assert_allclose(shape_gradients(inside)[..., axis], difference, atol=1e-9)
+    s = np.linspace(0, 1, 11)
+    difference = (edge_shape_functions(s + 1e-6) - edge_shape_functions(s - 1e-6)) / 2e-6
+    np.testing.assert_allclose(edge_shape_slopes(s), difference, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradients_of_a_field_are_those_of_the_interpolated_field(name):
+    """x, y and xy at the nodes: the first two are in the isoparametric space on curved cells, so exact."""
+    mapped = shape_map(name)
+    nodes = mapped.nodes(designs(mapped.family, 2, seed=1))
+    x = nodes[..., 0]
+    for part in (cell_points(mapped.mesh, nodes), facet_points(mapped.mesh, nodes)):
+        expected = torch.zeros_like(part.points)
+        expected[..., 0] = 1
+        torch.testing.assert_close(part.gradient(x), expected, rtol=0, atol=1e-11)
+        torch.testing.assert_close(part.interpolate(x), part.points[..., 0], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("tag", [None, "south", "rest"])
+def test_facets_see_the_gradient_of_their_own_cell(tag):
+    """On one cell, moved; the field is quadratic in reference coordinates, where its gradient is known."""
+    generator = torch.Generator().manual_seed(1)
+    nodes = torch.from_numpy(NODES) + 0.05 * torch.randn(6, 2, generator=generator, dtype=torch.float64)
+    nodal = torch.randn(6, generator=generator, dtype=torch.float64)
+    facets = facet_points(REFERENCE, nodes, tag)
+    assert len(facets.points) == {None: 3, "south": 1, "rest": 2}[tag]
+    gauss = (np.polynomial.legendre.leggauss(3)[0] + 1) / 2
+    sides = {"south": [(0, 1)], "rest": [(1, 2), (2, 0)], None: [(0, 1), (1, 2), (2, 0)]}[tag]
+    for k, (i, j) in enumerate(sides):
+        xi = NODES[i] + gauss[:, None] * (NODES[j] - NODES[i])
+        slopes = torch.from_numpy(shape_gradients(xi))
+        jacobian = torch.einsum("id,qik->qdk", nodes, slopes)
+        expected = torch.linalg.solve(jacobian.mT, torch.einsum("i,qik->qk", nodal, slopes)[..., None])[..., 0]
+        torch.testing.assert_close(facets.gradient(nodal)[k], expected)
+        torch.testing.assert_close(facets.points[k], torch.from_numpy(shape_functions(xi)) @ nodes)
+
+
+def test_an_unknown_region_is_named():
+    with pytest.raises(KeyError, match="no boundary region 'north'; this mesh has south, rest"):
+        facet_points(REFERENCE, torch.from_numpy(NODES), "north")
+
+
+def test_nodal_weights_integrate_linear_fields_on_straight_cells():
+    """They are the integrals of the hat functions: vertices get 1, middles 3 parts of 24 on the reference triangle."""
+    weights = nodal_weights(REFERENCE, torch.from_numpy(NODES))
+    torch.testing.assert_close(weights, torch.tensor([1, 1, 1, 3, 3, 3], dtype=torch.float64) / 24)
+    assert float(weights @ torch.from_numpy(NODES[:, 0])) == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_nodal_weights_are_positive_in_the_bounds(name):
+    mapped = shape_map(name)
+    assert float(nodal_weights(mapped.mesh, mapped.nodes(designs(mapped.family, 50, seed=3))).min()) > 0
+
+
+@settings(max_examples=150)
+@given(st.lists(st.floats(-0.4, 0.4), min_size=12, max_size=12))
+def test_bernstein_coefficients_bound_the_jacobian(moves):
+    """From below and above, for any 6-node triangle; at the vertices they are its values."""
+    nodes = NODES + np.array(moves).reshape(6, 2)
+    coefficients = bernstein_jacobians(REFERENCE, torch.from_numpy(nodes))[0].numpy()
+    jacobian = np.linalg.det(np.einsum("id,qik->qdk", nodes, shape_gradients(SAMPLES)))
+    assert coefficients.min() <= jacobian.min() + 1e-12
+    assert coefficients.max() >= jacobian.max() - 1e-12
+    at_vertices = np.linalg.det(np.einsum("id,qik->qdk", nodes, shape_gradients(NODES[:3])))
+    np.testing.assert_allclose(coefficients[:3], at_vertices, atol=1e-14)
+    zeta, xi, eta = 1 - SAMPLES.sum(-1), *SAMPLES.T
+    powers = [zeta**2, xi**2, eta**2, 2 * zeta * xi, 2 * xi * eta, 2 * eta * zeta]
+    np.testing.assert_allclose(np.stack(powers, -1) @ coefficients, jacobian, atol=1e-12)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.floats(-0.08, 0.08), min_size=12, max_size=12), st.integers(0, 2), st.integers(0, 2))
+def test_green_s_theorem_on_one_curved_cell(moves, i, j):
+    """int d/dx (x^i y^j) over the cell, against its boundary: two quadratures that share nothing but the nodes."""
+    nodes = torch.from_numpy(NODES + np.array(moves).reshape(6, 2))
+    cells = cell_points(REFERENCE, nodes)
+    facets = facet_points(REFERENCE, nodes, points_per_facet=6)
+    x, y = cells.points.unbind(-1)
+    inside = (i * x ** max(i - 1, 0) * y**j * cells.weights).sum() if i + j <= 2 else None
+    x, y = facets.points.unbind(-1)
+    around = (x**i * y**j * facets.normals[..., 0] * facets.weights).sum()
+    if inside is not None:  # the cell rule is exact to degree 5: 2 (i - 1 + j) + 2 for the Jacobian
+        torch.testing.assert_close(inside, around, rtol=0, atol=1e-12)
