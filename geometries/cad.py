@@ -76,16 +76,17 @@ def part_shape(family: Family, control_points: NDArray[np.float64], thickness: f
     """Face of the part with control points (n, 2) of the whole family, or the solid of that thickness in +z.
 
     Raises:
-        CadError: OpenCASCADE finds the result invalid.
+        CadError: OpenCASCADE cannot make it, or finds the result invalid.
     """
     kind = "face" if thickness is None else "solid"
     try:
         shape = _face(family.loops[family.part], control_points[family.loop_slices[family.part]])
         if thickness is not None:
             shape = BRepPrimAPI_MakePrism(shape, gp_Vec(0, 0, thickness)).Shape()
+        valid = BRepCheck_Analyzer(shape).IsValid()
     except Exception as error:  # OpenCASCADE's own, which share no other base
         raise CadError(f"OpenCASCADE cannot make the {kind} of '{family.name}': {error}") from error
-    if not BRepCheck_Analyzer(shape).IsValid():
+    if not valid:
         raise CadError(f"OpenCASCADE finds the {kind} of '{family.name}' invalid")
     return shape
 

@@ -50,6 +50,12 @@ class LockstepEvaluator:
         with self._condition:
             self._running -= 1
             self._answer_if_complete()
+            self._condition.notify_all()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether all searches have ended, after ``seconds`` at the latest; unlike Thread.join it bears Ctrl-C."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self._running == 0, seconds)
 
     def stop(self) -> None:
         """End every search at its next evaluation."""
@@ -99,14 +105,15 @@ def run_in_lockstep(
     for thread in threads:
         thread.start()
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.2)  # in pieces, so that Ctrl-C gets through
+        while not evaluator.wait(0.2):  # in pieces, so that Ctrl-C gets through
+            pass
     except BaseException:
         evaluator.stop()
-        for thread in threads:  # a thread inside torch or PETSc at the interpreter's end would abort the process
-            thread.join()
+        evaluator.wait()  # a thread inside torch or PETSc at the interpreter's end would abort the process
         raise
+    finally:
+        for thread in threads:
+            thread.join()
     if errors:
         raise errors[0]
     return results

@@ -86,7 +86,7 @@ def refresh(gradient: Tensor, state: State, group: dict[str, Any]) -> None:
     cold = group["cold_every"] and int(state["refreshes"]) % group["cold_every"] == 0
     new = _cold(gradient, group) if cold else sweep(gradient, old)
     core = _set_factors(state, new, gradient)
-    if not cold and core.norm() ** 2 <= core.numel() / gradient.numel() * gradient.norm() ** 2:
+    if not cold and core.norm() < (core.numel() / gradient.numel()) ** 0.5 * gradient.norm():
         new = _cold(gradient, group)
         core = _set_factors(state, new, gradient)
     moments = rotate_moments(first[0], second[0], old, new, core, *group["betas"], step)

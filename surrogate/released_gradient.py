@@ -16,7 +16,7 @@ class ReleasedGradient(Tensor):
     """
 
     @staticmethod
-    def __new__(cls, like: Tensor) -> ReleasedGradient:
+    def __new__(cls: type[ReleasedGradient], like: Tensor) -> ReleasedGradient:
         return Tensor._make_wrapper_subclass(cls, like.shape, dtype=like.dtype, device=like.device)
 
     def __repr__(self) -> str:

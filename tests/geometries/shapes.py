@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 
 from geometries.extension import build_shape_map
-from geometries.family import Family, load_family
+from geometries.family import Family, Parameter, load_family
 from geometries.shape_map import ShapeMap
+from geometries.spline import Curve
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "studies" / "examples"
 FAMILIES = {"closed_bar": 0.3, "body_in_channel": 0.05, "nozzle.py:Nozzle": 0.2}  # and the size of their cells
@@ -46,3 +48,26 @@ def taylor_order(function, at: Tensor, direction: Tensor, steps=(1e-1, 3e-2, 1e-
     if remainders.max() < 1e-12 * value.norm():
         return torch.inf
     return float(torch.linalg.lstsq(torch.stack([h.log(), torch.ones_like(h)], -1), remainders.log()[:, None])[0][0])
+
+
+def polygon_family(*loops: list[tuple[float, float]], part: int = 0) -> Family:
+    """Loops of straight lines (counter-clockwise corners); its one parameter scales the part about its first corner."""
+    rows = [torch.tensor([p for k in range(len(c)) for p in (c[k], c[(k + 1) % len(c)])]) for c in loops]
+    points = [part_rows.double() for part_rows in rows]
+
+    def place(theta: Tensor) -> Tensor:
+        at = [own.to(theta).expand(*theta.shape[:-1], *own.shape) for own in points]
+        at[part] = at[part][..., :1, :] + theta[..., None] * (at[part] - at[part][..., :1, :])
+        return torch.cat(at, -2)
+
+    lines = tuple(tuple(Curve(f"loop{k}", 2, degree=1) for _ in corners) for k, corners in enumerate(loops))
+    return Family("polygon", "", (Parameter("scale", 1.0, 0.5, 1.5),), lines, place, part)
+
+
+def ellipse_family(a: float, b: float) -> Family:
+    """Ellipse with half-axes a and b, scaled; its curve is within 1e-4 of it (32 control points)."""
+    angle = 2 * torch.pi * torch.arange(32, dtype=torch.float64) / 32
+    stretch = 3 / (2 + math.cos(2 * math.pi / 32))  # the curve runs inside its control polygon
+    points = stretch * torch.stack([a * angle.cos(), b * angle.sin()], -1)
+    loop = (Curve("wall", 32, periodic=True),)
+    return Family("ellipse", "", (Parameter("scale", 1.0, 0.5, 1.5),), (loop,), lambda t: t[..., None] * points.to(t))

@@ -161,7 +161,11 @@ def test_the_body_starts_as_the_circle_that_was_asked_for(count, symmetric):
         ("body_in_channel", {"slenderness": math.nan}, "slenderness is nan"),
         ("nozzle.py:Nozzle", {"control_points": 4}, "control_points is 4; allowed is a whole number of 5 or more"),
         ("nozzle.py:Nozzle", {"width": 4}, "unknown option"),
-        ("ring", {}, "unknown family 'ring'; shipped are closed_bar, body_in_channel, or your own as my_shapes.py:Name"),
+        (
+            "ring",
+            {},
+            "unknown family 'ring'; shipped are closed_bar, body_in_channel, or your own as my_shapes.py:Name",
+        ),
         ("nothing.py:Nozzle", {}, "there is no file .*nothing.py"),
         ("nozzle.py:Diffuser", {}, "defines no 'Diffuser'"),
         ("nozzle.py:", {}, "defines no ''"),
@@ -172,7 +176,7 @@ def test_what_cannot_be_loaded(name, options, message):
         load_family(name, options, EXAMPLES)
 
 
-SHAPES = '''
+SHAPES = """
 from __future__ import annotations
 from dataclasses import dataclass
 from geometries.closed_bar import closed_bar
@@ -192,7 +196,7 @@ def Breaks():
 
 made = closed_bar()
 constant = 3
-'''
+"""
 
 
 def test_a_users_file(tmp_path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from shapely import Polygon, points
 
+from geometries.extension import build_shape_map
 from geometries.integration import cell_points, facet_points
 from geometries.point_cloud import INTERIOR, PointCloud, boundary_cloud, concatenate, nodal_cloud, sobol_cloud
 from tests.geometries.shapes import FAMILIES, designs, shape_map, taylor_order
@@ -65,7 +67,9 @@ def test_concatenation_is_ragged_and_keeps_the_order():
 
 def test_clouds_of_different_families_are_not_batched():
     clouds = [nodal_cloud(shape_map(n), shape_map(n).reference_nodes[None]) for n in ("closed_bar", "body_in_channel")]
-    with pytest.raises(ValueError, match=r"different boundary regions cannot be batched: \[\('wall',\), \('wall', 'out"):
+    with pytest.raises(
+        ValueError, match=r"different boundary regions cannot be batched: \[\('wall',\), \('wall', 'out"
+    ):
         concatenate(clouds)
 
 
@@ -77,8 +81,6 @@ def test_parts_that_disagree_are_refused():
 
 def test_sobol_points_integrate_without_bias():
     """On few, strongly curved cells: a density that forgot their curvature would converge to something else."""
-    from geometries.extension import build_shape_map
-
     mapped = build_shape_map(shape_map("closed_bar").family, 1.0)
     nodes = mapped.nodes(designs(mapped.family, 2, seed=4))
     cells = cell_points(mapped.mesh, nodes)
@@ -97,8 +99,6 @@ def test_sobol_points_integrate_without_bias():
 
 
 def test_sobol_points_lie_in_the_shape_and_repeat():
-    from shapely import Polygon, points
-
     mapped = shape_map("body_in_channel")
     theta = designs(mapped.family, 1, seed=2)
     nodes = mapped.nodes(theta)

@@ -185,7 +185,9 @@ def test_curved_cells_converge_to_the_b_spline_with_order_four(name):
     assert errors[-1] < 1e-6 * _exact_area(of, theta) * (10 if name == "closed_bar" else 1)
 
 
-@pytest.mark.parametrize(("name", "size"), [("closed_bar", 0.15), ("body_in_channel", 0.035), ("nozzle.py:Nozzle", 0.15)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("closed_bar", 0.15), ("body_in_channel", 0.035), ("nozzle.py:Nozzle", 0.15)]
+)
 def test_no_design_in_the_bounds_folds_at_the_shipped_size(name, size):
     """At coarser meshes some do (the body's of size 0.07: one in twenty), and are refused."""
     mapped = build_shape_map(family(name), size)

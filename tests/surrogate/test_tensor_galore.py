@@ -1,0 +1,178 @@
+"""What the optimizer computes: AdamW at full rank, descent in the subspace below it, complex as real."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from surrogate.galore_state import factors_of
+from surrogate.tensor_galore import TensorGaLore
+from surrogate.tucker import lift, project
+from tests.surrogate.galore_cases import ComplexAdamW, descend, feed, galore, least_squares, low_rank, parameter, random
+
+SHAPE = (6, 5, 4)
+both_fields = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+
+
+def in_subspace(optimizer, weight, tensor):
+    factors = factors_of([optimizer.state[weight]], weight.dim())
+    return lift(project(tensor[None], factors), factors)[0]
+
+
+@both_fields
+@pytest.mark.parametrize("options", [{"rank": 1.0}, {"rank": (6, 5, 4)}, {"rank": 1.0, "rank_rule": "energy"}])
+def test_full_rank_is_adamw_step_for_step(dtype, options):
+    settings = {"lr": 3e-2, "betas": (0.8, 0.95), "weight_decay": 0.1}
+    shapes = [SHAPE, (6, 4), (5,)] if not isinstance(options["rank"], tuple) else [SHAPE]
+    ours = [parameter(shape, dtype) for shape in shapes]
+    theirs = [parameter(shape, dtype) for shape in shapes]
+    optimizer = TensorGaLore(ours, **settings, **options, update_gap=7, matrices=len(shapes) > 1)
+    reference = ComplexAdamW(theirs, **settings)
+    for step in range(25):
+        gradients = [random(shape, dtype, seed=100 * step + i) for i, shape in enumerate(shapes)]
+        feed(optimizer, gradients)
+        for p, gradient in zip(theirs, gradients, strict=True):
+            p.grad = gradient
+        reference.step()
+        for p, q in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+
+
+def test_full_rank_is_torchs_adamw_where_that_is_real():
+    ours, theirs = parameter(SHAPE), parameter(SHAPE)
+    optimizer, reference = TensorGaLore([ours], rank=1.0), torch.optim.AdamW([theirs])
+    for step in range(20):
+        feed(optimizer, [random(SHAPE, seed=step)])
+        feed(reference, [random(SHAPE, seed=step)])
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+@both_fields
+def test_low_rank_quadratic_converges_to_its_optimum_in_the_subspace(dtype):
+    """The optimum over the subspace of the first gradient is the projection of the target."""
+    target = low_rank((8, 7, 6), 2, dtype) + 0.3 * random((8, 7, 6), dtype, seed=5)
+    weight = torch.nn.Parameter(torch.zeros_like(target))
+    optimizer = galore([weight], rank=(3, 3, 3), update_gap=10**6, lr=0.05, eps=1e-12)
+    for step in range(400):
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 400)
+        feed(optimizer, [weight.detach() - target])
+    best = in_subspace(optimizer, weight, target)
+    assert float((target - best).norm() / target.norm()) > 0.1
+    assert float((weight - best).norm() / best.norm()) < 1e-3
+    torch.testing.assert_close(in_subspace(optimizer, weight, weight.detach()), weight.detach(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"update_gap": 3}, {"discarded": 0.5}, {"rank_rule": "energy", "rank": 0.8}])
+def test_real_storage_of_a_complex_tensor_is_the_complex_tensor(options):
+    complex_weight = parameter(SHAPE, torch.complex128)
+    pairs = torch.nn.Parameter(torch.view_as_real(complex_weight.detach()).clone())
+    first, second = galore([complex_weight], **options), galore([pairs], complex_pairs=True, **options)
+    for step in range(10):
+        gradient = random(SHAPE, torch.complex128, seed=step)
+        feed(first, [gradient])
+        feed(second, [torch.view_as_real(gradient)])
+    assert torch.equal(torch.view_as_real(complex_weight.detach()), pairs.detach())
+
+
+@pytest.mark.parametrize("options", [{"update_gap": 4}, {"rank_rule": "uniform"}, {"discarded": 1.0, "update_gap": 4}])
+def test_complex_tensor_with_real_gradients_is_the_real_tensor(options):
+    real = parameter(SHAPE)
+    embedded = torch.nn.Parameter(real.detach().to(torch.complex128))
+    first, second = galore([real], **options), galore([embedded], **options)
+    for step in range(12):
+        gradient = low_rank(SHAPE, 3, seed=step) + 0.1 * random(SHAPE, seed=step)
+        feed(first, [gradient])
+        feed(second, [gradient.to(torch.complex128)])
+        torch.testing.assert_close(embedded.detach().real, real.detach(), rtol=0, atol=1e-8)
+        assert float(embedded.detach().imag.abs().max()) < 1e-8
+
+
+def test_default_scale_makes_the_step_as_long_as_adamws():
+    weight = parameter((12, 12, 12))
+    before = weight.detach().clone()
+    feed(galore([weight], lr=1.0, rank=0.2), [random((12, 12, 12), seed=3)])
+    # the first step of Adam is a sign in every core entry, so of length sqrt(core), scaled to sqrt(full)
+    assert float((weight - before).norm()) == pytest.approx(math.sqrt(12**3), rel=1e-6)
+
+
+def test_matrix_in_two_factors_and_on_one_side():
+    gradient = random((16, 12)) @ torch.diag(0.5 ** torch.arange(12, dtype=torch.float64))
+    for rank, expected in (((3, 3), {"factor_0", "factor_1"}), ((3, 12), {"factor_0"})):
+        weight = parameter((16, 12))
+        optimizer = galore([weight], rank=rank, matrices=True)
+        feed(optimizer, [gradient])
+        state = optimizer.state[weight]
+        assert {key for key in state if key.startswith("factor")} == expected
+        assert state["first"].shape == rank
+    untouched = galore([parameter((16, 12))])
+    feed(untouched, [gradient])
+    assert next(iter(untouched.state.values()))["first"].shape == (16, 12)
+
+
+def test_discarded_part_is_stepped_along_at_the_rate_inside_and_never_further():
+    gradient = random((6, 6, 6), seed=2)
+    moved = []
+    for discarded in (0.0, 1.0):
+        weight = torch.nn.Parameter(torch.zeros(6, 6, 6, dtype=torch.float64))
+        optimizer = galore([weight], lr=1.0, discarded=discarded, scale=1.0)
+        feed(optimizer, [gradient])
+        moved.append(-weight.detach())
+    inside, outside = moved[0], moved[1] - moved[0]
+    residual = gradient - in_subspace(optimizer, weight, gradient)
+    torch.testing.assert_close(in_subspace(optimizer, weight, outside), torch.zeros_like(outside), rtol=0, atol=1e-12)
+    torch.testing.assert_close(outside / outside.norm(), residual / residual.norm(), rtol=0, atol=1e-12)
+    rate = inside.norm() / (gradient - residual).norm()
+    assert float(outside.norm()) == pytest.approx(float(min(rate * residual.norm(), inside.norm())), rel=1e-9)
+
+
+def test_discarded_part_reaches_what_the_subspace_cannot():
+    target = low_rank((8, 7, 6), 2) + 0.3 * random((8, 7, 6), seed=5)
+    errors = []
+    for discarded in (0.0, 1.0):
+        weight = torch.nn.Parameter(torch.zeros_like(target))
+        optimizer = galore([weight], rank=(3, 3, 3), update_gap=10**6, eps=1e-12, discarded=discarded)
+        for step in range(300):
+            optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 300)
+            feed(optimizer, [weight.detach() - target])
+        errors.append(float((weight - target).norm() / target.norm()))
+    assert errors[0] > 0.1
+    assert errors[1] < 0.03
+
+
+def test_descent_is_kept_across_refreshes():
+    """On a convex problem no refresh makes the loss jump; a subspace of a third of the size reaches the optimum."""
+    weight = torch.nn.Parameter(torch.zeros(8, 7, 6, dtype=torch.float64))
+    optimizer = galore([weight], lr=0.02, update_gap=15)
+    losses = descend(optimizer, least_squares(weight), 240)
+    state = optimizer.state[weight]
+    assert int(state["refreshes"]) == 16
+    ratios = [after / before for before, after in itertools.pairwise(losses)]
+    at_refresh = [ratios[step] for step in range(15, 75, 15)]
+    assert max(at_refresh) < 1.0
+    assert losses[-1] < 1e-3 * losses[0]
+
+
+def test_group_options_are_each_groups_own():
+    first, second = parameter((8, 8, 8)), parameter((8, 8, 8))
+    groups = [{"params": [first], "rank": 0.1}, {"params": [second], "rank": 0.5}]
+    optimizer = galore(groups)
+    feed(optimizer, [random((8, 8, 8)), random((8, 8, 8))])
+    assert optimizer.state[first]["first"].numel() < 0.1 * 8**3 < optimizer.state[second]["first"].numel() < 0.5 * 8**3
+
+
+def test_learning_rate_schedulers_and_clipping_work():
+    weight = torch.nn.Parameter(torch.zeros(8, 7, 6, dtype=torch.float64))
+    loss = least_squares(weight)
+    optimizer = galore([weight], lr=0.05)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 60)
+    for _ in range(60):
+        optimizer.zero_grad(set_to_none=False)
+        loss().backward()
+        torch.nn.utils.clip_grad_norm_([weight], 0.1)
+        optimizer.step()
+        scheduler.step()
+    assert float(loss()) < 0.1 * float(least_squares(torch.zeros_like(weight))())
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-12)
