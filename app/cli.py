@@ -118,9 +118,7 @@ def _shown_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def _run(
-    study: Path, out: Path | None, overrides: list[str] | None, device: str, seed: int | None
-) -> Iterator[Run]:
+def _run(study: Path, out: Path | None, overrides: list[str] | None, device: str, seed: int | None) -> Iterator[Run]:
     """A study in its locked output folder, with progress bars."""
     with _reported_errors():
         from studies.loader import load_study
@@ -129,9 +127,7 @@ def _run(
         from studies.surrogates import choose_device
         from studies.workspace import Workspace
 
-        seeds = [
-            f"{section}.seed={seed}" for section in ("sampling", "training", "optimizer") if seed is not None
-        ]
+        seeds = [f"{section}.seed={seed}" for section in ("sampling", "training", "optimizer") if seed is not None]
         loaded = load_study(study, [*(overrides or []), *seeds])
         chosen = choose_device(device)
         workspace = Workspace(out or Path("out") / loaded.model.name)
@@ -144,13 +140,11 @@ def _run(
 
 
 @app.command()
-def run(
-    study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
-) -> None:
+def run(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
     """Everything: sample, train (or take the shipped surrogate), optimize, export, validate, report."""
-    from studies.pipeline import validate
-
     with _run(study, out, overrides, device, seed) as current:
+        from studies.pipeline import validate
+
         certificate = validate(current)
         _write_report(current)
     _print_certificate(certificate, current.workspace.folder)
@@ -162,22 +156,20 @@ def sample(
     study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
 ) -> None:
     """Solve designs by finite elements for a surrogate to learn from."""
-    from studies import pipeline
-
     with _run(study, out, overrides, device, seed) as current:
+        from studies import pipeline
+
         data, held_out, _ = pipeline.sample(current)
     console.print(f"{len(data)} designs and {len(held_out)} held-out ones in {current.workspace.folder}")
 
 
 @app.command()
-def train(
-    study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
-) -> None:
+def train(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
     """Train the surrogate from nothing, whether or not the study ships one."""
-    from studies import pipeline
-    from studies.surrogates import open_surrogate
-
     with _run(study, out, overrides, device, seed) as current:
+        from studies import pipeline
+        from studies.surrogates import open_surrogate
+
         path = pipeline.train(current)
         _, card = open_surrogate(current.setup, path)
     held_out = card.held_out
@@ -193,13 +185,11 @@ def optimize(
     study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
 ) -> None:
     """Find the optimum on the surrogate (or on finite elements: --set optimizer.on=fem)."""
-    from studies.pipeline import find_optimum
-
     with _run(study, out, overrides, device, seed) as current:
+        from studies.pipeline import find_optimum
+
         _, found = find_optimum(current)
-    console.print(
-        f"{found['exit']['text']} Objective {found['objective']:.8g} from start {found['best_start']}."
-    )
+    console.print(f"{found['exit']['text']} Objective {found['objective']:.8g} from start {found['best_start']}.")
     for name, value in found["parameters"].items():
         console.print(f"  {name} = {value:.8g}")
 
@@ -209,9 +199,9 @@ def export(
     study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
 ) -> None:
     """Write the optimum as CAD and read it back."""
-    from studies import pipeline
-
     with _run(study, out, overrides, device, seed) as current:
+        from studies import pipeline
+
         exported = pipeline.export(current)
     kind = "volume" if exported.check.solid else "area"
     console.print(
@@ -225,9 +215,9 @@ def validate(
     study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
 ) -> None:
     """Judge the optimum by finite elements on its CAD read back."""
-    from studies import pipeline
-
     with _run(study, out, overrides, device, seed) as current:
+        from studies import pipeline
+
         certificate = pipeline.validate(current)
     _print_certificate(certificate, current.workspace.folder)
     raise typer.Exit(Exit.OK if certificate["accepted"] else Exit.NOT_ACCEPTED)
@@ -238,9 +228,9 @@ def report(
     study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None
 ) -> None:
     """Write report.html of a validated study."""
-    from studies import pipeline
-
     with _run(study, out, overrides, device, seed) as current:
+        from studies import pipeline
+
         pipeline.validate(current)
         path = _write_report(current)
     console.print(str(path))

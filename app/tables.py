@@ -18,9 +18,7 @@ from studies.checks import TaylorTest
 
 def print_certificate(console: Console, certificate: dict[str, Any], folder: Path) -> None:
     """The verdict and its checks."""
-    table = Table(
-        "check", "value", "", "limit", "", title=f"{certificate['study']}: finite-element certificate"
-    )
+    table = Table("check", "value", "", "limit", "", title=f"{certificate['study']}: finite-element certificate")
     for check in certificate["checks"]:
         mark = "[green]ok[/]" if check["satisfied"] else "[red]FAILED[/]"
         value = "no number" if check["value"] is None else f"{check['value']:.3g}"
@@ -64,17 +62,13 @@ def print_catalogue(console: Console) -> None:
         )
         table = Table("parameter", "default", "bounds", "unit", "meaning")
         for p in family.parameters:
-            table.add_row(
-                p.name, f"{p.default:.4g}", f"{p.lower:.4g} to {p.upper:.4g}", p.unit, p.description
-            )
+            table.add_row(p.name, f"{p.default:.4g}", f"{p.lower:.4g} to {p.upper:.4g}", p.unit, p.description)
         console.print(table)
     for physics in PHYSICS.values():
         console.print(f"[bold]physics {physics.name}[/]: {physics.description}")
         table = Table("kind", "name", "unit", "meaning")
         for field in physics.fields:
-            table.add_row(
-                "field", f"{field.name} ({', '.join(field.components)})", field.unit, field.description
-            )
+            table.add_row("field", f"{field.name} ({', '.join(field.components)})", field.unit, field.description)
         for coefficient in physics.coefficients:
             meaning = f"{coefficient.description}; default {coefficient.default:g}"
             table.add_row("coefficient", coefficient.name, coefficient.unit, meaning)

@@ -107,9 +107,7 @@ def extrapolate(levels: Sequence[Level]) -> Extrapolation:
         return Extrapolation(fine.value, None, abs(second) / scale, note)
     order = float(brentq(excess, LEAST_ORDER, LARGEST_ORDER, xtol=1e-13))
     value = fine.value + second / (ratio_fine**order - 1)
-    return Extrapolation(
-        value, order, abs(value - fine.value) / scale, "Richardson extrapolation of the three finest"
-    )
+    return Extrapolation(value, order, abs(value - fine.value) / scale, "Richardson extrapolation of the three finest")
 
 
 def refine(setup: Setup, theta: Tensor, step: Path) -> list[Level]:
@@ -147,9 +145,7 @@ def stationarity(setup: Setup, theta: Tensor, gradient: Tensor, at_start: Tensor
     values, rows = constraint_values(setup, theta.numpy())
     columns, low, owners = [], [], []
     for constraint, value, row in zip(setup.constraints, values, rows, strict=True):
-        active = constraint.kind == "equals" or constraint.violation(value) > -1e-4 * max(
-            1.0, abs(constraint.target)
-        )
+        active = constraint.kind == "equals" or constraint.violation(value) > -1e-4 * max(1.0, abs(constraint.target))
         if active:
             direction = -1.0 if constraint.kind == "at_least" else 1.0
             columns.append(direction * row * span)
@@ -223,9 +219,7 @@ def certify(
     if surrogate is not None:
         compared, errors = _compare(setup, surrogate, theta, limit.value, fields, gradient, solution.nodes)
         predicted = errors.pop("fields")
-        arrays |= field_arrays(setup, predicted, "surrogate") | field_arrays(
-            setup, predicted - fields, "difference"
-        )
+        arrays |= field_arrays(setup, predicted, "surrogate") | field_arrays(setup, predicted - fields, "difference")
         checks += [
             Check(
                 "objective",
@@ -278,17 +272,11 @@ def certify(
         Check("CAD valid", float(exported.check.valid), ">=", 1.0, "OpenCASCADE's own check"),
     ]
     if exported.stl is not None:
-        closed = (
-            exported.stl["watertight"] and exported.stl["consistent_winding"] and exported.stl["volume"] > 0
-        )
-        checks.append(
-            Check("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)")
-        )
+        closed = exported.stl["watertight"] and exported.stl["consistent_winding"] and exported.stl["volume"] > 0
+        checks.append(Check("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)"))
     fine = levels[-1].value
     gain = -setup.sign * _relative(fine - start, start, signed=True)
-    checks.append(
-        Check("improvement", gain, ">=", 0.0, "FEM objective against the start, positive is better")
-    )
+    checks.append(Check("improvement", gain, ">=", 0.0, "FEM objective against the start, positive is better"))
     write_vtu(folder / "optimum.vtu", mesh, arrays)
     start_mesh = setup.shape_map.mesh.moved(solution_at_start.nodes)
     start_fields = field_arrays(setup, stack_fields(solution_at_start, setup), "fem")
@@ -342,9 +330,7 @@ def certify(
             "b_spline_edges": exported.check.b_spline_edges,
             "stl": exported.stl,
         },
-        "warnings": []
-        if surrogate is None
-        else list(outside_box(setup, theta.numpy()[None], surrogate.box).values()),
+        "warnings": [] if surrogate is None else list(outside_box(setup, theta.numpy()[None], surrogate.box).values()),
         "fem_solves": {
             "forward": fem.solves["forward"] + len(levels) + 1,
             "adjoint": fem.solves["adjoint"],

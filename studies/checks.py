@@ -69,9 +69,7 @@ class TaylorTest:
         return f"the remainder falls with order {self.order:.2f}, not 2"
 
 
-def taylor_test(
-    name: str, function: Callable[[float], float], derivative: float, scale: float = 1.0
-) -> TaylorTest:
+def taylor_test(name: str, function: Callable[[float], float], derivative: float, scale: float = 1.0) -> TaylorTest:
     """Test ``derivative`` of ``function`` at 0; steps are ``scale`` times :data:`STEPS`."""
     at = function(0.0)
     steps, remainders, differences = [], [], []
@@ -118,9 +116,7 @@ def check_study(setup: Setup, seed: int = 0) -> list[TaylorTest]:
     ]
 
 
-def _by_autograd(
-    name: str, function: Callable[[Tensor], Tensor], at: Tensor, direction: Tensor
-) -> TaylorTest:
+def _by_autograd(name: str, function: Callable[[Tensor], Tensor], at: Tensor, direction: Tensor) -> TaylorTest:
     variable = at.detach().clone().requires_grad_()
     (gradient,) = torch.autograd.grad(function(variable), variable)
     return taylor_test(
@@ -144,9 +140,7 @@ def _geometry(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[Taylor
     wanted = {constraint.quantity for constraint in setup.constraints}
     for name, quantity in quantities_of(shape_map).items():
         if name in wanted:
-            yield _by_autograd(
-                f"{name} in theta", lambda at, q=quantity: q.evaluate(shape_map, at), theta, direction
-            )
+            yield _by_autograd(f"{name} in theta", lambda at, q=quantity: q.evaluate(shape_map, at), theta, direction)
 
 
 def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[TaylorTest]:
@@ -168,9 +162,7 @@ def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator
 
     def probed(h: float) -> float:
         nodes = setup.shape_map.nodes(theta + h * direction).numpy()
-        return float(
-            (FemSolver(setup.problem, setup.shape_map.mesh.moved(nodes)).solve().fields[field] * probe).sum()
-        )
+        return float((FemSolver(setup.problem, setup.shape_map.mesh.moved(nodes)).solve().fields[field] * probe).sum())
 
     yield taylor_test(
         f"FEM {field} in theta (material derivative)", probed, float((tangent.fields[field] * probe).sum())
@@ -212,6 +204,4 @@ def _chain(surrogate: DesignSurrogate, theta: Tensor, direction: Tensor) -> Tayl
         with torch.no_grad():
             return float(surrogate.evaluate((theta + h * direction)[None])[1][0, 0])
 
-    return taylor_test(
-        "surrogate objective in theta (whole chain)", value, float(gradients[0, 0] @ direction)
-    )
+    return taylor_test("surrogate objective in theta (whole chain)", value, float(gradients[0, 0] @ direction))

@@ -79,9 +79,7 @@ def write_vtu(path: Path, mesh: TaggedMesh, arrays: Mapping[str, Array]) -> None
     points = np.column_stack([mesh.nodes, np.zeros(len(mesh.nodes))])
     grid = pyvista.UnstructuredGrid({pyvista.CellType.QUADRATIC_TRIANGLE: mesh.cells}, points)
     for name, values in arrays.items():
-        grid.point_data[name] = (
-            np.column_stack([values, np.zeros(len(values))]) if values.ndim == 2 else values
-        )
+        grid.point_data[name] = np.column_stack([values, np.zeros(len(values))]) if values.ndim == 2 else values
     part = path.with_name("part-" + path.name)  # pyvista chooses the format by the ending
     grid.save(part)
     try:

@@ -27,9 +27,7 @@ class ExitReason(Enum):
     """Why an optimization ended; the text says what to do next."""
 
     CONVERGED = "Converged: neither the objective nor the constraints change any more."
-    ITERATION_LIMIT = (
-        "Stopped at the iteration limit: raise optimizer.max_iterations, or start from this design."
-    )
+    ITERATION_LIMIT = "Stopped at the iteration limit: raise optimizer.max_iterations, or start from this design."
     STALLED = (
         "The line search found no better design along its direction: the result may be an optimum all the same; see"
         " the KKT residual, or loosen optimizer.tolerance."
@@ -167,9 +165,7 @@ def worst_violation(setup: Setup, values: Array) -> float:
 class _Memory:
     """scipy asks for value, gradient and constraints apart; each design is evaluated once."""
 
-    def __init__(
-        self, setup: Setup, evaluate: Callable[[Array], tuple[float, Array]], scaling: Scaling
-    ) -> None:
+    def __init__(self, setup: Setup, evaluate: Callable[[Array], tuple[float, Array]], scaling: Scaling) -> None:
         self.setup, self.evaluate, self.scaling = setup, evaluate, scaling
         self.evaluations = 0
         self.worst = 1.0
@@ -202,9 +198,7 @@ class _Memory:
             self._constraints_at = z.copy()
             self.constraints = constraint_values(self.setup, self.scaling.theta(z))
         values, rows = self.constraints
-        factor = np.array(
-            [(-1 if c.kind == "at_most" else 1) / (abs(c.target) or 1.0) for c in self.setup.constraints]
-        )
+        factor = np.array([(-1 if c.kind == "at_most" else 1) / (abs(c.target) or 1.0) for c in self.setup.constraints])
         targets = np.array([c.target for c in self.setup.constraints])
         return factor * (values - targets), factor[:, None] * rows * self.scaling.span
 
@@ -291,9 +285,7 @@ def _minimize(
     )
 
 
-def _reason(
-    result: OptimizeResult, config: Optimizer, violation: float, history: list[Iterate]
-) -> ExitReason:
+def _reason(result: OptimizeResult, config: Optimizer, violation: float, history: list[Iterate]) -> ExitReason:
     first, last = history[0], history[-1]
     if not math.isfinite(last.objective):
         return ExitReason.NO_ANSWER

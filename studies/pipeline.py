@@ -233,9 +233,7 @@ def history_table(setup: Setup, optimum: Optimum) -> str:
         size = abs(search.history[0].objective) or 1.0 if search.history else 1.0
         for i in search.history:
             numbers = (i.objective / size, i.gradient_norm, *i.quantities, *i.theta)
-            writer.writerow(
-                [i.start, i.iteration, i.evaluations, repr(i.objective), *(f"{n:.12g}" for n in numbers)]
-            )
+            writer.writerow([i.start, i.iteration, i.evaluations, repr(i.objective), *(f"{n:.12g}" for n in numbers)])
     return text.getvalue()
 
 

@@ -88,17 +88,13 @@ def solve_design(setup: Setup, solver: FemSolver, theta: Tensor, directions: Ten
     """Solve one design (P,), with the gradients of all functionals and the tangents along directions (T, P)."""
     solution = solver.solve(setup.shape_map.nodes(theta).numpy())
     names = [functional.name for functional in setup.problem.functionals]
-    gradients = [
-        setup.shape_map.pull_back(theta, torch.from_numpy(solution.gradient(name))) for name in names
-    ]
+    gradients = [setup.shape_map.pull_back(theta, torch.from_numpy(solution.gradient(name))) for name in names]
     shape = (0, *stack_fields(solution, setup).shape)
     tangents = np.zeros(shape, np.float32)
     if len(directions):
         moved = [solution.tangent(setup.shape_map.velocity(theta, d).numpy()) for d in directions]
         fields = setup.problem.physics.fields
-        tangents = np.stack([np.concatenate([m.fields[f.name] for f in fields], -1) for m in moved]).astype(
-            np.float32
-        )
+        tangents = np.stack([np.concatenate([m.fields[f.name] for f in fields], -1) for m in moved]).astype(np.float32)
     return Sample(
         theta.numpy(),
         stack_fields(solution, setup).astype(np.float32),
@@ -228,6 +224,4 @@ def _collect(samples: Sequence[Sample]) -> Dataset:
     def stacked(name: str) -> Tensor:
         return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
 
-    return Dataset(
-        *(stacked(name) for name in ("theta", "solution", "values", "gradients", "directions", "tangents"))
-    )
+    return Dataset(*(stacked(name) for name in ("theta", "solution", "values", "gradients", "directions", "tangents")))

@@ -37,14 +37,11 @@ class Workspace:
             return None
         sizes: dict[str, int] = record.get("files", {})
         whole = all(
-            self.path(name).is_file() and self.path(name).stat().st_size == size
-            for name, size in sizes.items()
+            self.path(name).is_file() and self.path(name).stat().st_size == size for name, size in sizes.items()
         )
         return record if record.get("key") == key and whole else None
 
-    def finish(
-        self, stage: str, key: str, files: Sequence[str], seconds: float, **content: Any
-    ) -> dict[str, Any]:
+    def finish(self, stage: str, key: str, files: Sequence[str], seconds: float, **content: Any) -> dict[str, Any]:
         """Record that a stage is done and its files are whole."""
         sizes = {name: self.path(name).stat().st_size for name in files}
         self._record(stage).parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Promise: the command line says what it does, what is wrong and where, and its exit code tells how it ended."""
 
+import builtins
 import json
 import sys
 from contextlib import contextmanager
@@ -292,6 +293,24 @@ def test_what_a_stage_raises_is_one_message_and_a_code(study, tmp_path, monkeypa
         assert result.exit_code == code
         assert message in result.stderr
         assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", [*STAGES, "check"])
+def test_an_interrupt_while_modules_are_imported_is_told_too(command, study, tmp_path, monkeypatch):
+    """That takes seconds, and is when people notice a typing error."""
+    real = builtins.__import__
+
+    def interrupted(name, *rest):
+        if name.startswith("studies"):
+            raise KeyboardInterrupt
+        return real(name, *rest)
+
+    out = [] if command == "check" else ["--out", tmp_path / "out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "__import__", interrupted)
+        result = call(command, study, *out)
+    assert result.exit_code == Exit.INTERRUPTED
+    assert "error: interrupted; what was finished is kept" in result.stderr
 
 
 def test_a_defect_of_the_program_is_not_hidden(study, tmp_path, monkeypatch):

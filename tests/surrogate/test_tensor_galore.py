@@ -55,14 +55,14 @@ def test_low_rank_quadratic_converges_to_its_optimum_in_the_subspace(dtype):
     """The optimum over the subspace of the first gradient is the projection of the target."""
     target = low_rank((8, 7, 6), 2, dtype) + 0.3 * random((8, 7, 6), dtype, seed=5)
     weight = torch.nn.Parameter(torch.zeros_like(target))
-    optimizer = galore([weight], rank=(3, 3, 3), update_gap=10**6, lr=0.05, eps=1e-12)
+    optimizer = galore([weight], rank=(3, 3, 3), update_gap=10**6, eps=1e-12)
     for step in range(400):
-        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 400)
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / 400)
         feed(optimizer, [weight.detach() - target])
-    best = in_subspace(optimizer, weight, target)
+    best, reached = in_subspace(optimizer, weight, target), weight.detach()
     assert float((target - best).norm() / target.norm()) > 0.1
-    assert float((weight - best).norm() / best.norm()) < 1e-3
-    torch.testing.assert_close(in_subspace(optimizer, weight, weight.detach()), weight.detach(), rtol=0, atol=1e-9)
+    assert float((reached - best).norm() / best.norm()) < 1e-3
+    torch.testing.assert_close(in_subspace(optimizer, weight, reached), reached, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("options", [{}, {"update_gap": 3}, {"discarded": 0.5}, {"rank_rule": "energy", "rank": 0.8}])
@@ -95,7 +95,7 @@ def test_default_scale_makes_the_step_as_long_as_adamws():
     before = weight.detach().clone()
     feed(galore([weight], lr=1.0, rank=0.2), [random((12, 12, 12), seed=3)])
     # the first step of Adam is a sign in every core entry, so of length sqrt(core), scaled to sqrt(full)
-    assert float((weight - before).norm()) == pytest.approx(math.sqrt(12**3), rel=1e-6)
+    assert float((weight.detach() - before).norm()) == pytest.approx(math.sqrt(12**3), rel=1e-6)
 
 
 def test_matrix_in_two_factors_and_on_one_side():
@@ -137,7 +137,7 @@ def test_discarded_part_reaches_what_the_subspace_cannot():
         for step in range(300):
             optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 300)
             feed(optimizer, [weight.detach() - target])
-        errors.append(float((weight - target).norm() / target.norm()))
+        errors.append(float((weight.detach() - target).norm() / target.norm()))
     assert errors[0] > 0.1
     assert errors[1] < 0.03
 
@@ -145,14 +145,15 @@ def test_discarded_part_reaches_what_the_subspace_cannot():
 def test_descent_is_kept_across_refreshes():
     """On a convex problem no refresh makes the loss jump; a subspace of a third of the size reaches the optimum."""
     weight = torch.nn.Parameter(torch.zeros(8, 7, 6, dtype=torch.float64))
-    optimizer = galore([weight], lr=0.02, update_gap=15)
+    optimizer = galore([weight], lr=0.06, update_gap=15)
     losses = descend(optimizer, least_squares(weight), 240)
     state = optimizer.state[weight]
     assert int(state["refreshes"]) == 16
     ratios = [after / before for before, after in itertools.pairwise(losses)]
     at_refresh = [ratios[step] for step in range(15, 75, 15)]
-    assert max(at_refresh) < 1.0
-    assert losses[-1] < 1e-3 * losses[0]
+    between = [ratios[step] for step in range(10, 75) if step % 15]
+    assert max(at_refresh) < max(between) < 1.0
+    assert losses[-1] < 1e-2 * losses[0]
 
 
 def test_group_options_are_each_groups_own():
@@ -166,7 +167,7 @@ def test_group_options_are_each_groups_own():
 def test_learning_rate_schedulers_and_clipping_work():
     weight = torch.nn.Parameter(torch.zeros(8, 7, 6, dtype=torch.float64))
     loss = least_squares(weight)
-    optimizer = galore([weight], lr=0.05)
+    optimizer = galore([weight], lr=0.15)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 60)
     for _ in range(60):
         optimizer.zero_grad(set_to_none=False)
@@ -174,5 +175,19 @@ def test_learning_rate_schedulers_and_clipping_work():
         torch.nn.utils.clip_grad_norm_([weight], 0.1)
         optimizer.step()
         scheduler.step()
-    assert float(loss()) < 0.1 * float(least_squares(torch.zeros_like(weight))())
+    start = least_squares(torch.zeros(8, 7, 6, dtype=torch.float64))
+    assert float(loss().detach()) < 0.1 * float(start())
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_closure_is_evaluated_with_gradients():
+    weight = torch.nn.Parameter(torch.zeros(8, 7, 6, dtype=torch.float64))
+    loss, optimizer = least_squares(weight), galore([weight], lr=0.05)
+
+    def closure():
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        return float(value.detach())
+
+    assert optimizer.step(closure) > optimizer.step(closure) > 0
