@@ -75,11 +75,13 @@ def _reported_failures() -> Iterator[None]:
     from studies.pipeline import OptimizationError
     from studies.sampling import SamplingError
     from studies.workspace import WorkspaceError
+    from surrogate.latent_grid import OutsideGridError
     from surrogate.model_card import SurrogateFileError
     from surrogate.training import TrainingError
 
     bad_input = (StudyError, FamilyError, ShapeError, ProblemError, SurrogateFileError, WorkspaceError)
-    failures = (CadError, MeshError, SolveError, SamplingError, TrainingError, OptimizationError, ReportError)
+    failures = (CadError, MeshError, SolveError, SamplingError, TrainingError)
+    failures += (OptimizationError, OutsideGridError, ReportError)
     try:
         yield
     except bad_input as error:
@@ -287,6 +289,8 @@ def main(entry: Callable[[], Any] = app) -> None:
     """Entry point."""
     # threads that wait for work sleep instead of spinning: on a busy machine spinning costs many times the work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch warns of a deprecated function of its own when it is imported
+    warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
     sys.exit(entry())
 
 

@@ -13,7 +13,8 @@ from studies.surrogates import hardware
 from studies.workspace import VERSION
 
 PACKAGES = (
-    "numpy", "scipy", "torch", "gmsh", "dolfinx-solver-real", "fenics-dolfinx", "cadquery-ocp-novtk", "sympy", "pyvista", "trimesh",
+    "numpy", "scipy", "torch", "gmsh", "dolfinx-solver-real", "fenics-dolfinx", "cadquery-ocp-novtk", "sympy",
+    "pyvista", "trimesh",
 )  # fmt: skip
 
 

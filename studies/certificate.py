@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,45 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import brentq, lsq_linear
 from torch import Tensor
 
 from geometries.integration import nodal_weights
-from geometries.mesher import mesh_family, mesh_step
-from solvers.fem import FemSolver
+from studies.convergence import extrapolate, initial_value, refine
 from studies.export import Exported, field_arrays, write_vtu
 from studies.models import FemModel, SurrogateModel, outside_box
 from studies.optimizer import constraint_values
 from studies.sampling import stack_fields
 from studies.setup import Setup
+from studies.stationarity import BOUND_TOLERANCE, stationarity
 from surrogate.accuracy import field_errors
 
 Array = NDArray[np.float64]
-BOUND_TOLERANCE = 1e-6
-"""A parameter within this share of its range from a bound counts as lying on it."""
-LEAST_ORDER, LARGEST_ORDER = 0.05, 30.0
-"""Orders of convergence that can be observed."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """Objective on one mesh: mean cell size h, degrees of freedom, value."""
-
-    h: float
-    dofs: int
-    value: float
-
-
-@dataclass(frozen=True)
-class Extrapolation:
-    """Richardson extrapolation of the finest levels; ``order`` is None where the values show none."""
-
-    value: float
-    order: float | None
-    error: float
-    note: str
-
-
 @dataclass(frozen=True)
 class Check:
     """One line of the verdict: ``value`` must be ``relation`` (<= or >=) ``limit``."""
@@ -64,109 +37,6 @@ class Check:
     def satisfied(self) -> bool:
         """Whether it is; a value that is not a number is not."""
         return self.value <= self.limit if self.relation == "<=" else self.value >= self.limit
-
-
-@dataclass(frozen=True)
-class Stationarity:
-    """First-order conditions at a design, in parameters scaled to their bounds.
-
-    Attributes:
-        residual: |gradient of the Lagrangian| over |gradient of the objective|; where no constraint and no bound is
-            active the latter vanishes at an optimum, and the one at the start takes its place.
-        multipliers: constraint -> change of the optimal objective per unit that the target is raised by.
-    """
-
-    residual: float
-    multipliers: dict[str, float]
-
-
-def extrapolate(levels: Sequence[Level]) -> Extrapolation:
-    """Generalized Richardson extrapolation with the observed order of the three finest levels.
-
-    I. B. Celik et al., J. Fluids Eng. 130 (2008) 078001; the equation for the order is solved by bracketing, because
-    its fixed-point iteration diverges where the ratios of cell sizes differ much. Where the values do not converge
-    monotonically, or agree to rounding, there is no order to observe: the finest value stands, and the larger of the
-    last two differences is its uncertainty.
-    """
-    coarse, middle, fine = levels[-3:]
-    first, second = middle.value - coarse.value, fine.value - middle.value
-    scale = abs(fine.value) or 1.0
-    if abs(second) <= 1e-12 * scale:
-        return Extrapolation(fine.value, None, abs(second) / scale, "the finest values agree to rounding")
-    ratio_fine, ratio_coarse = middle.h / fine.h, coarse.h / middle.h
-
-    def excess(order: float) -> float:
-        predicted = ratio_fine**order * (ratio_coarse**order - 1) / (ratio_fine**order - 1)
-        return math.log(predicted) - math.log(first / second)
-
-    if first * second <= 0 or excess(LEAST_ORDER) >= 0:
-        note = "the values do not converge monotonically on these meshes, so no order is observed"
-        return Extrapolation(fine.value, None, max(abs(first), abs(second)) / scale, note)
-    if excess(LARGEST_ORDER) <= 0:
-        note = "the finest values agree more closely than any order explains"
-        return Extrapolation(fine.value, None, abs(second) / scale, note)
-    order = float(brentq(excess, LEAST_ORDER, LARGEST_ORDER, xtol=1e-13))
-    value = fine.value + second / (ratio_fine**order - 1)
-    return Extrapolation(value, order, abs(value - fine.value) / scale, "Richardson extrapolation of the three finest")
-
-
-def refine(setup: Setup, theta: Tensor, step: Path) -> list[Level]:
-    """Objective on fresh meshes of the STEP file read back, each of half the cell size."""
-    control_points = setup.family.control_points(theta).numpy()
-    size = setup.study.model.validation.mesh_size or setup.study.model.geometry.mesh_size
-    unit = setup.study.model.geometry.length_unit
-    levels = []
-    for refinement in range(setup.study.model.validation.refinements):
-        save = step.with_suffix(".msh") if refinement == 0 else None
-        mesh = mesh_step(step, setup.family, control_points, size / 2**refinement, unit, save)
-        solution = FemSolver(setup.problem, mesh).solve()
-        area = float(nodal_weights(mesh, torch.from_numpy(mesh.nodes)).sum())
-        value = solution.values[setup.problem.objective.name]
-        levels.append(Level(math.sqrt(area / len(mesh.cells)), solution.dofs, value))
-    return levels
-
-
-def initial_value(setup: Setup) -> float:
-    """Objective of the start design on a fresh mesh as fine as the finest of the certificate."""
-    size = setup.study.model.validation.mesh_size or setup.study.model.geometry.mesh_size
-    finest = size / 2 ** (setup.study.model.validation.refinements - 1)
-    mesh = mesh_family(setup.family, setup.family.control_points(setup.initial).numpy(), finest)
-    return FemSolver(setup.problem, mesh).solve().values[setup.problem.objective.name]
-
-
-def stationarity(setup: Setup, theta: Tensor, gradient: Tensor, at_start: Tensor) -> Stationarity:
-    """Least-squares multipliers with their signs, and what they leave of the objective's gradient (P,) at theta.
-
-    Parameters on a bound may be pushed further against it; inequality constraints count when they are active.
-    """
-    lower, upper = setup.family.bounds.numpy().T
-    span = upper - lower
-    objective = setup.sign * gradient.numpy() * span
-    values, rows = constraint_values(setup, theta.numpy())
-    columns, low, owners = [], [], []
-    for constraint, value, row in zip(setup.constraints, values, rows, strict=True):
-        active = constraint.kind == "equals" or constraint.violation(value) > -1e-4 * max(1.0, abs(constraint.target))
-        if active:
-            direction = -1.0 if constraint.kind == "at_least" else 1.0
-            columns.append(direction * row * span)
-            low.append(-np.inf if constraint.kind == "equals" else 0.0)
-            owners.append((constraint.name, direction))
-    z = (theta.numpy() - lower) / span
-    for index in np.flatnonzero((z < BOUND_TOLERANCE) | (z > 1 - BOUND_TOLERANCE)):
-        unit = np.zeros(len(z))
-        unit[index] = -1.0 if z[index] < 0.5 else 1.0
-        columns.append(unit)
-        low.append(0.0)
-    scale = max(float(np.linalg.norm(objective)), 1e-300)
-    if not columns:
-        return Stationarity(scale / max(scale, float(np.linalg.norm(at_start.numpy() * span))), {})
-    matrix = np.stack(columns, -1)
-    found = lsq_linear(matrix, -objective / scale, bounds=(np.array(low), np.inf), tol=1e-14)
-    multipliers = {
-        name: float(-setup.sign * direction * m * scale)
-        for (name, direction), m in zip(owners, found.x[: len(owners)], strict=True)
-    }
-    return Stationarity(float(np.linalg.norm(objective / scale + matrix @ found.x)), multipliers)
 
 
 def certify(

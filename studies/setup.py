@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,7 +67,7 @@ class Setup:
     Attributes:
         study: as loaded.
         family: geometry family with the study's bounds and start.
-        shape_map: the family on the reference mesh of its own bounds, which a surrogate shares whatever the study's are.
+        shape_map: the family on the reference mesh of its own bounds; a surrogate shares it whatever the study's are.
         problem: the boundary-value problem; its first functional is the objective.
         constraints: geometric constraints.
         initial: (P,) float64 start design.
@@ -341,7 +342,11 @@ def _geometry_key(study: Study) -> dict[str, Any]:
     geometry = study.model.geometry.model_dump(mode="json", include=included)
     options = dict(geometry["options"])
     options.pop("start", None)  # where a search begins changes nothing that is learnt
-    return geometry | {"options": options}
+    key = geometry | {"options": options}
+    file, _, _ = study.model.geometry.family.rpartition(":")
+    if file:  # a family of one's own: its text is what it is
+        key["family_text"] = hashlib.sha256((study.folder / file).read_bytes()).hexdigest()[:16]
+    return key
 
 
 def _functional_key(functional: str | Integral) -> Any:

@@ -18,13 +18,27 @@ from surrogate.accuracy import measure
 from surrogate.allocator import keep_freed_memory
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
-from surrogate.model_card import ModelCard, load_surrogate, mesh_tensors, save_surrogate
+from surrogate.latent_grid import LatentGrid
+from surrogate.model_card import (
+    ModelCard,
+    SurrogateFileError,
+    load_grid,
+    load_surrogate,
+    reference_tensors,
+    save_surrogate,
+)
 from surrogate.operator import OperatorConfig
 from surrogate.training import Progress, TrainingConfig, train
 
 
-def build_surrogate(setup: Setup, normalization: Normalization | None = None) -> DesignSurrogate:
-    """The study's network with fresh weights, in float32."""
+def build_surrogate(
+    setup: Setup, normalization: Normalization | None = None, grid: LatentGrid | None = None
+) -> DesignSurrogate:
+    """The study's network with fresh weights, in float32.
+
+    Raises:
+        StudyError: the latent grid is too small for the radius or for the modes.
+    """
     model = setup.study.model.surrogate
     components = setup.space.components
     count = len(setup.shape_map.mesh.nodes)
@@ -34,14 +48,17 @@ def build_surrogate(setup: Setup, normalization: Normalization | None = None) ->
             torch.zeros(count, len(components)), factor, torch.ones(len(components))
         )
     torch.manual_seed(setup.study.model.training.seed)
-    surrogate = DesignSurrogate(
-        setup.shape_map,
-        setup.space,
-        setup.problem.functionals,
-        OperatorConfig(model.width, model.hidden, model.modes_per_axis, model.layers, model.mollifier),
-        latent_grid_for(setup.shape_map, model.grid, model.radius),
-        normalization,
-    )
+    try:
+        surrogate = DesignSurrogate(
+            setup.shape_map,
+            setup.space,
+            setup.problem.functionals,
+            OperatorConfig(model.width, model.hidden, model.modes_per_axis, model.layers, model.mollifier),
+            grid or latent_grid_for(setup.shape_map, model.grid, model.radius),
+            normalization,
+        )
+    except ValueError as error:
+        raise StudyError(f"{setup.study.place('surrogate.grid')}: surrogate.grid: {error}") from error
     return surrogate.float()
 
 
@@ -90,7 +107,8 @@ def train_surrogate(
         seconds=round(clock.total, 1),
         box={p.name: [p.lower, p.upper] for p in setup.family.parameters},
     )
-    save_surrogate(path, surrogate.state_dict() | mesh_tensors(setup.shape_map.mesh), card)
+    grid = surrogate.operator.grid
+    save_surrogate(path, surrogate.state_dict() | reference_tensors(setup.shape_map.mesh, grid), card)
     checkpoint.unlink(missing_ok=True)
     clock.file.unlink(missing_ok=True)
     return card
@@ -108,8 +126,12 @@ def open_surrogate(setup: Setup, path: Path, device: str = "cpu") -> tuple[Desig
         surrogate.model_card.SurrogateFileError: no such file, or trained for another study: says what differs.
     """
     weights, card = load_surrogate(path, setup.trained_for())
-    surrogate = build_surrogate(setup)
-    surrogate.load_state_dict(weights)
+    model = setup.study.model.surrogate
+    surrogate = build_surrogate(setup, grid=load_grid(path, model.grid, model.radius))
+    try:
+        surrogate.load_state_dict(weights)
+    except RuntimeError as error:
+        raise SurrogateFileError(f"{path}: its weights do not fit this study's network: {error}") from error
     return surrogate.double().to(device).eval().requires_grad_(False), card
 
 
@@ -152,7 +174,10 @@ class _Clock:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._before = float(file.read_text()) if file.exists() else 0.0
+        try:
+            self._before = float(file.read_text())
+        except (FileNotFoundError, ValueError):  # none yet, or cut short by a kill: only a few seconds are lost
+            self._before = 0.0
         self._start = self._saved = time.monotonic()
 
     @property

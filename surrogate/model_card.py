@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from geometries.mesh import TaggedMesh
 from surrogate.accuracy import Accuracy
+from surrogate.latent_grid import LatentGrid
 
 CARD_KEY = "model_card"
 MESH_PREFIX = "mesh."
+GRID_KEY = "grid.origin_and_spacing"
 MESH_ARRAYS = ("nodes", "cells", "facets", "facet_tags")
 
 
@@ -71,13 +73,28 @@ def card_path(weights: Path) -> Path:
     return weights.with_name(weights.name.removesuffix(".safetensors") + ".card.json")
 
 
-def mesh_tensors(mesh: TaggedMesh) -> dict[str, Tensor]:
-    """The reference mesh as tensors to save with the weights.
+def reference_tensors(mesh: TaggedMesh, grid: LatentGrid) -> dict[str, Tensor]:
+    """Reference mesh and place of the latent grid as tensors to save with the weights.
 
-    Weights belong to the nodes of one mesh, and another version of the mesher would make another.
+    Weights belong to the nodes of one mesh and one grid, and another version of the mesher would make another mesh.
     """
     arrays = (mesh.nodes, mesh.cells, mesh.facets, mesh.facet_tags)
-    return {MESH_PREFIX + name: torch.from_numpy(array) for name, array in zip(MESH_ARRAYS, arrays, strict=True)}
+    tensors = {MESH_PREFIX + name: torch.from_numpy(array) for name, array in zip(MESH_ARRAYS, arrays, strict=True)}
+    place = torch.tensor([grid.origin, grid.spacing], dtype=torch.float64)
+    return tensors | {GRID_KEY: place}
+
+
+def load_grid(path: Path, shape: Sequence[int], radius: int) -> LatentGrid:
+    """The latent grid that the weights belong to.
+
+    Raises:
+        SurrogateFileError: see :func:`load_surrogate`; or there is no grid in the file.
+    """
+    tensors, _ = _read(path)
+    if GRID_KEY not in tensors:
+        raise SurrogateFileError(f"{path}: has no latent grid; train the surrogate again")
+    origin, spacing = (tuple(row) for row in tensors[GRID_KEY].tolist())
+    return LatentGrid(origin, spacing, tuple(shape), radius)
 
 
 def load_mesh(path: Path, tag_names: tuple[str, ...]) -> tuple[TaggedMesh, ModelCard]:
@@ -106,7 +123,8 @@ def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, T
         raise SurrogateFileError(
             f"{path}: trained for another study:\n" + "\n".join(f"  {line}" for line in differences)
         )
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(MESH_PREFIX)}, card
+    own = {name: t for name, t in tensors.items() if name != GRID_KEY and not name.startswith(MESH_PREFIX)}
+    return own, card
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard]:

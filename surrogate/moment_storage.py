@@ -22,6 +22,7 @@ from torch import Tensor
 KINDS = ("full", "bfloat16", "8bit")
 BLOCK = 128
 _STEPS_PER_OCTAVE = 8
+_TOP = {True: 127, False: 255}  # the largest code, signed or not
 _GOLDEN = 2654435769  # 2^32 divided by the golden ratio
 _SILVER = 1779033703
 
@@ -49,10 +50,12 @@ def encode(values: Tensor, kind: str, step: int, signed: bool) -> tuple[Tensor, 
     blocks = _blocks(flat)
     scale = blocks.abs().amax(-1)
     ratio = blocks.abs() / scale.clamp_min(torch.finfo(torch.float32).tiny)[..., None]
-    levels = _levels(signed, flat.device)
-    low = (torch.bucketize(ratio, levels, right=True, out_int32=True) - 1).clamp(0, len(levels) - 2)
-    below, above = levels[low], levels[low + 1]
-    chance = ((ratio - below) / (above - below)).clamp(0, 1)
+    top = _TOP[signed]
+    low = (torch.log2(ratio) * _STEPS_PER_OCTAVE + top).floor_().clamp_(0, top - 1)
+    below, above = _level(low, top), _level(low + 1, top)
+    if signed:
+        below = below.where(low > 0, 0)
+    chance = (ratio - below) / (above - below)
     codes = low + (_blocks(dither[None]) < chance)
     codes = (codes * blocks.sign()).to(torch.int8) if signed else codes.to(torch.uint8)
     return codes.flatten(1)[:, : flat.shape[1]].reshape(real.shape).contiguous(), scale
@@ -67,18 +70,14 @@ def decode(codes: Tensor, scales: Tensor | None, like: torch.dtype) -> Tensor:
     else:
         signed = codes.dtype == torch.int8
         blocks = _blocks(codes.flatten(1))
-        magnitude = _levels(signed, codes.device)[blocks.abs().int()] * scales[..., None]
-        values = magnitude * blocks.sign() if signed else magnitude
+        magnitude = _level(blocks.abs().float(), _TOP[signed]) * scales[..., None]
+        values = magnitude * blocks.sign() if signed else magnitude  # the sign of code 0 is 0
         real = values.flatten(1)[:, : codes[0].numel()].reshape(codes.shape).to(like.to_real())
     return torch.view_as_complex(real) if like.is_complex else real
 
 
-def _levels(signed: bool, device: torch.device) -> Tensor:
-    top = 127 if signed else 255
-    levels = torch.exp2((torch.arange(top + 1, device=device, dtype=torch.float32) - top) / _STEPS_PER_OCTAVE)
-    if signed:
-        levels[0] = 0
-    return levels
+def _level(code: Tensor, top: int) -> Tensor:
+    return torch.exp2((code - top) / _STEPS_PER_OCTAVE)
 
 
 def _blocks(flat: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from surrogate.galore_update import descend, update
 from surrogate.released_gradient import ReleasedGradient
 from surrogate.tucker_ranks import Rank
 
-STACKED_ENTRIES = 2**20
+STACKED_ENTRIES = 2**17
 """Parameters of equal shape are stepped together up to this many entries: beyond, a stack costs memory and buys
 nothing, as the time goes into arithmetic and not into launching it."""
 

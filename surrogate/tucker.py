@@ -20,6 +20,7 @@ Factors = tuple[Tensor | None, ...]
 
 def mode_product(tensor: Tensor, matrix: Tensor, mode: int) -> Tensor:
     """Apply ``matrix`` (batch, m, n) along ``mode`` of a tensor (batch, *shape) whose size there is n."""
+    matrix = matrix.resolve_conj()  # once, not for every block
     batch, *shape = tensor.shape
     before, after = shape[:mode], shape[mode + 1 :]
     if not after:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import gmsh
 import numpy as np
 import pytest
 import torch
+from OCP.BRepBuilderAPI import BRepBuilderAPI_Transform
+from OCP.gp import gp_Trsf, gp_Vec
 
 from geometries.cad import part_shape, write_step
-from geometries.family import Family
+from geometries.family import Family, Parameter
 from geometries.integration import bernstein_jacobians, facet_points, nodal_weights
 from geometries.mesh import EDGES, TaggedMesh
 from geometries.mesher import MeshError, mesh_family, mesh_step
-from geometries.spline import LoopQuadrature
+from geometries.spline import Curve, LoopQuadrature
 from tests.geometries.shapes import FAMILIES, designs, family, polygon_family
 from tests.geometries.test_cad import full_disk
 
@@ -93,12 +100,17 @@ def test_a_part_among_other_holes(tmp_path):
 
 
 def test_regions_of_a_long_thin_domain():
-    """Walls a twentieth of a cell's length apart keep their names."""
-    of = polygon_family([(0.0, 0.0), (20.0, 0.0), (20.0, 0.05), (0.0, 0.05)])
-    lines = tuple(type(line)(tag, 2, 1) for line, tag in zip(of.curves, ("axis", "out", "wall", "in"), strict=True))
-    named = Family("slit", "", of.parameters, (lines,), of.control_points)
-    points = named.control_points(named.default)
-    assert_is_mesh_of(mesh_family(named, points.numpy(), 0.5), named, points, 1e-9)
+    """Half of a slit: its wall and its axis, far closer to each other than points along them, keep their names."""
+    axis, out, wall, entry = Curve("axis", 2, 1), Curve("out", 2, 1), Curve("wall", 7), Curve("in", 2, 1)
+
+    def place(theta: torch.Tensor) -> torch.Tensor:
+        x = torch.tensor([0.0, 20.0, 20.0, 20.0, *np.linspace(20.0, 0.0, 7), 0.0, 0.0])
+        y = torch.tensor([0.0, 0.0, 0.0, *[1.0] * 9, 0.0])
+        return torch.stack([x.to(theta).expand(*theta.shape[:-1], 13), theta * y.to(theta)], -1)
+
+    of = Family("slit", "", (Parameter("height", 0.05, 0.02, 0.1),), ((axis, out, wall, entry),), place)
+    points = of.control_points(of.default)
+    assert_is_mesh_of(mesh_family(of, points.numpy(), 0.5), of, points, 1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
@@ -122,16 +134,30 @@ def test_cells_at_a_sharp_tip_are_not_folded(size):
     assert area == pytest.approx(domain_area(of, points), rel=1e-3)
 
 
-def test_the_same_mesh_every_time_and_whatever_the_user_configured(tmp_path, monkeypatch):
+def test_the_same_mesh_every_time():
     of = family("closed_bar")
     points = of.control_points(of.reference).numpy()
-    first = mesh_family(of, points, 0.4)
-    (tmp_path / ".gmshrc").write_text("Mesh.MeshSizeFactor = 3;\n")
-    (tmp_path / ".gmsh-options").write_text("Mesh.MeshSizeFactor = 3;\n")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    second = mesh_family(of, points, 0.4)
+    first, second = (mesh_family(of, points, 0.4) for _ in range(2))
     np.testing.assert_array_equal(first.nodes, second.nodes)
     np.testing.assert_array_equal(first.cells, second.cells)
+
+
+COUNT_NODES = """
+from geometries.closed_bar import closed_bar
+from geometries.mesher import mesh_family
+bar = closed_bar()
+print(len(mesh_family(bar, bar.control_points(bar.reference).numpy(), 0.4).nodes))
+"""
+
+
+def test_what_a_user_configured_for_gmsh_does_not_matter(tmp_path):
+    """In a process of its own: gmsh looks for its files once."""
+    (tmp_path / ".gmshrc").write_text("Mesh.MeshSizeFactor = 3;\n")
+    environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", COUNT_NODES]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    of = family("closed_bar")
+    assert int(found) == len(mesh_family(of, of.control_points(of.reference).numpy(), 0.4).nodes)
 
 
 @pytest.mark.parametrize(("name", "content"), [("bad.step", "no CAD"), ("missing.step", None), ("part.txt", "no CAD")])
@@ -144,16 +170,27 @@ def test_files_that_are_no_cad(tmp_path, name, content):
     assert not gmsh.isInitialized()
 
 
-def test_a_file_without_a_section(tmp_path):
-    """A solid that was moved up: there is no face at z = 0."""
-    import OCP.BRepBuilderAPI as builder
-    from OCP.gp import gp_Trsf, gp_Vec
-
+def write_moved(path: Path, height: float) -> tuple[Family, np.ndarray]:
+    """Write a solid of thickness 0.2 that begins at z = height; returns its family and control points."""
     of = family("closed_bar")
     points = of.control_points(of.default).numpy()
-    up = gp_Trsf()
-    up.SetTranslation(gp_Vec(0, 0, 1.0))
-    write_step(builder.BRepBuilderAPI_Transform(part_shape(of, points, 0.2), up).Shape(), tmp_path / "part.step", "m")
+    motion = gp_Trsf()
+    motion.SetTranslation(gp_Vec(0, 0, height))
+    moved = BRepBuilderAPI_Transform(part_shape(of, points, 0.2), motion).Shape()
+    write_step(moved, path, "m")
+    return of, points
+
+
+def test_a_section_may_be_the_upper_face(tmp_path):
+    of, points = write_moved(tmp_path / "part.step", -0.2)
+    mesh = mesh_step(tmp_path / "part.step", of, points, 0.3, "m")
+    assert_is_mesh_of(mesh, of, torch.from_numpy(points), 1e-2)
+
+
+@pytest.mark.parametrize("height", [1.0, -0.1])
+def test_a_file_without_a_section(tmp_path, height):
+    """At -0.1 the side, which is not plane, has its centre at z = 0."""
+    of, points = write_moved(tmp_path / "part.step", height)
     with pytest.raises(MeshError, match="found 0 plane faces at z = 0; one is the section of the part"):
         mesh_step(tmp_path / "part.step", of, points, 0.3, "m")
 

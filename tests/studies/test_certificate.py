@@ -16,7 +16,8 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from studies.certificate import Level, certify, extrapolate, stationarity
+from studies.certificate import certify
+from studies.convergence import Level, extrapolate
 from studies.export import export_cad
 from studies.loader import load_study
 from studies.models import FemModel
@@ -24,6 +25,7 @@ from studies.optimizer import optimize
 from studies.pipeline import Run, validate
 from studies.schema import Optimizer
 from studies.setup import build_setup
+from studies.stationarity import stationarity
 from studies.workspace import Workspace
 from tests.studies.study_cases import Analytic, quadratic, setup_of
 

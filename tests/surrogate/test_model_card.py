@@ -17,7 +17,7 @@ from surrogate.model_card import (
     card_path,
     load_mesh,
     load_surrogate,
-    mesh_tensors,
+    reference_tensors,
     save_surrogate,
 )
 from tests.surrogate.design_cases import random_designs, shape_map, small_surrogate
@@ -42,7 +42,9 @@ CARD = ModelCard(
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "lid.safetensors"
-    save_surrogate(path, small_surrogate().state_dict() | mesh_tensors(shape_map().mesh), CARD)
+    surrogate = small_surrogate()
+    reference = reference_tensors(shape_map().mesh, surrogate.operator.grid)
+    save_surrogate(path, surrogate.state_dict() | reference, CARD)
     return path
 
 

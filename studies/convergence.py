@@ -1,0 +1,93 @@
+"""The objective on ever finer meshes of the exported CAD, and its extrapolation to none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+
+from geometries.integration import nodal_weights
+from geometries.mesher import mesh_family, mesh_step
+from solvers.fem import FemSolver
+from studies.setup import Setup
+
+LEAST_ORDER, LARGEST_ORDER = 0.05, 30.0
+"""Orders of convergence that can be observed."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """Objective on one mesh: mean cell size h, degrees of freedom, value."""
+
+    h: float
+    dofs: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """Richardson extrapolation of the finest levels; ``order`` is None where the values show none."""
+
+    value: float
+    order: float | None
+    error: float
+    note: str
+
+
+def extrapolate(levels: Sequence[Level]) -> Extrapolation:
+    """Generalized Richardson extrapolation with the observed order of the three finest levels.
+
+    I. B. Celik et al., J. Fluids Eng. 130 (2008) 078001; the equation for the order is solved by bracketing, because
+    its fixed-point iteration diverges where the ratios of cell sizes differ much. Where the values do not converge
+    monotonically, or agree to rounding, there is no order to observe: the finest value stands, and the larger of the
+    last two differences is its uncertainty.
+    """
+    coarse, middle, fine = levels[-3:]
+    first, second = middle.value - coarse.value, fine.value - middle.value
+    scale = abs(fine.value) or 1.0
+    if abs(second) <= 1e-12 * scale:
+        return Extrapolation(fine.value, None, abs(second) / scale, "the finest values agree to rounding")
+    ratio_fine, ratio_coarse = middle.h / fine.h, coarse.h / middle.h
+
+    def excess(order: float) -> float:
+        predicted = ratio_fine**order * (ratio_coarse**order - 1) / (ratio_fine**order - 1)
+        return math.log(predicted) - math.log(first / second)
+
+    if first * second <= 0 or excess(LEAST_ORDER) >= 0:
+        note = "the values do not converge monotonically on these meshes, so no order is observed"
+        return Extrapolation(fine.value, None, max(abs(first), abs(second)) / scale, note)
+    if excess(LARGEST_ORDER) <= 0:
+        note = "the finest values agree more closely than any order explains"
+        return Extrapolation(fine.value, None, abs(second) / scale, note)
+    order = float(brentq(excess, LEAST_ORDER, LARGEST_ORDER, xtol=1e-13))
+    value = fine.value + second / (ratio_fine**order - 1)
+    return Extrapolation(value, order, abs(value - fine.value) / scale, "Richardson extrapolation of the three finest")
+
+
+def refine(setup: Setup, theta: Tensor, step: Path) -> list[Level]:
+    """Objective on fresh meshes of the STEP file read back, each of half the cell size."""
+    control_points = setup.family.control_points(theta).numpy()
+    size = setup.study.model.validation.mesh_size or setup.study.model.geometry.mesh_size
+    unit = setup.study.model.geometry.length_unit
+    levels = []
+    for refinement in range(setup.study.model.validation.refinements):
+        save = step.with_suffix(".msh") if refinement == 0 else None
+        mesh = mesh_step(step, setup.family, control_points, size / 2**refinement, unit, save)
+        solution = FemSolver(setup.problem, mesh).solve()
+        area = float(nodal_weights(mesh, torch.from_numpy(mesh.nodes)).sum())
+        value = solution.values[setup.problem.objective.name]
+        levels.append(Level(math.sqrt(area / len(mesh.cells)), solution.dofs, value))
+    return levels
+
+
+def initial_value(setup: Setup) -> float:
+    """Objective of the start design on a fresh mesh as fine as the finest of the certificate."""
+    size = setup.study.model.validation.mesh_size or setup.study.model.geometry.mesh_size
+    finest = size / 2 ** (setup.study.model.validation.refinements - 1)
+    mesh = mesh_family(setup.family, setup.family.control_points(setup.initial).numpy(), finest)
+    return FemSolver(setup.problem, mesh).solve().values[setup.problem.objective.name]
