@@ -15,13 +15,13 @@ from geometries.integration import bernstein_jacobians, cell_points
 from geometries.quantities import ShapeError, check_design, jacobian, thickness, valid_designs
 from tests.geometries.shapes import FAMILIES, designs, family, polygon_family, shape_map
 
-BODY = shape_map("body_in_channel")
-PARAMETERS = [parameter.name for parameter in BODY.family.parameters]
+BODY = family("body_in_channel")
+PARAMETERS = [parameter.name for parameter in BODY.parameters]
 
 
 def body(**changes: float) -> torch.Tensor:
     """The body's default design with some parameters changed."""
-    theta = BODY.family.default
+    theta = BODY.default
     for name, value in changes.items():
         theta[PARAMETERS.index(name)] = value
     return theta
@@ -37,7 +37,7 @@ def test_the_start_and_the_middle_of_the_bounds_pass(name):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_not_finite(value):
     with pytest.raises(ShapeError, match="parameters that are not finite"):
-        check_design(BODY, body(h3=value))
+        check_design(shape_map("body_in_channel"), body(h3=value))
 
 
 @settings(max_examples=20)
@@ -45,14 +45,14 @@ def test_not_finite(value):
 def test_self_intersecting(k, height):
     """One height below the axis: upper and lower side change places there."""
     with pytest.raises(ShapeError, match="self-intersecting curve: the outline 'body' crosses itself"):
-        check_design(BODY, body(**{f"h{k}": height}))
+        check_design(shape_map("body_in_channel"), body(**{f"h{k}": height}))
 
 
 @settings(max_examples=20)
 @given(st.sampled_from(["front", "back", "h4"]), st.floats(1.8, 5.0))
 def test_outside_the_domain(name, value):
     with pytest.raises(ShapeError, match="outside the domain: the outline 'body' leaves 'wall'"):
-        check_design(BODY, body(**{name: value}))
+        check_design(shape_map("body_in_channel"), body(**{name: value}))
 
 
 def test_overlapping_holes():
@@ -66,8 +66,8 @@ def test_overlapping_holes():
 
 def test_folded_maps_are_refused_and_no_others():
     """A coarse mesh folds for one design in twenty of the box; cells that are folded at a point are never passed."""
-    mapped = build_shape_map(BODY.family, 0.1)
-    theta = designs(BODY.family, 120)
+    mapped = build_shape_map(BODY, 0.1)
+    theta = designs(BODY, 120)
     nodes = mapped.nodes(theta)
     least = (
         bernstein_jacobians(mapped.mesh, nodes) / bernstein_jacobians(mapped.mesh, mapped.reference_nodes)
@@ -92,12 +92,12 @@ def test_a_margin_above_folding_can_be_asked_for():
 @settings(max_examples=15)
 @given(st.floats(0.4, 1.0))
 def test_too_thin(share):
-    theta = BODY.family.default
+    theta = BODY.default
     theta[2:] *= share
-    through = float(thickness(BODY, theta))
-    check_design(BODY, theta, least_thickness=0.99 * through)
+    through = float(thickness(shape_map("body_in_channel"), theta))
+    check_design(shape_map("body_in_channel"), theta, least_thickness=0.99 * through)
     with pytest.raises(ShapeError, match=r"too thin: least distance through the part .*; allowed is .* or more"):
-        check_design(BODY, theta, least_thickness=1.01 * through)
+        check_design(shape_map("body_in_channel"), theta, least_thickness=1.01 * through)
 
 
 @settings(max_examples=40)
