@@ -72,15 +72,16 @@ class TaylorTest:
 def taylor_test(name: str, function: Callable[[float], float], derivative: float, scale: float = 1.0) -> TaylorTest:
     """Test ``derivative`` of ``function`` at 0; steps are ``scale`` times :data:`STEPS`."""
     at = function(0.0)
+    tiny = 1e-11 * scale
+    noise = max(abs(function(k * tiny) - at - k * tiny * derivative) for k in (-2, -1, 1, 2)) + 2e-16 * abs(at)
     steps, remainders, differences = [], [], []
     for step in STEPS:
         h = scale * step
         above, below = function(h), function(-h)
-        rounding = 1e-13 * max(abs(at), abs(above), 1e-300) / h
         central = (above - below) / (2 * h)
         differences.append(abs(central - derivative) / max(abs(derivative), 1e-300))
         remainder = abs(above - at - h * derivative)
-        if remainder > 50 * rounding * h:
+        if remainder > 100 * noise:
             steps.append(h)
             remainders.append(remainder)
     exact = len(steps) < 3

@@ -96,9 +96,7 @@ def _by_spectrum(shape: Sequence[int], budget: float, spectra: Sequence[Sequence
     ranks = list(shape)
     while size(shape, ranks) > budget:
         core = math.prod(ranks)
-        loss = [
-            values[r - 1] * r / core if r > 1 else math.inf for values, r in zip(spectra, ranks, strict=True)
-        ]
+        loss = [values[r - 1] * r / core if r > 1 else math.inf for values, r in zip(spectra, ranks, strict=True)]
         least = min(range(len(ranks)), key=loss.__getitem__)
         if ranks[least] == 1:
             break
