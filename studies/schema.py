@@ -267,8 +267,14 @@ class Surrogate(Section):
 class Training(Section):
     """How the surrogate learns; each part of the loss is scaled to be comparable with that of the fields."""
 
-    optimizer: Literal["adamw"] = "adamw"
-    """Method of gradient descent."""
+    optimizer: Literal["adamw", "tensor_galore"] = "adamw"
+    """Method of gradient descent; tensor_galore keeps its moments in a low-rank Tucker subspace."""
+    rank: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Of tensor_galore: share of the parameters that the moments and factors may take."""
+    update_gap: Count = 200
+    """Of tensor_galore: steps between refreshes of the subspaces."""
+    moments: Literal["full", "bfloat16", "8bit"] = "full"
+    """Of tensor_galore: how moments are stored."""
     steps: Count = 3000
     """Largest number of steps."""
     batch: Count = 8

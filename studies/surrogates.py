@@ -116,7 +116,7 @@ def train_surrogate(
 
 def training_config(setup: Setup) -> TrainingConfig:
     """The study's training section as the trainer takes it."""
-    return TrainingConfig(**setup.study.model.training.model_dump(exclude={"optimizer"}))
+    return TrainingConfig(**setup.study.model.training.model_dump())
 
 
 def open_surrogate(setup: Setup, path: Path, device: str = "cpu") -> tuple[DesignSurrogate, ModelCard]:

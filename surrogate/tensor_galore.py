@@ -154,7 +154,7 @@ class TensorGaLore(torch.optim.Optimizer):
         saved = list(chain.from_iterable(group["params"] for group in state_dict["param_groups"]))
         for number, (parameter, group) in zip(saved, own, strict=False):
             check_state(state_dict["state"].get(number, {}), working_shape(parameter, group["complex_pairs"]))
-        super().load_state_dict(state_dict)
+        super().load_state_dict({**state_dict, "state": {}})  # torch would cast state, complex to real even
         for number, (parameter, _) in zip(saved, own, strict=True):
             self.state[parameter] = {
                 key: value.detach().to("cpu" if key in ON_CPU else parameter.device, copy=True)

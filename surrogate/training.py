@@ -19,6 +19,8 @@ from geometries.integration import cell_points, nodal_weights
 from surrogate.accuracy import measure
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
+from surrogate.parameter_groups import parameter_groups
+from surrogate.tensor_galore import TensorGaLore
 
 
 class TrainingError(RuntimeError):
@@ -30,7 +32,9 @@ class TrainingConfig:
     """How to train.
 
     Attributes:
-        steps, batch, learning_rate, weight_decay: of AdamW, with warm-up and cosine decay to zero.
+        optimizer: adamw, or tensor_galore, whose moments take less memory.
+        rank, update_gap, moments: of :class:`surrogate.tensor_galore.TensorGaLore`; AdamW has no use for them.
+        steps, batch, learning_rate, weight_decay: with warm-up and cosine decay to zero.
         slope_weight: of the error in the fields' spatial gradients.
         tangent_weight: of the error in material derivatives.
         objective_weight, gradient_weight: of the functionals and of their derivatives along the direction.
@@ -40,6 +44,10 @@ class TrainingConfig:
         seed: of the initial weights and of the order of the data.
     """
 
+    optimizer: str = "adamw"
+    rank: float = 0.25
+    update_gap: int = 200
+    moments: str = "full"
     steps: int = 3000
     batch: int = 8
     learning_rate: float = 2e-3
@@ -102,7 +110,7 @@ def train(
     data, held_out = data.to(weight.device), held_out.to(weight.device)
     scales = _scales(surrogate, data)
     _refuse_constant(scales, surrogate, config)
-    optimizer = torch.optim.AdamW(surrogate.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = make_optimizer(surrogate, config)
     state = _State(best_error=math.inf, best_weights=_copy(surrogate), history=[], stale=0)
     start = _resume(checkpoint, config, surrogate, optimizer, state)
     for step in range(start, config.steps):
@@ -164,6 +172,21 @@ def _refuse_constant(scales: _Scales, surrogate: DesignSurrogate, config: Traini
             if (not key or getattr(config, key) > 0) and not size > 0:
                 mend = f", or set training.{key} to 0" if key else ""
                 raise TrainingError(f"the {what} '{name}' is the same in all training designs; sample more{mend}")
+
+
+def make_optimizer(surrogate: DesignSurrogate, config: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimizer that the configuration names.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    common = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(surrogate.parameters(), **common)
+    if config.optimizer == "tensor_galore":
+        own = {"rank": config.rank, "update_gap": config.update_gap, "moments": config.moments}
+        return TensorGaLore(parameter_groups(surrogate), **common, **own)
+    raise ValueError(f"optimizer is '{config.optimizer}'; allowed are adamw and tensor_galore")
 
 
 @dataclass

@@ -57,7 +57,7 @@ def test_no_training_option_is_lost():
     """What the training takes and what a study may set are the same, so no key is silently ignored."""
     training = pytest.importorskip("surrogate.training")
     fields = {field.name for field in dataclasses.fields(training.TrainingConfig)}
-    assert fields == set(Training.model_fields) - {"optimizer"}
+    assert fields == set(Training.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from surrogate.accuracy import measure
-from surrogate.training import Progress, TrainingConfig, TrainingError, train
+from surrogate.optimizer_bytes import optimizer_state_bytes
+from surrogate.training import Progress, TrainingConfig, TrainingError, make_optimizer, train
 from tests.surrogate.design_cases import exact_dataset, small_surrogate
 
 DATA, HELD_OUT = exact_dataset(40, seed=1), exact_dataset(12, seed=2)
@@ -60,6 +61,29 @@ def test_learns_fields_and_design_gradients():
     assert after.cosine > 0.99
     assert max(after.field.values()) < 0.03
     assert after.objective < 0.02
+
+
+def test_tensor_galore_trains_with_less_optimizer_memory_and_resumes_bit_for_bit(tmp_path):
+    config = replace(SHORT, optimizer="tensor_galore", rank=0.25, update_gap=5)
+    _, whole = unbroken(config)
+    checkpoint = tmp_path / "training.checkpoint"
+    train_until(8, checkpoint, config)
+    surrogate = small_surrogate()
+    train(surrogate, DATA, HELD_OUT, config, checkpoint)
+    assert_same_weights(whole, weights_of(surrogate))
+    used = {}
+    for name in ("adamw", "tensor_galore"):
+        surrogate = small_surrogate()
+        optimizer = make_optimizer(surrogate, replace(config, optimizer=name))
+        surrogate.evaluate(DATA.theta[:2].to(next(surrogate.parameters())))[1].sum().backward()
+        optimizer.step()
+        used[name] = optimizer_state_bytes(optimizer)
+    assert used["tensor_galore"] < 0.6 * used["adamw"]
+
+
+def test_unknown_optimizer_is_refused():
+    with pytest.raises(ValueError, match="adamw and tensor_galore"):
+        make_optimizer(small_surrogate(), replace(SHORT, optimizer="sgd"))
 
 
 def test_tangents_help_the_design_gradient():
