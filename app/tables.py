@@ -42,7 +42,7 @@ def print_taylor_tests(console: Console, tests: Sequence[TaylorTest]) -> bool:
     for test in tests:
         mark = "[green]ok[/]" if test.passed else "[red]FAILED[/]"
         steps = f"{max(test.steps):.0e} to {min(test.steps):.0e}"
-        table.add_row(test.name, f"{test.order:.3f}", f"{test.difference:.1e}", steps, mark)
+        table.add_row(test.name, "linear" if test.exact else f"{test.order:.3f}", f"{test.difference:.1e}", steps, mark)
     console.print(table)
     for test in tests:
         if not test.passed:

@@ -148,9 +148,7 @@ def build_setup(study: Study) -> Setup:
     try:
         shape_map = build_shape_map(native, study.model.geometry.mesh_size, _shipped_mesh(study, native))
     except MeshError as error:
-        raise study.error(
-            "geometry.mesh_size", str(study.model.geometry.mesh_size), f"a size that meshes ({error})"
-        ) from error
+        raise StudyError(f"{study.place('geometry')}: geometry: cannot be meshed: {error}") from error
     problem = _problem(study, family)
     initial = family.default
     try:
