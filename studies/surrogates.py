@@ -125,6 +125,7 @@ def open_surrogate(setup: Setup, path: Path, device: str = "cpu") -> tuple[Desig
     Raises:
         surrogate.model_card.SurrogateFileError: no such file, or trained for another study: says what differs.
     """
+    keep_freed_memory()
     weights, card = load_surrogate(path, setup.trained_for())
     model = setup.study.model.surrogate
     surrogate = build_surrogate(setup, grid=load_grid(path, model.grid, model.radius))
