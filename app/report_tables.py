@@ -10,7 +10,7 @@ from markupsafe import Markup
 from app.formatting import NOTHING, capital, limit, number, signed, unit, words
 from app.report_data import Finished
 from app.verdict import check_rows, pass_or_fail
-from geometries.family import builtin_families
+from geometries.catalogue import builtin_families
 from geometries.quantities import QUANTITIES
 from studies.schema import Constraint
 

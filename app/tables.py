@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from geometries.family import builtin_families
+from geometries.catalogue import builtin_families
 from geometries.quantities import QUANTITIES
 from solvers.physics import PHYSICS
 from studies.checks import TaylorTest

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geometries.catalogue import load_family
 from geometries.extension import build_shape_map, dirichlet_factor
-from geometries.family import Family, FamilyError, Parameter, load_family
+from geometries.family import Family, FamilyError, Parameter
 from geometries.mesh import TaggedMesh
 from geometries.mesher import MeshError
 from geometries.quantities import ShapeError, check_design, quantities_of

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from geometries.catalogue import builtin_families
 from geometries.extension import build_shape_map
-from geometries.family import builtin_families
 from geometries.shape_map import ShapeMap
 from studies.export import write_vtu
 from studies.loader import Study, dump, load_study

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from app import cli, doctor
 from app.cli import Exit
 from app.machine import Check
-from geometries.family import builtin_families
+from geometries.catalogue import builtin_families
 from geometries.quantities import QUANTITIES
 from solvers.physics import PHYSICS
 from studies import pipeline

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from geometries.catalogue import load_family
 from geometries.extension import build_shape_map
-from geometries.family import Family, Parameter, load_family
+from geometries.family import Family, Parameter
 from geometries.shape_map import ShapeMap
 from geometries.spline import Curve
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from geometries.family import Family, FamilyError, Parameter, builtin_families, load_family
+from geometries.catalogue import builtin_families, load_family
+from geometries.family import Family, FamilyError, Parameter
 from geometries.spline import Curve
 from tests.geometries.shapes import EXAMPLES, FAMILIES, designs, family
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import LinearRing, Polygon
 
+from geometries.catalogue import load_family
 from geometries.extension import build_shape_map
-from geometries.family import load_family
 from geometries.integration import bernstein_jacobians
 from geometries.quantities import QUANTITIES, clearance, gap, jacobian, quantities_of, thickness
 from geometries.spline import loop_matrix

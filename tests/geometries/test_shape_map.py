@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import LinearRing, Point
 
+from geometries.catalogue import load_family
 from geometries.extension import boundary_basis, build_shape_map, dirichlet_factor
-from geometries.family import Family, Parameter, load_family
+from geometries.family import Family, Parameter
 from geometries.integration import bernstein_jacobians, cell_points, facet_points, nodal_weights
 from geometries.mesher import MeshError, mesh_family
 from geometries.spline import Curve, LoopQuadrature, loop_matrix

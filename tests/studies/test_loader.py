@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geometries.family import load_family
+from geometries.catalogue import load_family
 from geometries.quantities import QUANTITIES
 from solvers.physics import PHYSICS
 from studies.expressions import parse
