@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -287,8 +286,6 @@ def _print_certificate(certificate: dict[str, Any], folder: Path) -> None:
 
 def main(entry: Callable[[], Any] = app) -> None:
     """Entry point."""
-    # threads that wait for work sleep instead of spinning: on a busy machine spinning costs many times the work
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # torch warns of a deprecated function of its own when it is imported
     warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
     sys.exit(entry())
