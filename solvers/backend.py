@@ -15,4 +15,7 @@ from dolfinx.fem import petsc as fem_petsc
 from mpi4py import MPI
 from petsc4py import PETSc
 
+# PETSc answers signals meant for the program (a closed pipe, a polite kill) with a crash report of its own
+PETSc.Sys.popSignalHandler()
+
 __all__ = ["MPI", "PETSc", "fem", "fem_petsc", "jit", "mesh"]
