@@ -10,9 +10,7 @@ from matplotlib.tri import Triangulation
 
 from app.canvas import Array, Figure, drawn, frame, plan, plan_height
 from app.report_data import NodalFields
-
-SUBTRIANGLES = ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5))
-"""A six-node triangle as four linear ones on its own nodes."""
+from geometries.triangle import SUBTRIANGLES
 
 
 def triangulation(fields: NodalFields) -> Triangulation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -188,8 +188,6 @@ def _operator(
         return (operator.decode(latent, points, interior.shape_index) * weights).sum()
 
     def in_input(points: Tensor) -> Tensor:
-        from dataclasses import replace
-
         moved = operator.encode(replace(interior, points=points), boundary)
         return (operator.decode(moved, interior.points, interior.shape_index) * weights).sum()
 

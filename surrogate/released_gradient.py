@@ -1,4 +1,4 @@
-"""A placeholder for a gradient that was used and freed during the backward pass."""
+"""What stands in place of a gradient that was used and freed during the backward pass."""
 
 from __future__ import annotations
 
