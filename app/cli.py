@@ -76,7 +76,7 @@ def _reported_failures() -> Iterator[None]:
     from studies.workspace import WorkspaceError
     from surrogate.latent_grid import OutsideGridError
     from surrogate.model_card import SurrogateFileError
-    from surrogate.training import TrainingError
+    from surrogate.trainer import TrainingError
 
     bad_input = (StudyError, FamilyError, ShapeError, ProblemError, SurrogateFileError, WorkspaceError)
     failures = (CadError, MeshError, SolveError, SamplingError, TrainingError)

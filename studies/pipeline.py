@@ -134,7 +134,7 @@ def train(run: Run) -> Path:
             path,
             run.device,
             lambda p: run.report(
-                "train", p.step, steps, f"loss {p.loss:.4f}, held-out gradient error {p.gradient_error:.4f}"
+                "train", p.step, steps, f"loss {p.loss:.4f}, held-out gradient error {p.error:.4f}"
             ),
         )
         run.workspace.finish("train", key, (path.name,), time.monotonic() - started, total=card.seconds)

@@ -28,7 +28,8 @@ from surrogate.model_card import (
     save_surrogate,
 )
 from surrogate.operator import OperatorConfig
-from surrogate.training import Progress, TrainingConfig, train
+from surrogate.trainer import Progress
+from surrogate.training import TrainingConfig, train
 
 
 def build_surrogate(
@@ -89,7 +90,7 @@ def train_surrogate(
         report: called after every step.
 
     Raises:
-        surrogate.training.TrainingError: the loss is not finite.
+        surrogate.trainer.TrainingError: the loss is not finite.
     """
     keep_freed_memory()
     surrogate = build_surrogate(setup, normalization_of(setup, data, reference)).to(device)

@@ -6,10 +6,8 @@ derivatives; a reverse pass through it gives the gradient in the weights.
 
 from __future__ import annotations
 
-import io
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -19,57 +17,23 @@ from geometries.integration import cell_points, nodal_weights
 from surrogate.accuracy import measure
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
-from surrogate.parameter_groups import parameter_groups
-from surrogate.tensor_galore import TensorGaLore
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the text says at which step and what to change."""
+from surrogate.trainer import Progress, TrainerConfig, TrainingError, run_training
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """How to train.
+class TrainingConfig(TrainerConfig):
+    """How to train a design surrogate.
 
     Attributes:
-        optimizer: adamw, or tensor_galore, whose moments take less memory.
-        rank, update_gap, moments: of :class:`surrogate.tensor_galore.TensorGaLore`; AdamW has no use for them.
-        steps, batch, learning_rate, weight_decay: with warm-up and cosine decay to zero.
         slope_weight: of the error in the fields' spatial gradients.
         tangent_weight: of the error in material derivatives.
         objective_weight, gradient_weight: of the functionals and of their derivatives along the direction.
-        check_every: steps between looks at the held-out design gradient; the best weights are kept.
-        patience: looks without improvement after which training stops.
-        checkpoint_every: steps between checkpoints.
-        seed: of the initial weights and of the order of the data.
     """
 
-    optimizer: str = "adamw"
-    rank: float = 0.25
-    update_gap: int = 200
-    moments: str = "full"
-    steps: int = 3000
-    batch: int = 8
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-5
     slope_weight: float = 0.3
     tangent_weight: float = 0.5
     objective_weight: float = 0.1
     gradient_weight: float = 0.5
-    check_every: int = 250
-    patience: int = 8
-    checkpoint_every: int = 250
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands; ``gradient_error`` is the held-out one, from the last look."""
-
-    step: int
-    steps: int
-    loss: float
-    gradient_error: float
 
 
 @dataclass(frozen=True)
@@ -91,14 +55,7 @@ def train(
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Progress]:
-    """Train in place; ends with the weights that had the least held-out design-gradient error.
-
-    With ``checkpoint`` (a file) the state is saved there and a later call with the same configuration goes on
-    from it, step for step as if it had not been broken off. The file is the caller's to keep apart by data and
-    network: it holds neither.
-
-    Returns:
-        the history, one entry per look at the held-out set.
+    """Train in place on the fields, slopes and tangents of solved designs; see :func:`surrogate.trainer.run_training`.
 
     Raises:
         TrainingError: data that are not finite or do not vary, named with the design or the part of the loss; or a
@@ -110,41 +67,26 @@ def train(
     data, held_out = data.to(weight.device), held_out.to(weight.device)
     scales = _scales(surrogate, data)
     _refuse_constant(scales, surrogate, config)
-    optimizer = make_optimizer(surrogate, config)
-    state = _State(best_error=math.inf, best_weights=_copy(surrogate), history=[], stale=0)
-    start = _resume(checkpoint, config, surrogate, optimizer, state)
-    for step in range(start, config.steps):
-        if state.stale >= config.patience:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step, config.steps)
-        batch, direction = _draw(data, config, step)
-        loss = _loss(surrogate, batch, direction, scales, config)
-        value = _finite("loss", float(loss.detach()), step, config)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(surrogate.parameters(), 1.0)
-        _finite("gradient of the loss", float(norm), step, config)  # before the weights and a checkpoint have it
-        optimizer.step()
-        last = step + 1 == config.steps
-        if last or (step + 1) % config.check_every == 0:
-            error = _finite("held-out gradient error", measure(surrogate, held_out).gradient, step, config)
-            _look(surrogate, state, Progress(step + 1, config.steps, value, error))
-        if checkpoint and (last or (step + 1) % config.checkpoint_every == 0):
-            _save(checkpoint, config, step + 1, surrogate, optimizer, state)
-        error = state.history[-1].gradient_error if state.history else math.nan
-        report(Progress(step + 1, config.steps, value, error))
-    surrogate.load_state_dict(state.best_weights)
-    return state.history
+    return run_training(surrogate, _DesignTask(surrogate, data, held_out, scales, config), config, checkpoint, report)
 
 
-def _finite(what: str, value: float, step: int, config: TrainingConfig) -> float:
-    if math.isfinite(value):
-        return value
-    raise TrainingError(
-        f"the {what} is {value} at step {step}; lower training.learning_rate (now {config.learning_rate:g})"
-        " or look for designs with extreme values in the samples"
-    )
+@dataclass(frozen=True)
+class _DesignTask:
+    """Derivative-informed learning of solved designs, judged by the design gradient."""
+
+    surrogate: DesignSurrogate
+    data: Dataset
+    held_out: Dataset
+    scales: _Scales
+    config: TrainingConfig
+    error_name: str = "gradient error"
+
+    def loss(self, step: int) -> Tensor:
+        batch, direction = _draw(self.data, self.config, step)
+        return _loss(self.surrogate, batch, direction, self.scales, self.config)
+
+    def error(self) -> float:
+        return measure(self.surrogate, self.held_out).gradient
 
 
 def _refuse_non_finite(which: str, data: Dataset) -> None:
@@ -172,38 +114,6 @@ def _refuse_constant(scales: _Scales, surrogate: DesignSurrogate, config: Traini
             if (not key or getattr(config, key) > 0) and not size > 0:
                 mend = f", or set training.{key} to 0" if key else ""
                 raise TrainingError(f"the {what} '{name}' is the same in all training designs; sample more{mend}")
-
-
-def make_optimizer(surrogate: DesignSurrogate, config: TrainingConfig) -> torch.optim.Optimizer:
-    """The optimizer that the configuration names.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    common = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(surrogate.parameters(), **common)
-    if config.optimizer == "tensor_galore":
-        own = {"rank": config.rank, "update_gap": config.update_gap, "moments": config.moments}
-        return TensorGaLore(parameter_groups(surrogate), **common, **own)
-    raise ValueError(f"optimizer is '{config.optimizer}'; allowed are adamw and tensor_galore")
-
-
-@dataclass
-class _State:
-    """What changes from step to step beside the weights and the optimizer."""
-
-    best_error: float
-    best_weights: dict[str, Tensor]
-    history: list[Progress]
-    stale: int
-
-
-def _schedule(step: int, steps: int) -> float:
-    warm = max(1, steps // 20)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def _draw(data: Dataset, config: TrainingConfig, step: int) -> tuple[Dataset, int]:
@@ -260,60 +170,3 @@ def _scales(surrogate: DesignSurrogate, data: Dataset) -> _Scales:
         value=data.values.std(0).to(like),
         derivative=derivative.square().mean((0, 1)).sqrt().to(like),
     )
-
-
-def _look(surrogate: DesignSurrogate, state: _State, progress: Progress) -> None:
-    """Enter a look at the held-out designs; the weights are kept if they are the best so far."""
-    state.history.append(progress)
-    if progress.gradient_error < state.best_error:
-        state.best_error, state.best_weights, state.stale = progress.gradient_error, _copy(surrogate), 0
-    else:
-        state.stale += 1
-
-
-def _copy(surrogate: DesignSurrogate) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in surrogate.state_dict().items()}
-
-
-def _save(
-    path: Path,
-    config: TrainingConfig,
-    step: int,
-    surrogate: DesignSurrogate,
-    optimizer: torch.optim.Optimizer,
-    state: _State,
-) -> None:
-    part = path.with_name(path.name + ".part")
-    content = {
-        "config": asdict(config),
-        "step": step,
-        "weights": surrogate.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "best_error": state.best_error,
-        "best_weights": state.best_weights,
-        "history": [asdict(progress) for progress in state.history],
-        "stale": state.stale,
-    }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    part.write_bytes(buffer.getvalue())  # an OSError that names the cause, where torch.save would raise its own
-    part.replace(path)
-
-
-def _resume(
-    path: Path | None,
-    config: TrainingConfig,
-    surrogate: DesignSurrogate,
-    optimizer: torch.optim.Optimizer,
-    state: _State,
-) -> int:
-    if path is None or not path.exists():
-        return 0
-    content = torch.load(path, weights_only=True, map_location=next(surrogate.parameters()).device)
-    if content["config"] != asdict(config):
-        return 0
-    surrogate.load_state_dict(content["weights"])
-    optimizer.load_state_dict(content["optimizer"])
-    state.best_error, state.best_weights, state.stale = content["best_error"], content["best_weights"], content["stale"]
-    state.history = [Progress(**entry) for entry in content["history"]]
-    return int(content["step"])

@@ -274,7 +274,7 @@ def failing(monkeypatch, error):
 def test_what_a_stage_raises_is_one_message_and_a_code(study, tmp_path, monkeypatch):
     from solvers.errors import SolveError
     from studies.sampling import SamplingError
-    from surrogate.training import TrainingError
+    from surrogate.trainer import TrainingError
 
     goes_on = "What was finished is kept; the same command goes on from there."
     for error, code, message in (

@@ -248,7 +248,7 @@ def test_a_changed_family_of_ones_own_is_sampled_anew(tmp_path, inline):
 
 
 def test_training_that_diverges_is_an_error_that_can_be_mended(tmp_path):
-    from surrogate.training import TrainingError
+    from surrogate.trainer import TrainingError
 
     with pytest.raises(TrainingError, match=r"lower training.learning_rate"):
         train(tiny_run(tmp_path, "training.learning_rate=1e30"))

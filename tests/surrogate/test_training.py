@@ -10,7 +10,8 @@ import torch
 
 from surrogate.accuracy import measure
 from surrogate.optimizer_bytes import optimizer_state_bytes
-from surrogate.training import Progress, TrainingConfig, TrainingError, make_optimizer, train
+from surrogate.trainer import Progress, TrainingError, make_optimizer
+from surrogate.training import TrainingConfig, train
 from tests.surrogate.design_cases import exact_dataset, small_surrogate
 
 DATA, HELD_OUT = exact_dataset(40, seed=1), exact_dataset(12, seed=2)
@@ -55,7 +56,7 @@ def test_learns_fields_and_design_gradients():
     print(f"before {before}\nafter {after}")
     assert sum(losses[-20:]) < 0.1 * sum(losses[:20])
     assert [progress.step for progress in history] == [40, 80, 120, 160]
-    assert history[-1].gradient_error < history[0].gradient_error
+    assert history[-1].error < history[0].error
     assert before.gradient > 0.3
     assert after.gradient < 0.1
     assert after.cosine > 0.99
@@ -95,7 +96,7 @@ def test_tangents_help_the_design_gradient():
         config = TrainingConfig(
             steps=60, batch=4, learning_rate=1e-2, check_every=20, tangent_weight=weight, gradient_weight=weight
         )
-        errors[weight] = min(p.gradient_error for p in train(surrogate, few, HELD_OUT, config))
+        errors[weight] = min(p.error for p in train(surrogate, few, HELD_OUT, config))
     print(f"held-out gradient error without and with tangents: {errors}")
     assert errors[0.5] < errors[0.0]
 
@@ -147,7 +148,7 @@ def test_ends_with_the_weights_that_were_best():
             with torch.no_grad():
                 surrogate.operator.projection.weight.add_(20)
 
-    errors = [progress.gradient_error for progress in train(surrogate, DATA, HELD_OUT, SHORT, report=spoil)]
+    errors = [progress.error for progress in train(surrogate, DATA, HELD_OUT, SHORT, report=spoil)]
     assert max(errors[:2]) < 0.9 * min(errors[2:])
     assert measure(surrogate, HELD_OUT).gradient == min(errors)
 
@@ -166,7 +167,7 @@ def test_reports_every_step():
     history = train(small_surrogate(), DATA, HELD_OUT, SHORT, report=seen.append)
     assert [progress.step for progress in seen] == list(range(1, 13))
     assert all(progress.steps == 12 for progress in seen)
-    assert seen[5].gradient_error == seen[6].gradient_error == history[1].gradient_error
+    assert seen[5].error == seen[6].error == history[1].error
 
 
 def test_every_design_is_seen_once_in_an_epoch_and_every_tangent_in_turn(monkeypatch):
@@ -255,4 +256,4 @@ def test_trains_on_a_gpu_as_on_the_cpu():
     expected = train(small_surrogate(), DATA, HELD_OUT, config)
     found = train(small_surrogate().cuda(), DATA, HELD_OUT, config)
     assert found[-1].loss == pytest.approx(expected[-1].loss, rel=1e-6)
-    assert found[-1].gradient_error == pytest.approx(expected[-1].gradient_error, rel=1e-6)
+    assert found[-1].error == pytest.approx(expected[-1].error, rel=1e-6)

@@ -1,0 +1,216 @@
+"""The training loop, whatever is learnt: schedule, clipping, looks at held-out errors, checkpoints, resumption."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from surrogate.parameter_groups import parameter_groups
+from surrogate.tensor_galore import TensorGaLore
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the text says at which step and what to change."""
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How the loop runs.
+
+    Attributes:
+        optimizer: adamw, or tensor_galore, whose moments take less memory.
+        rank, update_gap, moments: of :class:`surrogate.tensor_galore.TensorGaLore`; AdamW has no use for them.
+        steps, batch, learning_rate, weight_decay: with warm-up and cosine decay to zero.
+        check_every: steps between looks at the held-out error; the best weights are kept.
+        patience: looks without improvement after which training stops.
+        checkpoint_every: steps between checkpoints.
+        seed: of the initial weights and of the order of the data.
+    """
+
+    optimizer: str = "adamw"
+    rank: float = 0.25
+    update_gap: int = 200
+    moments: str = "full"
+    steps: int = 3000
+    batch: int = 8
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-5
+    check_every: int = 250
+    patience: int = 8
+    checkpoint_every: int = 250
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands; ``error`` is the held-out one, from the last look."""
+
+    step: int
+    steps: int
+    loss: float
+    error: float
+
+
+class Task(Protocol):
+    """What is learnt."""
+
+    error_name: str
+
+    def loss(self, step: int) -> Tensor:
+        """The loss of a step; its data depend on the step alone, so that a resumed run sees the same."""
+        ...
+
+    def error(self) -> float:
+        """Error on held-out data, by which the best weights are chosen."""
+        ...
+
+
+def run_training(
+    network: nn.Module,
+    task: Task,
+    config: TrainerConfig,
+    checkpoint: Path | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> list[Progress]:
+    """Train in place; ends with the weights that had the least held-out error.
+
+    With ``checkpoint`` (a file) the state is saved there and a later call with the same configuration goes on
+    from it, step for step as if it had not been broken off. The file is the caller's to keep apart by data and
+    network: it holds neither.
+
+    Returns:
+        the history, one entry per look at the held-out data.
+
+    Raises:
+        TrainingError: a loss, a gradient or a held-out error is not finite, named with the step.
+    """
+    optimizer = make_optimizer(network, config)
+    state = _State(best_error=math.inf, best_weights=_copy(network), history=[], stale=0)
+    start = _resume(checkpoint, config, network, optimizer, state)
+    for step in range(start, config.steps):
+        if state.stale >= config.patience:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _schedule(step, config.steps)
+        loss = task.loss(step)
+        value = _finite("loss", float(loss.detach()), step, config)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        _finite("gradient of the loss", float(norm), step, config)  # before the weights and a checkpoint have it
+        optimizer.step()
+        last = step + 1 == config.steps
+        if last or (step + 1) % config.check_every == 0:
+            error = _finite(f"held-out {task.error_name}", task.error(), step, config)
+            _look(network, state, Progress(step + 1, config.steps, value, error))
+        if checkpoint and (last or (step + 1) % config.checkpoint_every == 0):
+            _save(checkpoint, config, step + 1, network, optimizer, state)
+        error = state.history[-1].error if state.history else math.nan
+        report(Progress(step + 1, config.steps, value, error))
+    network.load_state_dict(state.best_weights)
+    return state.history
+
+
+def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Optimizer:
+    """The optimizer that the configuration names.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    common = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(network.parameters(), **common)
+    if config.optimizer == "tensor_galore":
+        own = {"rank": config.rank, "update_gap": config.update_gap, "moments": config.moments}
+        return TensorGaLore(parameter_groups(network), **common, **own)
+    raise ValueError(f"optimizer is '{config.optimizer}'; allowed are adamw and tensor_galore")
+
+
+@dataclass
+class _State:
+    """What changes from step to step beside the weights and the optimizer."""
+
+    best_error: float
+    best_weights: dict[str, Tensor]
+    history: list[Progress]
+    stale: int
+
+
+def _finite(what: str, value: float, step: int, config: TrainerConfig) -> float:
+    if math.isfinite(value):
+        return value
+    raise TrainingError(
+        f"the {what} is {value} at step {step}; lower training.learning_rate (now {config.learning_rate:g})"
+        " or look for designs with extreme values in the samples"
+    )
+
+
+def _schedule(step: int, steps: int) -> float:
+    warm = max(1, steps // 20)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _look(network: nn.Module, state: _State, progress: Progress) -> None:
+    """Enter a look at the held-out data; the weights are kept if they are the best so far."""
+    state.history.append(progress)
+    if progress.error < state.best_error:
+        state.best_error, state.best_weights, state.stale = progress.error, _copy(network), 0
+    else:
+        state.stale += 1
+
+
+def _copy(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _save(
+    path: Path,
+    config: TrainerConfig,
+    step: int,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: _State,
+) -> None:
+    part = path.with_name(path.name + ".part")
+    content = {
+        "config": asdict(config),
+        "step": step,
+        "weights": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "best_error": state.best_error,
+        "best_weights": state.best_weights,
+        "history": [asdict(progress) for progress in state.history],
+        "stale": state.stale,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    part.write_bytes(buffer.getvalue())  # an OSError that names the cause, where torch.save would raise its own
+    part.replace(path)
+
+
+def _resume(
+    path: Path | None,
+    config: TrainerConfig,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: _State,
+) -> int:
+    if path is None or not path.exists():
+        return 0
+    content = torch.load(path, weights_only=True, map_location=next(network.parameters()).device)
+    if content["config"] != asdict(config):
+        return 0
+    network.load_state_dict(content["weights"])
+    optimizer.load_state_dict(content["optimizer"])
+    state.best_error, state.best_weights, state.stale = content["best_error"], content["best_weights"], content["stale"]
+    state.history = [Progress(**entry) for entry in content["history"]]
+    return int(content["step"])
