@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from geometries.body_in_channel import body_in_channel
+from geometries.cavity import cavity
 from geometries.closed_bar import closed_bar
 from geometries.family import Family, FamilyError
+from geometries.plate_with_hole import plate_with_hole
+from geometries.porous_square import porous_square
+from geometries.star_domain import star_domain
 
 
 def builtin_families() -> dict[str, Callable[..., Family]]:
     """Constructors of the shipped families by name."""
-    return {"closed_bar": closed_bar, "body_in_channel": body_in_channel}
+    return {
+        "closed_bar": closed_bar,
+        "body_in_channel": body_in_channel,
+        "star_domain": star_domain,
+        "porous_square": porous_square,
+        "cavity": cavity,
+        "plate_with_hole": plate_with_hole,
+    }
 
 
 def load_family(spec: str, options: Mapping[str, Any], folder: Path) -> Family:

@@ -1,16 +1,10 @@
-"""Harmonic extension of boundary motion into the reference mesh, and functions that vanish on its boundary.
-
-Solved once per family with quadratic elements on the curved reference cells.
-"""
+"""Extension of boundary motion into the reference mesh, harmonic or along rays; solved once per family."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
@@ -19,7 +13,8 @@ from geometries.mesh import TaggedMesh
 from geometries.mesher import MeshError, mesh_family
 from geometries.outlines import ShapeError, check_outlines
 from geometries.shape_map import ShapeMap
-from geometries.triangle import shape_functions, shape_gradients, triangle_quadrature
+from geometries.spline import Curve
+from geometries.stiffness import weighted_stiffness
 
 
 def build_shape_map(family: Family, mesh_size: float, mesh: TaggedMesh | None = None) -> ShapeMap:
@@ -34,6 +29,8 @@ def build_shape_map(family: Family, mesh_size: float, mesh: TaggedMesh | None = 
     except ShapeError as error:
         raise MeshError(f"the design in the middle of the bounds: {error}") from error
     mesh = mesh_family(family, control_points, mesh_size) if mesh is None else mesh
+    if family.rays:
+        return ShapeMap(family, mesh, torch.from_numpy(ray_extension(family, control_points, mesh)))
     return ShapeMap(family, mesh, torch.from_numpy(harmonic_extension(family, control_points, mesh, mesh_size)))
 
 
@@ -59,23 +56,38 @@ def harmonic_extension(
     return extension
 
 
-def dirichlet_factor(mesh: TaggedMesh, tags: list[str]) -> NDArray[np.float64]:
-    """(N,) smooth function that vanishes to first order on the regions ``tags`` and is 1 at most.
+def ray_extension(family: Family, control_points: NDArray[np.float64], mesh: TaggedMesh) -> NDArray[np.float64]:
+    """(N, n) basis functions at the outline's point on each node's ray, times share^1.5.
 
-    It solves -lap(d) = 1 with d = 0 there; without tags it is 1 everywhere.
+    ``share`` is 1 on the outline and 0 at the limit of the rays. A motion of the outline by the fraction e of its
+    distance from the limit stretches the rays by 1 + 1.5 e or less, so that designs with e > -2/3 do not fold.
     """
-    if not tags:
-        return np.ones(len(mesh.nodes))
-    fixed = np.unique(np.concatenate([mesh.facets_on(tag).ravel() for tag in tags]))
-    free = np.setdiff1d(np.arange(len(mesh.nodes)), fixed)
-    load = np.zeros(len(mesh.nodes))
-    points, weights = triangle_quadrature()
-    determinant = np.linalg.det(_jacobians(mesh, points))
-    np.add.at(load, mesh.cells, np.einsum("q,mq,qi->mi", weights, determinant, shape_functions(points)))
-    factor = np.zeros(len(mesh.nodes))
-    stiffness = weighted_stiffness(mesh, lambda x: np.ones(x.shape[:-1]))
-    factor[free] = splu(stiffness[free][:, free].tocsc()).solve(load[free])
-    return factor / factor.max()
+    extension = np.zeros((len(mesh.nodes), len(control_points)))
+    for rays in family.rays:
+        rows, curve = family.loop_slices[rays.loop], family.loops[rays.loop][0]
+        away = mesh.nodes - np.array(rays.centre)
+        distance = np.linalg.norm(away, axis=-1)
+        basis = _basis_on_rays(curve, control_points[rows] - np.array(rays.centre), away)
+        outline = np.linalg.norm(basis @ (control_points[rows] - np.array(rays.centre)), axis=-1)
+        share = (distance - rays.limit) / (outline - rays.limit)
+        extension[:, rows] = basis * np.clip(share, 0, None)[:, None] ** 1.5
+    return extension
+
+
+def _basis_on_rays(
+    curve: Curve, poles: NDArray[np.float64], away: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N, n) basis of a closed curve around the origin where it crosses the rays through ``away`` (N, 2)."""
+    direction = away / np.maximum(np.linalg.norm(away, axis=-1), 1e-300)[:, None]
+    t = np.linspace(0, curve.spans, 60 * curve.spans, endpoint=False)
+    outline = curve.basis(t) @ poles
+    outline /= np.linalg.norm(outline, axis=-1, keepdims=True)
+    parameter = t[KDTree(outline).query(direction)[1]]
+    for _ in range(6):  # Newton on direction x outline(t) = 0
+        x, dx = (curve.basis(parameter, k) @ poles for k in range(2))
+        cross = direction[:, 0] * x[:, 1] - direction[:, 1] * x[:, 0]
+        parameter = (parameter - cross / (direction[:, 0] * dx[:, 1] - direction[:, 1] * dx[:, 0])) % curve.spans
+    return curve.basis(parameter)
 
 
 def boundary_basis(
@@ -113,22 +125,3 @@ def boundary_basis(
     if best.max() > 1e-6 * np.ptp(control_points, axis=0).max():
         raise MeshError(f"a boundary node of the mesh is {best.max():.3g} away from the curves of '{family.name}'")
     return boundary, values
-
-
-def weighted_stiffness(mesh: TaggedMesh, weight: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> csr_matrix:
-    """(N, N) CSR matrix of int w grad(phi_i) . grad(phi_j) on the curved cells; ``weight`` maps (..., 2) to (...)."""
-    points, quadrature = triangle_quadrature()
-    jacobian = _jacobians(mesh, points)
-    gradients = np.einsum("qik,mqkd->mqid", shape_gradients(points), np.linalg.inv(jacobian))
-    positions = np.einsum("qi,mid->mqd", shape_functions(points), mesh.nodes[mesh.cells])
-    scale = quadrature * np.linalg.det(jacobian) * weight(positions)
-    local = np.einsum("mq,mqid,mqjd->mij", scale, gradients, gradients)
-    rows = np.repeat(mesh.cells, 6, axis=1).ravel()
-    columns = np.tile(mesh.cells, (1, 6)).ravel()
-    size = len(mesh.nodes)
-    return coo_matrix((local.ravel(), (rows, columns)), shape=(size, size)).tocsr()
-
-
-def _jacobians(mesh: TaggedMesh, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(M, Q, 2, 2) with [d, k] = dx_d / dxi_k."""
-    return np.einsum("mid,qik->mqdk", mesh.nodes[mesh.cells], shape_gradients(points))

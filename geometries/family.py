@@ -43,6 +43,22 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Rays:
+    """A loop of one closed curve that every ray from ``centre`` crosses once, in all designs.
+
+    Attributes:
+        loop: its index.
+        centre: where the rays begin.
+        limit: distance from the centre at which the motion has died away: 0 for an outer boundary that moves the
+            whole inside, the radius of a free ring around a hole.
+    """
+
+    loop: int
+    centre: tuple[float, float]
+    limit: float = 0.0
+
+
+@dataclass(frozen=True)
 class Family:
     """A parametric planar domain bounded by B-spline loops.
 
@@ -58,6 +74,8 @@ class Family:
             the domain itself if it has none.
         stiffening: exponent k of the weight distance^-k of the harmonic extension around that loop.
         grading: cell size far from that loop over the cell size at it.
+        rays: loops whose motion is carried along rays, which does not fold where a harmonic extension would; with
+            any, all other loops must stay where they are.
     """
 
     name: str
@@ -68,6 +86,7 @@ class Family:
     part: int = 0
     stiffening: float = 0.0
     grading: float = 1.0
+    rays: tuple[Rays, ...] = ()
 
     def __post_init__(self) -> None:
         found = fault(self)

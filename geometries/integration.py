@@ -56,9 +56,9 @@ class CellPoints:
         return torch.einsum("...mqk,...mqkd->...mqd", reference, self.inverse_jacobian)
 
 
-def cell_points(mesh: TaggedMesh, nodes: Tensor) -> CellPoints:
+def cell_points(mesh: TaggedMesh, nodes: Tensor, points_per_side: int = 3) -> CellPoints:
     """Quadrature over all cells for node positions (..., N, 2); the weights sum to the area."""
-    points, weights = triangle_quadrature()
+    points, weights = triangle_quadrature(points_per_side)
     cells = torch.from_numpy(mesh.cells).to(nodes.device)
     values, gradients = (torch.from_numpy(f(points)).to(nodes) for f in (shape_functions, shape_gradients))
     local = nodes[..., cells, :]

@@ -106,6 +106,12 @@ class Discretization:
         """Put the mesh nodes at ``nodes`` (N, 2), in the length unit of the mesh."""
         self.mesh.geometry.x[:, :2] = nodes[self._original]
 
+    def nodes(self) -> Array:
+        """(N, 2) present positions of the mesh nodes."""
+        nodes = np.empty_like(self.tagged.nodes)
+        nodes[self._original] = self.mesh.geometry.x[:, :2]
+        return nodes
+
     def nodal(self, component: str, state: Array) -> Array:
         """(N,) values of a component at all mesh nodes from the dof values."""
         dofs = self.component_dofs[component]
@@ -127,6 +133,11 @@ class Discretization:
         dofs = self.component_dofs[component][nodes]
         own = dofs[:, 0] == dofs[:, 1]
         return dofs[own, 0], nodes[own]
+
+    def scalar_dofs(self, space: fem.FunctionSpace, tag: str) -> Index:
+        """Dofs of a scalar quadratic ``space`` on this mesh at the nodes of the boundary region ``tag``."""
+        on_tag = np.isin(self._nodes, self.tagged.facets_on(tag))
+        return np.unique(np.asarray(space.dofmap.list, dtype=np.int64)[on_tag])
 
 
 def _element(fields: tuple[Field, ...]) -> basix.ufl._ElementBase:

@@ -15,15 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from geometries.integration import CellPoints, FacetPoints, cell_points, facet_points
 from geometries.mesh import TaggedMesh
 from solvers.backend import fem
 from solvers.boundary_values import boundary_values
 from solvers.discretization import Discretization
 from solvers.errors import ProblemError, SolveError, StaleSolutionError
 from solvers.factorization import Factorization
-from solvers.problem import Problem
+from solvers.newton import Loads, Newton, NewtonHistory
+from solvers.problem import Function, Functional, Problem
+from solvers.sampled_quantities import Profile, profile_of, sample_quantities
 from solvers.weak_form import WeakForm
 
 Array = NDArray[np.float64]
@@ -52,7 +56,9 @@ class FemSolution:
             of degree 1 is interpolated to the middles of the edges.
         values: functional -> value.
         dofs: number of degrees of freedom, constrained ones included.
-        residuals: norms of the free residual, before the first Newton step and after each.
+        residuals: norms of the free residual in the last load step, before its first Newton step and after each.
+        steps: share of the load that each load step reached; (1.0,) where Newton converged at once.
+        parameters: name -> value it was solved with.
     """
 
     nodes: Array
@@ -60,8 +66,13 @@ class FemSolution:
     values: Mapping[str, float]
     dofs: int
     residuals: tuple[float, ...]
+    steps: tuple[float, ...]
+    parameters: Mapping[str, float]
     _solver: FemSolver = field(repr=False)
     _solve_number: int = field(repr=False)
+    _state: Array = field(repr=False)
+    _loads: Loads = field(repr=False)
+    _scale: float = field(repr=False)
 
     def gradient(self, name: str) -> Array:
         """(N, 2) derivative of the functional ``name`` by the node positions, from one adjoint solve.
@@ -77,6 +88,19 @@ class FemSolution:
         """
         return self._solver._tangent(self, velocity)
 
+    def profile(self, quantity: Function, on: str | None = None) -> Profile:
+        """``quantity(ops, q)`` at Gauss points: its true extremes, its average and its flatness.
+
+        Args:
+            quantity: formula; derivatives of the fields on a boundary are those of the cell behind it.
+            on: boundary region, with 16 points on each facet; None for the domain, with 36 points in each cell.
+
+        Raises KeyError for an unknown region or quantity.
+        """
+        mesh, nodes = self._solver.mesh, torch.from_numpy(self.nodes)
+        place = cell_points(mesh, nodes, 6) if on is None else facet_points(mesh, nodes, on, 16)
+        return profile_of(place, quantity(torch, self._solver._sample(place, self.fields, self.parameters)))
+
 
 class FemSolver:
     """Solves one problem on one mesh whose nodes move; forms and symbolic factorisation are made once.
@@ -86,7 +110,7 @@ class FemSolver:
         mesh: reference mesh with tagged boundary.
         quadrature_degree: polynomial degree that the quadrature integrates exactly on straight cells.
         tolerance: Newton stops when the free residual has fallen by this factor, or to its rounding error.
-        max_iterations: Newton steps before giving up.
+        max_iterations: Newton steps before trying smaller load steps.
 
     Raises:
         ProblemError: unknown tag, or a mesh that is not one.
@@ -108,93 +132,107 @@ class FemSolver:
             raise ProblemError(f"unknown boundary tag '{unknown[0]}'; this mesh has {known}")
         self.problem = problem
         self.mesh = mesh
-        self._tolerance, self._max_iterations = tolerance, max_iterations
         self._discretization = Discretization(mesh, problem.physics.fields)
-        self._boundary = boundary_values(problem.dirichlet, self._discretization)
+        self._boundary = boundary_values(problem.dirichlet, problem.pins, self._discretization)
         self._form = WeakForm(problem, self._discretization, quadrature_degree)
         self._functionals = {f.name: self._form.functional(f) for f in problem.functionals}
         self._factorization = Factorization(self._form.jacobian, self._boundary.dofs)
+        self._newton = Newton(
+            self._form,
+            self._discretization,
+            self._factorization,
+            self._boundary.dofs,
+            tolerance,
+            max_iterations,
+            self._check_admissible,
+        )
         self._solve_number = 0
         self._linearized_at = -1
-        self._regular = False
+        self._outer_slopes: dict[str, float] = {}
         self._slopes = np.zeros((len(self._boundary.dofs), 2))
         self._partials: dict[str, tuple[Array, Array]] = {}
 
-    def solve(self, nodes: Array | None = None) -> FemSolution:
+    def solve(
+        self,
+        nodes: Array | None = None,
+        *,
+        parameters: Mapping[str, float] | None = None,
+        start: FemSolution | None = None,
+    ) -> FemSolution:
         """Solve with the mesh nodes at ``nodes`` (N, 2), by default where the reference mesh has them.
 
+        Where Newton's method does not converge at once, the loads grow in steps; see ``steps`` of the solution.
+
+        Args:
+            nodes: positions.
+            parameters: values of the problem's parameters; those left out have their defaults.
+            start: earlier solution of this solver to start from; load steps then lead from its boundary values and
+                parameters to those wanted.
+
         Raises:
-            ProblemError: nodes of a wrong shape, boundary values that are not finite.
+            ProblemError: nodes of a wrong shape, unknown parameters, a start of another solver, boundary values that
+                are not finite.
             SolveError: folded mesh, singular problem, no convergence, values that are not finite.
         """
         nodes = np.array(self.mesh.nodes if nodes is None else nodes, dtype=np.float64)
         self._discretization.check_nodes(nodes)
+        values = self.problem.parameter_values(parameters)
+        if start is not None and start._solver is not self:
+            raise ProblemError("the solution to start from is of another solver; allowed is one of this solver")
         self._solve_number += 1
         self._discretization.move(nodes)
-        values, self._slopes = self._boundary.evaluate(nodes)
+        boundary, self._slopes = self._boundary.evaluate(nodes, values)
         self._partials.clear()
+        loads = Loads(boundary, values)
+        history = self._solve_loads(loads, start)
         state = self._form.state.x.array
-        state[:] = 0.0
-        state[self._boundary.dofs] = values
-        residuals = self._newton(state)
+        self._linearized_at = self._solve_number if self._form.linear else -1
         return FemSolution(
             nodes=nodes,
             fields=self._fields(state),
-            values={name: self._value(name) for name in self._functionals},
+            values={functional.name: self._value(functional) for functional in self.problem.functionals},
             dofs=self._discretization.dofs,
-            residuals=residuals,
+            residuals=history.residuals,
+            steps=history.steps,
+            parameters=values,
             _solver=self,
             _solve_number=self._solve_number,
+            _state=state.copy(),
+            _loads=loads,
+            _scale=history.scale,
         )
 
-    def _newton(self, state: Array) -> tuple[float, ...]:
-        residual = self._free_residual()
-        norms = [float(np.linalg.norm(residual))]
-        if not np.isfinite(norms[0]):
+    def _solve_loads(self, loads: Loads, start: FemSolution | None) -> NewtonHistory:
+        state = self._form.state.x.array
+        if start is None:
+            state[:] = 0.0
+            return self._newton.solve(loads.unloaded(), loads)
+        state[:] = start._state
+        return self._newton.solve(start._loads, loads, start._scale)
+
+    def _check_admissible(self) -> None:
+        admissible = self.problem.physics.admissible
+        if admissible is None:
+            return
+        nodes = self._discretization.nodes()
+        place = cell_points(self.mesh, torch.from_numpy(nodes))
+        parameters = {name: float(constant.value) for name, constant in self._form.parameters.items()}
+        fields = self._fields(self._form.state.x.array)
+        least = float(admissible(torch, self._sample(place, fields, parameters)).min())
+        if not least > 0:
             raise SolveError(
-                "the first residual is not finite: look at coefficients, sources and boundary fluxes"
+                f"a solution of '{self.problem.physics.name}' is not admissible: what must stay positive is {least:.3g}"
             )
-        for step in range(self._max_iterations):
-            if step == 0 or not self._form.linear:
-                self._factorization.assemble()
-            if not self._regular:
-                self._check_singular()
-            state -= self._factorization.solve(residual)
-            residual = self._free_residual()
-            norms.append(float(np.linalg.norm(residual)))
-            if not np.isfinite(norms[-1]):
-                raise SolveError(
-                    f"Newton step {step + 1} has a residual that is not finite: {_history(norms)}"
-                )
-            if norms[-1] <= max(self._tolerance * norms[0], min(self._rounding(state), 1e-6 * norms[0])):
-                self._linearized_at = self._solve_number if self._form.linear else -1
-                return tuple(norms)
-        raise SolveError(
-            f"Newton did not converge in {self._max_iterations} steps to {self._tolerance:g} of the first "
-            f"residual: {_history(norms)}"
-        )
 
-    def _rounding(self, state: Array) -> float:
-        """Size of a residual that is rounding error only: ill-conditioned problems get no further."""
-        return 10 * float(np.finfo(float).eps * self._factorization.norm * np.linalg.norm(state))
-
-    def _check_singular(self) -> None:
-        """Refuse a problem that determines a component only up to a constant."""
-        for component, dofs in self._discretization.component_dofs.items():
-            constant = np.zeros(self._discretization.dofs)
-            constant[dofs] = 1.0
-            constant[self._boundary.dofs] = 0.0
-            if self._factorization.annihilates(constant):
-                raise SolveError(
-                    f"the problem is singular, it determines '{component}' only up to a constant: give "
-                    f"'{component}' a boundary value or a Robin condition, or leave part of the boundary free"
-                )
-        self._regular = True
-
-    def _free_residual(self) -> Array:
-        residual = self._assemble(self._form.residual)
-        residual[self._boundary.dofs] = 0.0
-        return residual
+    def _sample(
+        self, place: CellPoints | FacetPoints, fields: Mapping[str, Array], parameters: Mapping[str, float]
+    ) -> dict[str, torch.Tensor | float]:
+        components = {
+            c: np.ascontiguousarray(fields[f.name][:, k])
+            for f in self.problem.physics.fields
+            for k, c in enumerate(f.components)
+        }
+        return sample_quantities(self.problem, place, components, parameters)
 
     def _assemble(self, form: fem.Form | None) -> Array:
         """The vector of a linear form; zero in the mixed space for None."""
@@ -202,10 +240,11 @@ class FemSolver:
             return np.zeros(self._discretization.dofs)
         return fem.assemble_vector(form).array
 
-    def _value(self, name: str) -> float:
-        value = float(fem.assemble_scalar(self._functionals[name].value))
+    def _value(self, functional: Functional) -> float:
+        integral = float(fem.assemble_scalar(self._functionals[functional.name].value))
+        value, self._outer_slopes[functional.name] = _outer(functional, integral)
         if not np.isfinite(value):
-            raise SolveError(f"the functional '{name}' is not finite: {value}")
+            raise SolveError(f"the functional '{functional.name}' is not finite: {value}")
         return value
 
     def _fields(self, state: Array) -> dict[str, Array]:
@@ -226,8 +265,9 @@ class FemSolver:
     def _partial(self, name: str) -> tuple[Array, Array]:
         """Partial derivatives of a functional by the state and by the nodes, at the present solution."""
         if name not in self._partials:
-            functional = self._functionals[name]
-            self._partials[name] = self._assemble(functional.by_state), self._assemble(functional.by_nodes)
+            functional, slope = self._functionals[name], self._outer_slopes[name]
+            by_state, by_nodes = self._assemble(functional.by_state), self._assemble(functional.by_nodes)
+            self._partials[name] = slope * by_state, slope * by_nodes
         return self._partials[name]
 
     def _gradient(self, solution: FemSolution, name: str) -> Array:
@@ -266,5 +306,12 @@ class FemSolver:
         return FemTangent(self._fields(state), values)
 
 
-def _history(norms: list[float]) -> str:
-    return "residuals " + ", ".join(f"{norm:.2e}" for norm in norms)
+def _outer(functional: Functional, integral: float) -> tuple[float, float]:
+    """The functional's value, and its derivative, by its integral."""
+    if functional.outer is None:
+        return integral, 1.0
+    argument = torch.tensor(integral, dtype=torch.float64, requires_grad=True)
+    with torch.enable_grad():
+        value = functional.outer(torch, argument)
+    (slope,) = torch.autograd.grad(value, argument)
+    return float(value.detach()), float(slope)

@@ -2,8 +2,9 @@
 
 A formula is a function ``f(ops, q)`` of a namespace of elementary functions under torch's names and of the
 named quantities ``q``: ``x``, ``y``, every component (``u``), its first derivatives (``u_x``, ``u_y``), the
-parameters of the physics and, on a boundary, the outward normal ``nx``, ``ny``. The same function
-builds the weak form in UFL and the strong residual in torch.
+problem's parameters, the coefficients of the physics, the given sources (``source_u``, 0 where none is given) and, on
+a boundary, the outward normal ``nx``, ``ny``. The same function builds the weak form in UFL and the strong residual
+in torch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from solvers.errors import ProblemError
 Function = Callable[[Any, Mapping[str, Any]], Any]
 COORDINATES = ("x", "y")
 NORMAL = ("nx", "ny")
+LIFTING = ("lifting", "lifting_x", "lifting_y")
+
+
+def source_name(component: str) -> str:
+    """Name among the quantities of the source that a problem gives to ``component``."""
+    return f"source_{component}"
 
 
 def unit_in(unit: str, length_unit: str) -> str:
@@ -67,9 +74,14 @@ class Functional:
     Attributes:
         name: of the functional.
         integrand: ``f(ops, q)``.
-        unit: of the integral.
+        unit: of the functional.
         description: for people.
         on: tag of the boundary region; None for the whole domain.
+        outer: ``f(ops, integral)``, a scalar function that makes the functional of the integral, such as the root of a
+            p-norm; None for the integral itself.
+        lifting: tag of a boundary region; the integrand then knows ``lifting`` and its derivatives ``lifting_x``,
+            ``lifting_y``: the quadratic finite-element function that is 1 at the nodes of the region, 0 at all others.
+        maximum_of: ``f(ops, q)``, the quantity of which this is a smooth maximum; None if it is none.
     """
 
     name: str
@@ -77,6 +89,16 @@ class Functional:
     unit: str
     description: str
     on: str | None = None
+    outer: Function | None = None
+    lifting: str | None = None
+    maximum_of: Function | None = None
+
+    def __post_init__(self) -> None:
+        if self.on is not None and self.lifting is not None:
+            raise ProblemError(
+                f"functional '{self.name}' is over '{self.on}' and has a lifting of '{self.lifting}'; a functional with"
+                " a lifting is over the whole domain"
+            )
 
 
 @dataclass(frozen=True)
@@ -90,6 +112,10 @@ class Physics:
         flux: ``f(ops, q)`` -> component -> (fx, fy); a component left out has none.
         source: ``f(ops, q)`` -> component -> scalar; a component left out has none.
         functionals: ready-made quantities of interest.
+        energy: ``f(ops, q)``, density of a potential, loads on the boundary apart. A solution makes it stationary: its
+            first variation is the weak form, if need be with transformed test functions. None where there is none.
+        admissible: ``f(ops, q)``, positive wherever a solution makes sense, such as the determinant of a deformation
+            gradient; None if every solution does.
     """
 
     name: str
@@ -99,15 +125,23 @@ class Physics:
     flux: Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, Any]]]
     source: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
     functionals: tuple[Functional, ...] = ()
+    energy: Function | None = None
+    admissible: Function | None = None
 
     def __post_init__(self) -> None:
-        derivatives = [f"{c}_{x}" for c in self.components for x in COORDINATES]
-        names = [*COORDINATES, *NORMAL, *self.components, *derivatives, *(c.name for c in self.coefficients)]
-        repeated = [name for name, count in Counter(names).items() if count > 1]
+        repeated = [name for name, count in Counter(self.quantities).items() if count > 1]
         if repeated:
             raise ProblemError(
                 f"physics '{self.name}': more than one quantity is named {', '.join(repeated)}"
             )
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Names of all quantities that a formula may ask for, the parameters of a problem apart."""
+        derivatives = [f"{c}_{x}" for c in self.components for x in COORDINATES]
+        sources = [source_name(c) for c in self.components]
+        coefficients = [c.name for c in self.coefficients]
+        return (*COORDINATES, *NORMAL, *LIFTING, *self.components, *derivatives, *coefficients, *sources)
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -121,11 +155,22 @@ class Physics:
 
 @dataclass(frozen=True)
 class Dirichlet:
-    """``component`` = ``value(ops, q)`` on ``tag``; the value depends on x and y only."""
+    """``component`` = ``value(ops, q)`` on ``tag``; the value depends on x, y and the parameters only."""
 
     component: str
     tag: str
     value: Function
+
+
+@dataclass(frozen=True)
+class Pin:
+    """``component`` = 0 at one corner of the mesh, where the equations determine it only up to a constant.
+
+    The corner is the one on ``tag`` of least x, and of these that of least y, in the reference mesh.
+    """
+
+    component: str
+    tag: str
 
 
 @dataclass(frozen=True)
@@ -148,6 +193,8 @@ class Problem:
         dirichlet: prescribed values; where two meet in a node the later one holds.
         natural: prescribed fluxes; flux . n = 0 where nothing is prescribed.
         functionals: quantities of interest; the first is the objective.
+        parameters: name -> default value of numbers that may change from solve to solve, usable in every formula.
+        pins: components whose level is fixed at a point, such as the pressure of an enclosed flow.
     """
 
     physics: Physics
@@ -156,13 +203,19 @@ class Problem:
     dirichlet: tuple[Dirichlet, ...] = ()
     natural: tuple[Natural, ...] = ()
     functionals: tuple[Functional, ...] = ()
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    pins: tuple[Pin, ...] = ()
 
     def __post_init__(self) -> None:
         components = self.physics.components
+        for name in self.parameters:
+            if name in self.physics.quantities:
+                raise ProblemError(f"parameter '{name}' has the name of a quantity of physics '{self.physics.name}'")
         _check("coefficient", self.coefficients, (c.name for c in self.physics.coefficients))
         _check("source of component", self.sources, components)
         _check("boundary value of component", (d.component for d in self.dirichlet), components)
         _check("natural condition of component", (n.component for n in self.natural), components)
+        _check("pin of component", (p.component for p in self.pins), components)
         both = {(d.component, d.tag) for d in self.dirichlet} & {(n.component, n.tag) for n in self.natural}
         for component, tag in sorted(both):
             raise ProblemError(
@@ -181,8 +234,14 @@ class Problem:
 
     def tags(self) -> set[str]:
         """Names of the boundary regions that the problem speaks of."""
-        conditions = {condition.tag for condition in (*self.dirichlet, *self.natural)}
-        return conditions | {f.on for f in self.functionals if f.on is not None}
+        conditions = {condition.tag for condition in (*self.dirichlet, *self.natural, *self.pins)}
+        return conditions | {tag for f in self.functionals for tag in (f.on, f.lifting) if tag is not None}
+
+    def parameter_values(self, given: Mapping[str, float] | None = None) -> dict[str, float]:
+        """Every parameter's value, its default where ``given`` has none; ProblemError for an unknown one."""
+        given = given or {}
+        _check("parameter", given, self.parameters)
+        return {name: float(given.get(name, default)) for name, default in self.parameters.items()}
 
 
 def _check(what: str, found: Iterable[str], allowed: Iterable[str]) -> None:

@@ -19,7 +19,7 @@ from solvers.backend import fem
 from solvers.discretization import Discretization
 from solvers.errors import ProblemError
 from solvers.jit import compile_form
-from solvers.problem import Field, Functional, Problem
+from solvers.problem import LIFTING, Field, Functional, Problem, source_name
 
 
 class Quantities(dict[str, Any]):
@@ -60,6 +60,8 @@ class WeakForm:
         state: the solution u, a function of the mixed space.
         adjoint: the multiplier p, likewise.
         velocity: nodal velocity of the mesh, a function of the space of the coordinates.
+        parameters: the problem's parameters by name; the forms see new values without being compiled again.
+        load: factor of sources and natural conditions in the residual, 1 but on the way to a solution.
         linear: whether the residual is affine in the state.
     """
 
@@ -72,6 +74,8 @@ class WeakForm:
         self.state = fem.Function(space)
         self.adjoint = fem.Function(space)
         self.velocity = fem.Function(discretization.node_space)
+        self.parameters = {name: fem.Constant(mesh, float(v)) for name, v in problem.parameters.items()}
+        self.load = fem.Constant(mesh, 1.0)
         self._residual = self._weak_residual()
         self._jacobian = ufl.derivative(self._residual, self.state)
         expanded = ufl.algorithms.expand_derivatives(self._jacobian)
@@ -82,8 +86,15 @@ class WeakForm:
         """The quantities known inside the domain."""
         physics = self._problem.physics
         x = ufl.SpatialCoordinate(self._discretization.mesh)
-        q = Quantities(x=x[0], y=x[1], **_component_expressions(physics.fields, self.state))
-        return self._with_coefficients(q)
+        q = Quantities(x=x[0], y=x[1], **_component_expressions(physics.fields, self.state), **self.parameters)
+        for coefficient in physics.coefficients:
+            given = self._problem.coefficients.get(coefficient.name)
+            q[coefficient.name] = coefficient.default if given is None else given(ufl_ops, q)
+        sources = {
+            source_name(c): self._problem.sources[c](ufl_ops, q) if c in self._problem.sources else 0.0
+            for c in physics.components
+        }
+        return Quantities(q, **sources)
 
     @cached_property
     def _boundary(self) -> Quantities:
@@ -91,11 +102,13 @@ class WeakForm:
         n = ufl.FacetNormal(self._discretization.mesh)
         return Quantities(self._interior, nx=n[0], ny=n[1])
 
-    def _with_coefficients(self, q: Quantities) -> Quantities:
-        for coefficient in self._problem.physics.coefficients:
-            given = self._problem.coefficients.get(coefficient.name)
-            q[coefficient.name] = coefficient.default if given is None else given(ufl_ops, q)
-        return q
+    def _lifted(self, tag: str) -> Quantities:
+        """The quantities inside the domain and the lifting of a boundary region."""
+        space = fem.functionspace(self._discretization.mesh, ("Lagrange", 2))
+        lifting = fem.Function(space)
+        lifting.x.array[self._discretization.scalar_dofs(space, tag)] = 1.0
+        slope = ufl.grad(lifting)
+        return Quantities(self._interior, **dict(zip(LIFTING, (lifting, slope[0], slope[1]), strict=True)))
 
     def _weak_residual(self) -> ufl.Form:
         physics, q = self._problem.physics, self._interior
@@ -104,12 +117,12 @@ class WeakForm:
         integrand = sum(fx * test[f"{c}_x"] + fy * test[f"{c}_y"] for c, (fx, fy) in fluxes.items())
         for component, source in self._known(physics.source(ufl_ops, q)).items():
             integrand -= source * test[component]
-        for component, function in self._problem.sources.items():
-            integrand -= function(ufl_ops, q) * test[component]
+        for component in self._problem.sources:
+            integrand -= self.load * q[source_name(component)] * test[component]
         residual = integrand * self._dx
         for natural in self._problem.natural:
             flux = natural.value(ufl_ops, self._boundary)
-            residual -= flux * test[natural.component] * self._on(natural.tag)
+            residual -= self.load * flux * test[natural.component] * self._on(natural.tag)
         return residual
 
     def _known(self, by_component: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -125,9 +138,12 @@ class WeakForm:
 
     def functional(self, functional: Functional) -> CompiledFunctional:
         """The compiled functional."""
-        inside = functional.on is None
-        integrand = ufl.as_ufl(functional.integrand(ufl_ops, self._interior if inside else self._boundary))
-        form = integrand * (self._dx if inside else self._on(functional.on))
+        if functional.on is not None:
+            known, measure = self._boundary, self._on(functional.on)
+        else:
+            known = self._interior if functional.lifting is None else self._lifted(functional.lifting)
+            measure = self._dx
+        form = ufl.as_ufl(functional.integrand(ufl_ops, known)) * measure
         return CompiledFunctional(form, self.state, self._discretization.node_space)
 
     @cached_property

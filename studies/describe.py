@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from studies.schema import json_schema
+from studies.schema import Section, StudyModel
 
 Key = tuple[str | int, ...]
 
@@ -20,13 +20,26 @@ _LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusive
 
 
 @cache
-def _schema() -> dict[str, Any]:
-    return json_schema()
+def _schema(model: type[Section]) -> dict[str, Any]:
+    """JSON Schema with every reference in it replaced by what it refers to."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def resolved(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolved(entry) for entry in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return resolved(definitions[node["$ref"].rpartition("/")[2]])
+        return {name: resolved(entry) for name, entry in node.items()}
+
+    return resolved(schema)
 
 
-def alternatives(key: Key) -> list[dict[str, Any]]:
+def alternatives(key: Key, model: type[Section] = StudyModel) -> list[dict[str, Any]]:
     """Schemas that the value under ``key`` may follow; none if there is no such key. {} allows anything."""
-    nodes = _resolve(_schema())
+    nodes = _resolve(_schema(model))
     for part in key:
         nodes = [
             resolved for node in nodes for child in _children(node, part) for resolved in _resolve(child)
@@ -34,19 +47,19 @@ def alternatives(key: Key) -> list[dict[str, Any]]:
     return nodes
 
 
-def names(key: Key) -> list[str]:
+def names(key: Key, model: type[Section] = StudyModel) -> list[str]:
     """Keys that the schema names below ``key``."""
-    return list(dict.fromkeys(name for node in alternatives(key) for name in node.get("properties", {})))
+    return list(dict.fromkeys(name for node in alternatives(key, model) for name in node.get("properties", {})))
 
 
-def expected(key: Key) -> str:
+def expected(key: Key, model: type[Section] = StudyModel) -> str:
     """What the schema expects under ``key``, such as 'a whole number >= 1'."""
-    return _phrase(alternatives(key))
+    return _phrase(alternatives(key, model))
 
 
-def unknown(key: Key) -> str:
+def unknown(key: Key, model: type[Section] = StudyModel) -> str:
     """Message for a key that the schema does not have: the nearest name, and those allowed."""
-    allowed = names(key[:-1])
+    allowed = names(key[:-1], model)
     close = get_close_matches(str(key[-1]), allowed, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"unknown key; {hint}allowed: {', '.join(allowed) or 'none here'}"
@@ -73,8 +86,6 @@ def found(value: Any) -> str:
 def _resolve(node: Any) -> list[dict[str, Any]]:
     if not isinstance(node, dict):
         return [{}]
-    if "$ref" in node:
-        return _resolve(_schema()["$defs"][node["$ref"].rpartition("/")[2]])
     if "anyOf" in node:
         return [resolved for option in node["anyOf"] for resolved in _resolve(option)]
     return [node]

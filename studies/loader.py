@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from solvers.physics import PHYSICS
 from studies.describe import Key, alternatives, expected, found, unknown
-from studies.schema import StudyModel
+from studies.schema import Section, StudyModel
 from studies.yaml_source import StudyError, read, value_of
 
 __all__ = ["Study", "StudyError", "dump", "load_study"]
@@ -47,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study.
+    """A checked study of a design, or of an operator (:mod:`studies.operator_schema`).
 
     Attributes:
         model: the content of the file with overrides and defaults.
@@ -55,7 +55,7 @@ class Study:
         source: where each key comes from; no part of what makes two studies equal.
     """
 
-    model: StudyModel
+    model: Any
     path: Path
     source: Source = field(compare=False, repr=False)
 
@@ -73,7 +73,7 @@ class Study:
         return self.source.place(_parts(key))[1]
 
 
-def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Section] = StudyModel) -> Study:
     """Read and check a study.
 
     Args:
@@ -81,6 +81,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         overrides: ``KEY=VALUE`` such as ``optimizer.max_iterations=50``, the value by the rules of YAML; the
             last one for a key holds. The key must exist in the schema, or lie in a free mapping such as
             ``geometry.options``.
+        model: what the file has to follow.
 
     Raises:
         StudyError: all that is wrong, one line each.
@@ -90,7 +91,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     taken: dict[Key, str] = {}
     for override in overrides:
         try:
-            key = _apply(data, override)
+            key = _apply(data, override, model)
         except StudyError as error:
             raise StudyError(f"override '{override}': {error}") from None
         for older in [known for known in (*lines, *taken) if known[: len(key)] == key]:
@@ -99,12 +100,12 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         taken[key] = override
     source = Source(path, lines, taken)
     try:
-        model = StudyModel.model_validate(data)
+        content = model.model_validate(data)
     except ValidationError as error:
-        raise StudyError(_report(error, data, source)) from None
-    study = Study(model, path, source)
-    if model.physics.name not in PHYSICS:
-        raise study.error("physics.name", found(model.physics.name), f"one of {', '.join(PHYSICS)}")
+        raise StudyError(_report(error, data, source, model)) from None
+    study = Study(content, path, source)
+    if content.physics.name not in PHYSICS:
+        raise study.error("physics.name", found(content.physics.name), f"one of {', '.join(PHYSICS)}")
     return study
 
 
@@ -136,7 +137,7 @@ def _relative(file: Path, folder: Path) -> str:
     return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
 
 
-def _apply(data: dict[str, Any], override: str) -> Key:
+def _apply(data: dict[str, Any], override: str, model: type[Section]) -> Key:
     """Put one override into ``data``; returns its key."""
     name, equals, text = override.partition("=")
     parts = name.strip().split(".")
@@ -148,8 +149,8 @@ def _apply(data: dict[str, Any], override: str) -> Key:
         if key:
             container = _descend(container, key[-1])
         key = (*key, _entry(container, part, key))
-        if not alternatives(key):
-            raise StudyError(f"{_show(key)}: {unknown(key)}")
+        if not alternatives(key, model):
+            raise StudyError(f"{_show(key)}: {unknown(key, model)}")
     container[key[-1]] = value_of(text)
     return key
 
@@ -175,7 +176,7 @@ def _show(key: Key) -> str:
     return ".".join(map(str, key))
 
 
-def _report(error: ValidationError, data: dict[str, Any], source: Source) -> str:
+def _report(error: ValidationError, data: dict[str, Any], source: Source, model: type[Section]) -> str:
     """All messages of a failed validation in the order of the file, one for each key."""
     messages: dict[Key, str] = {}
     mismatches: list[Key] = []
@@ -185,12 +186,12 @@ def _report(error: ValidationError, data: dict[str, Any], source: Source) -> str
             key = (*key, *_parts(detail["ctx"]["key"]))
             messages[key] = detail["ctx"]["message"]
         elif detail["type"] == "extra_forbidden":
-            messages[key] = unknown(key)
+            messages[key] = unknown(key, model)
         elif detail["type"] == "missing" and isinstance(detail["loc"][-1], str):
             key = (*key, detail["loc"][-1])
-            messages[key] = f"missing; expected {expected(key)}"
+            messages[key] = f"missing; expected {expected(key, model)}"
         else:
-            messages.setdefault(key, f"found {found(value)}; expected {expected(key)}")
+            messages.setdefault(key, f"found {found(value)}; expected {expected(key, model)}")
             mismatches.append(key)
     for key in mismatches:  # an alternative that was not meant, where another one has errors further down
         if any(len(other) > len(key) and other[: len(key)] == key for other in messages):

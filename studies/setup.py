@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geometries.catalogue import load_family
-from geometries.extension import build_shape_map, dirichlet_factor
+from geometries.extension import build_shape_map
 from geometries.family import Family, FamilyError, Parameter
 from geometries.mesh import TaggedMesh
 from geometries.mesher import MeshError
 from geometries.quantities import ShapeError, check_design, quantities_of
 from geometries.shape_map import ShapeMap
+from geometries.stiffness import dirichlet_factor
 from solvers.errors import ProblemError
 from solvers.physics import PHYSICS, Dirichlet, Function, Functional, Natural, Physics, Problem
-from solvers.problem import unit_in
+from solvers.problem import Pin, unit_in
 from studies.expressions import ExpressionError, parse
 from studies.loader import Study, StudyError
 from studies.schema import BoundaryCondition, Integral
@@ -131,7 +132,7 @@ class Setup:
         model = self.study.model
         network = model.surrogate.model_dump(mode="json", exclude={"weights"})
         return {
-            "geometry": _geometry_key(self.study),
+            "geometry": geometry_key(self.study),
             "parameters": [p.name for p in self.family.parameters],
             "physics": model.physics.model_dump(mode="json"),
             "objective": _functional_key(model.objective.functional),
@@ -145,12 +146,13 @@ def build_setup(study: Study) -> Setup:
     Raises:
         StudyError: names file, line and key.
     """
-    native, family = _families(study)
+    native, family = families(study)
     try:
         shape_map = build_shape_map(native, study.model.geometry.mesh_size, _shipped_mesh(study, native))
     except MeshError as error:
         raise StudyError(f"{study.place('geometry')}: geometry: cannot be meshed: {error}") from error
-    problem = _problem(study, family)
+    objective = _objective(study, family, PHYSICS[study.model.physics.name])
+    problem = boundary_value_problem(study, family, (objective,))
     initial = family.default
     try:
         check_design(shape_map, initial)
@@ -170,10 +172,10 @@ def _shipped_mesh(study: Study, family: Family) -> TaggedMesh | None:
         mesh, card = load_mesh(study.folder / weights, family.tags)
     except SurrogateFileError:
         return None
-    return mesh if card.trained_for.get("geometry") == _geometry_key(study) else None
+    return mesh if card.trained_for.get("geometry") == geometry_key(study) else None
 
 
-def _families(study: Study) -> tuple[Family, Family]:
+def families(study: Study) -> tuple[Family, Family]:
     """The family with its own bounds, and with those of the study."""
     geometry = study.model.geometry
     try:
@@ -206,8 +208,16 @@ def _unit(parameter: Parameter, study: Study) -> str:
     return study.model.geometry.length_unit if parameter.unit == "length" else parameter.unit
 
 
-def _problem(study: Study, family: Family) -> Problem:
-    model = study.model.physics
+def boundary_value_problem(
+    study: Study, family: Family, functionals: tuple[Functional, ...], parameters: Mapping[str, float] | None = None
+) -> Problem:
+    """The physics section of a study; its formulas may use the ``parameters``, given with their defaults.
+
+    Raises:
+        StudyError: names file, line and key.
+    """
+    model, parameters = study.model.physics, parameters or {}
+    place = (*COORDINATES, *parameters)
     physics = PHYSICS[model.name]
     names = {c.name for c in physics.coefficients}
     for name in model.coefficients:
@@ -216,7 +226,7 @@ def _problem(study: Study, family: Family) -> Problem:
                 f"physics.coefficients.{name}", f"'{name}'", f"a coefficient: {', '.join(sorted(names))}"
             )
     coefficients = {
-        name: _formula(study, f"physics.coefficients.{name}", value, COORDINATES)
+        name: formula(study, f"physics.coefficients.{name}", value, place)
         for name, value in model.coefficients.items()
     }
     components = physics.components
@@ -230,9 +240,9 @@ def _problem(study: Study, family: Family) -> Problem:
     for name in source:
         _known_component(study, f"physics.source.{name}", name, components)
     sources = {
-        name: _formula(study, f"physics.source.{name}", value, COORDINATES) for name, value in source.items()
+        name: formula(study, f"physics.source.{name}", value, place) for name, value in source.items()
     }
-    everywhere = (*COORDINATES, *components, *names)
+    everywhere = (*place, *components, *names)
     try:
         return Problem(
             physics,
@@ -240,7 +250,7 @@ def _problem(study: Study, family: Family) -> Problem:
             sources,
             tuple(
                 Dirichlet(*c)
-                for c in _conditions(study, family, "dirichlet", model.dirichlet, components, COORDINATES)
+                for c in _conditions(study, family, "dirichlet", model.dirichlet, components, place)
             ),
             tuple(
                 Natural(*c)
@@ -248,7 +258,9 @@ def _problem(study: Study, family: Family) -> Problem:
                     study, family, "natural", model.natural, components, (*everywhere, "nx", "ny")
                 )
             ),
-            (_objective(study, family, physics),),
+            functionals,
+            parameters,
+            _pins(study, family, components),
         )
     except ProblemError as error:
         raise study.error("physics", "conditions that contradict each other", str(error)) from error
@@ -269,8 +281,15 @@ def _conditions(
             _known_tag(study, f"{key}.on", tag, family)
             for component, value in entry.values.items():
                 _known_component(study, f"{key}.{component}", component, components)
-                conditions.append((component, tag, _formula(study, f"{key}.{component}", value, names)))
+                conditions.append((component, tag, formula(study, f"{key}.{component}", value, names)))
     return conditions
+
+
+def _pins(study: Study, family: Family, components: tuple[str, ...]) -> tuple[Pin, ...]:
+    for index, pin in enumerate(study.model.physics.pins):
+        _known_component(study, f"physics.pins.{index}.component", pin.component, components)
+        _known_tag(study, f"physics.pins.{index}.on", pin.on, family)
+    return tuple(Pin(pin.component, pin.on) for pin in study.model.physics.pins)
 
 
 def _objective(study: Study, family: Family, physics: Physics) -> Functional:
@@ -288,7 +307,7 @@ def _objective(study: Study, family: Family, physics: Physics) -> Functional:
         derivatives = [f"{component}_{axis}" for component in physics.components for axis in COORDINATES]
         names = (*COORDINATES, *physics.components, *derivatives, *(c.name for c in physics.coefficients))
         names += ("nx", "ny") if wanted.on else ()
-        integrand = _formula(study, f"{key}.integrand", wanted.integrand, names)
+        integrand = formula(study, f"{key}.integrand", wanted.integrand, names)
         functional = Functional(wanted.name, integrand, wanted.unit, "", wanted.on)
     if functional.on is not None:
         _known_tag(study, key, functional.on, family)
@@ -325,7 +344,8 @@ def _known_tag(study: Study, key: str, tag: str, family: Family) -> None:
         raise study.error(key, f"'{tag}'", f"a boundary region: {', '.join(family.tags)}")
 
 
-def _formula(study: Study, key: str, value: float | str, names: Iterable[str]) -> Function:
+def formula(study: Study, key: str, value: float | str, names: Iterable[str]) -> Function:
+    """A number or a formula of ``names`` as a function; StudyError with the place of ``key`` if it is none."""
     try:
         return parse(value, names, key)
     except ExpressionError as error:
@@ -336,7 +356,8 @@ def _constant(value: float) -> Function:
     return lambda ops, q: value
 
 
-def _geometry_key(study: Study) -> dict[str, Any]:
+def geometry_key(study: Study) -> dict[str, Any]:
+    """What the reference mesh depends on, as plain data."""
     included = {"family", "options", "length_unit", "mesh_size"}
     geometry = study.model.geometry.model_dump(mode="json", include=included)
     options = dict(geometry["options"])

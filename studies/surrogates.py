@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from studies.loader import StudyError
 from studies.setup import Setup
+from studies.work_clock import WorkClock
 from surrogate.accuracy import measure
 from surrogate.allocator import keep_freed_memory
 from surrogate.dataset import Dataset
@@ -96,7 +96,7 @@ def train_surrogate(
     surrogate = build_surrogate(setup, normalization_of(setup, data, reference)).to(device)
     config = training_config(setup)
     checkpoint = path.with_name(path.name + ".checkpoint")
-    clock = _Clock(checkpoint.with_name(checkpoint.name + ".seconds"))
+    clock = WorkClock(checkpoint.with_name(checkpoint.name + ".seconds"))
     train(surrogate, data, held_out, config, checkpoint, lambda progress: (clock.tick(), report(progress))[1])
     card = ModelCard(
         trained_for=setup.trained_for(),
@@ -169,26 +169,3 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-class _Clock:
-    """Seconds of work, summed over the runs that a training took."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        try:
-            self._before = float(file.read_text())
-        except (FileNotFoundError, ValueError):  # none yet, or cut short by a kill: only a few seconds are lost
-            self._before = 0.0
-        self._start = self._saved = time.monotonic()
-
-    @property
-    def total(self) -> float:
-        """Seconds so far."""
-        return self._before + time.monotonic() - self._start
-
-    def tick(self) -> None:
-        """Save every ten seconds."""
-        if time.monotonic() - self._saved > 10:
-            self._saved = time.monotonic()
-            self.file.write_text(f"{self.total:.1f}")

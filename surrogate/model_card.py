@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -56,7 +56,15 @@ class ModelCard:
         return json.dumps(asdict(self), indent=2)
 
 
-def save_surrogate(path: Path, weights: Mapping[str, Tensor], card: ModelCard) -> None:
+class Card(Protocol):
+    """What travels with weights: plain data."""
+
+    def as_json(self) -> str:
+        """Indented JSON."""
+        ...
+
+
+def save_surrogate(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
     """Write the weights with their card inside, and the card as ``<name>.card.json`` beside them."""
     part = path.with_name(path.name + ".part")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -90,7 +98,7 @@ def load_grid(path: Path, shape: Sequence[int], radius: int) -> LatentGrid:
     Raises:
         SurrogateFileError: see :func:`load_surrogate`; or there is no grid in the file.
     """
-    tensors, _ = _read(path)
+    tensors, _ = read_weights(path)
     if GRID_KEY not in tensors:
         raise SurrogateFileError(f"{path}: has no latent grid; train the surrogate again")
     origin, spacing = (tuple(row) for row in tensors[GRID_KEY].tolist())
@@ -103,10 +111,10 @@ def load_mesh(path: Path, tag_names: tuple[str, ...]) -> tuple[TaggedMesh, Model
     Raises:
         SurrogateFileError: see :func:`load_surrogate`; or there is no mesh in the file.
     """
-    tensors, card = _read(path)
+    tensors, content = read_weights(path)
     if any(MESH_PREFIX + name not in tensors for name in MESH_ARRAYS):
         raise SurrogateFileError(f"{path}: has no reference mesh; train the surrogate again")
-    return TaggedMesh(*(tensors[MESH_PREFIX + name].numpy() for name in MESH_ARRAYS), tag_names), card
+    return TaggedMesh(*(tensors[MESH_PREFIX + name].numpy() for name in MESH_ARRAYS), tag_names), _card(path, content)
 
 
 def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, Tensor], ModelCard]:
@@ -116,18 +124,19 @@ def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, T
         SurrogateFileError: no such file, not a weights file, no card or one that cannot be read, or trained for
             something else: names every difference.
     """
-    tensors, card = _read(path)
-    # through JSON, so that tuples and lists, ints and floats compare as they are stored
-    differences = list(_differences(card.trained_for, json.loads(json.dumps(expected))))
-    if differences:
-        raise SurrogateFileError(
-            f"{path}: trained for another study:\n" + "\n".join(f"  {line}" for line in differences)
-        )
+    tensors, content = read_weights(path)
+    card = _card(path, content)
+    refuse_differences(path, card.trained_for, expected)
     own = {name: t for name, t in tensors.items() if name != GRID_KEY and not name.startswith(MESH_PREFIX)}
     return own, card
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors of a weights file, and its card as plain data.
+
+    Raises:
+        SurrogateFileError: no such file, not a weights file, or no card in it.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -139,12 +148,31 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
     if CARD_KEY not in metadata:
         raise SurrogateFileError(f"{path}: has no model card, so it was not written by shapewright")
     try:
-        content = json.loads(metadata[CARD_KEY])
-        return weights, ModelCard(**content | {"held_out": Accuracy(**content["held_out"])})
-    except (TypeError, KeyError, ValueError) as error:  # not JSON, or the entries of another version
-        raise SurrogateFileError(
-            f"{path}: its model card cannot be read ({error}); `shapewright train` makes a new file"
-        ) from error
+        return weights, json.loads(metadata[CARD_KEY])
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def refuse_differences(path: Path, trained_for: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """SurrogateFileError that names every difference between what the weights were trained for and what is wanted."""
+    # through JSON, so that tuples and lists, ints and floats compare as they are stored
+    differences = _differences(trained_for, json.loads(json.dumps(expected)))
+    if differences:
+        lines = "\n".join(f"  {line}" for line in differences)
+        raise SurrogateFileError(f"{path}: trained for another study:\n{lines}")
+
+
+def _card(path: Path, content: dict[str, Any]) -> ModelCard:
+    try:
+        return ModelCard(**content | {"held_out": Accuracy(**content["held_out"])})
+    except (TypeError, KeyError, ValueError) as error:  # the entries of another version
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SurrogateFileError:
+    return SurrogateFileError(
+        f"{path}: its model card cannot be read ({error}); `shapewright train` makes a new file"
+    )
 
 
 def _differences(trained: Any, wanted: Any, key: str = "") -> list[str]:

@@ -165,7 +165,7 @@ def test_the_body_starts_as_the_circle_that_was_asked_for(count, symmetric):
         (
             "ring",
             {},
-            "unknown family 'ring'; shipped are closed_bar, body_in_channel, or your own as my_shapes.py:Name",
+            "unknown family 'ring'; shipped are closed_bar, .*, or your own as my_shapes.py:Name",
         ),
         ("nothing.py:Nozzle", {}, "there is no file .*nothing.py"),
         ("nozzle.py:Diffuser", {}, "defines no 'Diffuser'"),

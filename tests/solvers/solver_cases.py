@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from solvers.physics import POISSON, STOKES, Dirichlet, Functional, Natural, Problem
+from solvers.physics import (
+    HYPERELASTICITY,
+    NAVIER_STOKES,
+    NONLINEAR_POISSON,
+    PLANE_STRAIN,
+    PLANE_STRESS,
+    POISSON,
+    STOKES,
+    Dirichlet,
+    Functional,
+    Natural,
+    Pin,
+    Problem,
+)
+from solvers.smooth_maximum import kreisselmeier_steinhauser, p_norm
 from tests.solvers.solver_meshes import SIDES
 
 
@@ -77,4 +91,98 @@ CHANNEL = Problem(
     ),
 )
 
-CASES = {"torsion": TORSION, "conduction": CONDUCTION, "radiation": RADIATION, "channel": CHANNEL}
+KIRCHHOFF = Problem(
+    NONLINEAR_POISSON,
+    coefficients={"nonlinearity": lambda ops, q: q["strength"]},
+    sources={"u": lambda ops, q: q["load"] * ops.exp(-((q["x"] - 0.4) ** 2) - q["y"] ** 2)},
+    dirichlet=tuple(Dirichlet("u", side, lambda ops, q: q["load"] * q["x"] * q["y"]) for side in ("left", "top")),
+    functionals=(NONLINEAR_POISSON.functional("integral"), NONLINEAR_POISSON.functional("heat_dissipation")),
+    parameters={"strength": 0.4, "load": 2.0},
+)
+
+RUBBER = Problem(
+    HYPERELASTICITY,
+    sources={"u": lambda ops, q: 0.01 * q["y"]},
+    dirichlet=(
+        *(Dirichlet(c, "bottom", zero) for c in "uv"),
+        Dirichlet("u", "top", zero),
+        Dirichlet("v", "top", lambda ops, q: -q["load"]),
+    ),
+    natural=(Natural("u", "right", lambda ops, q: 0.02 * q["y"]),),
+    functionals=(HYPERELASTICITY.functional("strain_energy"), HYPERELASTICITY.functional("top_force")),
+    parameters={"load": 0.12},
+)
+
+WAKE = Problem(
+    NAVIER_STOKES,
+    coefficients={"viscosity": lambda ops, q: 1 / q["reynolds"]},
+    sources={"u": lambda ops, q: 0.3 * q["y"]},
+    dirichlet=(
+        *(Dirichlet(c, side, zero) for side in ("top", "bottom") for c in "uv"),
+        Dirichlet("u", "left", lambda ops, q: ops.sin(3.0 * q["y"]) + q["x"]),
+        Dirichlet("v", "left", lambda ops, q: 0.2 * q["y"]),
+    ),
+    functionals=(
+        NAVIER_STOKES.functional("dissipation"),
+        replace(NAVIER_STOKES.functional("drag"), lifting="bottom"),
+        replace(NAVIER_STOKES.functional("lift"), lifting="top"),
+    ),
+    parameters={"reynolds": 30.0},
+)
+
+
+CAVITY = Problem(
+    NAVIER_STOKES,
+    coefficients={"viscosity": lambda ops, q: 0.05},
+    dirichlet=(
+        Dirichlet("u", "top", lambda ops, q: 16 * (q["x"] * (1 - q["x"])) ** 2),
+        Dirichlet("v", "top", zero),
+        *(Dirichlet(c, side, zero) for side in ("left", "bottom", "right") for c in "uv"),
+    ),
+    functionals=(NAVIER_STOKES.functional("dissipation"), replace(NAVIER_STOKES.functional("drag"), lifting="left")),
+    pins=(Pin("p", "bottom"),),
+)
+
+
+def von_mises(ops, q):
+    """Some stress that varies along the boundary."""
+    return q["youngs_modulus"] * ((q["u_x"] - q["v_y"]) ** 2 + (q["u_y"] + q["v_x"]) ** 2)
+
+
+PLATE = Problem(
+    PLANE_STRESS,
+    coefficients={"youngs_modulus": lambda ops, q: 2 + q["x"]},
+    dirichlet=(Dirichlet("u", "left", zero), Dirichlet("v", "left", lambda ops, q: 0.1 * q["x"])),
+    natural=(
+        Natural("u", "right", lambda ops, q: q["nx"] + 0.2 * q["y"]),
+        Natural("v", "top", lambda ops, q: -0.3 * q["x"]),
+    ),
+    functionals=(
+        PLANE_STRESS.functional("compliance"),
+        PLANE_STRESS.functional("mass"),
+        PLANE_STRESS.functional("peak_von_mises"),
+        replace(PLANE_STRESS.functional("peak_hoop_stress"), on="right"),
+        p_norm("peak", von_mises, "1", "", exponent=6, on="top", scale=2.0),
+        kreisselmeier_steinhauser("ks", von_mises, "1", "", sharpness=8.0, on="top", scale=2.0),
+    ),
+)
+
+PRISM = replace(
+    PLATE,
+    physics=PLANE_STRAIN,
+    sources={"v": lambda ops, q: -0.5 * q["density"]},
+    functionals=(PLANE_STRAIN.functional("compliance"), PLANE_STRAIN.functional("peak_von_mises")),
+)
+
+CASES = {
+    "torsion": TORSION,
+    "conduction": CONDUCTION,
+    "radiation": RADIATION,
+    "channel": CHANNEL,
+    "kirchhoff": KIRCHHOFF,
+    "rubber": RUBBER,
+    "wake": WAKE,
+    "cavity": CAVITY,
+    "plate": PLATE,
+    "prism": PRISM,
+}

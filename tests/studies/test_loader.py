@@ -145,7 +145,7 @@ def test_missing_files(tmp_path):
 
 def test_the_physics_must_exist(write):
     path = write(MINIMAL.replace("poisson", "poison"))
-    assert complaints(path) == ["F:4: physics.name: found 'poison' (text); expected one of poisson, stokes"]
+    assert complaints(path) == [f"F:4: physics.name: found 'poison' (text); expected one of {', '.join(PHYSICS)}"]
 
 
 def test_overrides_are_typed_by_the_rules_of_yaml(write):

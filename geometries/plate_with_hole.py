@@ -1,0 +1,81 @@
+"""Family ``plate_with_hole``: a rectangular plate with a hole bounded by a periodic cubic B-spline in its middle."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from geometries.family import Family, FamilyError, Parameter
+from geometries.spline import Curve
+
+
+def plate_with_hole(
+    width: float = 10.0,
+    height: float = 10.0,
+    radius: float = 1.0,
+    control_points: int = 16,
+    slenderness: float = 1.8,
+) -> Family:
+    """A plate around the origin whose hole starts as a circle of ``radius`` and stays symmetric about both axes.
+
+    Control points stand at fixed fractions of the half-length along x; ``a`` stretches them, and ``h1 ...`` move each
+    up, with its mirror images. Affine images of the circle, ellipses as exact as the circle, are among the designs.
+    A cubic B-spline runs inside its control polygon: that is larger, so that the *hole* has the area of the circle.
+
+    Args:
+        width, height: of the plate, which is [-width/2, width/2] x [-height/2, height/2]; length unit.
+        radius: of the circle at the start.
+        control_points: a multiple of 4, 8 or more.
+        slenderness: largest half-length along x, in radii.
+
+    Raises:
+        FamilyError: options that give no plate with a hole.
+    """
+    if not (radius > 0 and 1.4 * radius < height / 2 and slenderness * radius < width / 2):
+        raise FamilyError(
+            f"plate_with_hole: a hole of radius {radius}, stretched to {slenderness} radii along x and 1.4 along y,"
+            f" is not inside the plate {width} x {height}"
+        )
+    if not isinstance(control_points, int) or control_points < 8 or control_points % 4:
+        raise FamilyError(f"plate_with_hole: control_points is {control_points}; allowed is a multiple of 4, 8 or more")
+    if not slenderness > 1:
+        raise FamilyError(f"plate_with_hole: slenderness is {slenderness}; allowed is more than 1")
+    step = 2 * math.pi / control_points
+    polygon = radius * 3 / (2 + math.cos(step))  # interpolation damps the first harmonic by (2 + cos step) / 3
+    quarter = control_points // 4
+    heights = [polygon * math.sin(k * step) for k in range(1, quarter + 1)]
+    cosines = torch.tensor([math.cos(k * step) for k in range(1, quarter)] + [0.0], dtype=torch.float64)
+
+    parameters = [
+        Parameter("a", polygon, 0.6 * polygon, slenderness * polygon, description="half-length of the hole along x")
+    ]
+    for k, h in enumerate(heights, 1):
+        where = f"height of control point {k}, {360 * k / control_points:.0f} degrees from the x-axis on the circle"
+        parameters.append(Parameter(f"h{k}", h, 0.4 * h, 1.3 * h, description=where))
+    half = torch.tensor([width / 2, height / 2], dtype=torch.float64)
+    corners = half * torch.tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64)
+    rim = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
+
+    def place(theta: Tensor) -> Tensor:
+        a, h = theta[..., :1], theta[..., 1:]
+        right = torch.stack([a, torch.zeros_like(a)], -1)
+        first = torch.stack([a * cosines.to(theta), h], -1)  # from above the x-axis up to the y-axis
+        upper = torch.cat([right, first, (first * first.new_tensor([-1, 1])).flip(-2)[..., 1:, :]], -2)
+        return torch.cat([rim.to(theta).expand(*theta.shape[:-1], 8, 2), upper, -upper], -2)
+
+    sides = ("bottom", "right", "top", "left")
+    return Family(
+        name="plate_with_hole",
+        description="plate with a hole, symmetric about both axes; boundary regions: bottom, right, top, left, hole",
+        parameters=tuple(parameters),
+        loops=(
+            tuple(Curve(side, count=2, degree=1) for side in sides),
+            (Curve("hole", control_points, periodic=True),),
+        ),
+        control_points=place,
+        part=1,
+        stiffening=2.0,
+        grading=max(1.0, 0.6 * min(width, height) / radius),
+    )

@@ -1,0 +1,116 @@
+"""Differentiable stand-ins for the largest value of a quantity, with bounds of what they miss.
+
+A maximum is not differentiable where it moves from one point to another; a p-norm and the Kreisselmeier-Steinhauser
+function are, and are functions of one integral. G. Kreisselmeier, R. Steinhauser, IFAC Proc. 12 (1979) 113; the
+bounds follow from the integral over the neighbourhood of the maximum in which a Lipschitz quantity stays near it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from solvers.problem import Function, Functional
+
+
+def p_norm(
+    name: str,
+    density: Function,
+    unit: str,
+    description: str,
+    *,
+    exponent: int,
+    on: str | None = None,
+    scale: float = 1.0,
+) -> Functional:
+    """(int |s|^p)^(1/p), for even ``exponent`` p.
+
+    Args:
+        name, unit, description: of the functional; the unit is that of s times the region's measure^(1/p).
+        density: s, a function of ``ops`` and the quantities.
+        exponent: p, even.
+        on: boundary region; None for the domain.
+        scale: a typical size of s, so that s^p neither over- nor underflows.
+
+    Raises:
+        ValueError: an exponent that is odd or below 2.
+    """
+    if exponent < 2 or exponent % 2:
+        raise ValueError(f"{name}: exponent of the p-norm is {exponent}; allowed is an even number of 2 or more")
+
+    def power(ops: Any, q: Mapping[str, Any]) -> Any:
+        return (density(ops, q) / scale) ** exponent
+
+    def root(ops: Any, integral: Any) -> Any:
+        return scale * integral ** (1 / exponent)
+
+    return Functional(name, power, unit, description, on, root, maximum_of=density)
+
+
+def kreisselmeier_steinhauser(
+    name: str,
+    density: Function,
+    unit: str,
+    description: str,
+    *,
+    sharpness: float,
+    on: str | None = None,
+    scale: float = 1.0,
+) -> Functional:
+    """scale / rho log int exp(rho s / scale), for ``sharpness`` rho; other arguments as for :func:`p_norm`.
+
+    Take as ``scale`` a typical size of s: the exponential overflows at rho s / scale = 709.
+    """
+
+    def exponential(ops: Any, q: Mapping[str, Any]) -> Any:
+        return ops.exp(sharpness / scale * density(ops, q))
+
+    def logarithm(ops: Any, integral: Any) -> Any:
+        return scale / sharpness * ops.log(integral)
+
+    return Functional(name, exponential, unit, description, on, logarithm, maximum_of=density)
+
+
+def p_norm_bounds(value: float, exponent: int, length: float, slope: float) -> tuple[float, float]:
+    """Least and largest max |s| on a closed curve that a p-norm ``value`` allows.
+
+    From value^p <= M^p length, and from s >= M - slope t at arc length t on both sides of the maximum M:
+    value^p >= 2 M^(p + 1) (1 - (1 - h slope/M)^(p + 1)) / (slope (p + 1)), h = min(length/2, M/slope).
+
+    Args:
+        value: of the p-norm.
+        exponent: p.
+        length: of the curve.
+        slope: Lipschitz constant of |s| along it.
+    """
+    least = value / length ** (1 / exponent)
+    if slope == 0:
+        return least, least
+
+    def implied(maximum: float) -> float:
+        """Logarithm of the least p-norm^p of a curve with this maximum."""
+        reach = min(length / 2 * slope / maximum, 1.0)
+        tail = -math.expm1((exponent + 1) * math.log1p(-reach)) if reach < 1 else 1.0
+        return (exponent + 1) * math.log(maximum) + math.log(2 * tail / (slope * (exponent + 1)))
+
+    low, high = least, 2 * least
+    while implied(high) < exponent * math.log(value):
+        high *= 2
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if implied(middle) < exponent * math.log(value) else (low, middle)
+    return least, high
+
+
+def kreisselmeier_steinhauser_bounds(
+    value: float, sharpness: float, length: float, slope: float
+) -> tuple[float, float]:
+    """Least and largest maximum of s on a closed curve that a ``value`` of the KS function (scale 1) allows.
+
+    From int exp(rho s) <= length exp(rho M) and >= 2 exp(rho M) (1 - exp(-rho slope length/2)) / (rho slope).
+    """
+    least = value - math.log(length) / sharpness
+    steepness = sharpness * slope
+    width = -2 * math.expm1(-steepness * length / 2) / steepness if steepness else length
+    return least, value - math.log(width) / sharpness

@@ -1,0 +1,202 @@
+"""Running an operator study: solve held-out instances, train on the physics, judge; all of it resumes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from geometries.dirichlet_lift import DirichletLift
+from geometries.integration import nodal_weights
+from geometries.locate import interpolation_matrix
+from geometries.mesher import mesh_family
+from solvers.fem import FemSolver
+from studies.loader import Study
+from studies.operator_setup import OperatorSetup, build_operator_setup, solve_instances
+from studies.surrogates import hardware
+from studies.work_clock import WorkClock
+from studies.workspace import Workspace, content_key, write_json
+from surrogate.allocator import keep_freed_memory
+from surrogate.instances import Instances
+from surrogate.operator_card import OperatorCard, load_operator, save_operator
+from surrogate.physics_training import Solutions, held_out_errors, train_on_physics
+from surrogate.problem_operator import ProblemOperator, clouds
+from surrogate.trainer import Progress
+
+Report = Callable[[str, int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Errors of an operator on unseen instances.
+
+    Attributes:
+        mean, median, worst: points of the input cloud -> squared relative error over the instances.
+    """
+
+    mean: dict[int, float]
+    median: dict[int, float]
+    worst: dict[int, float]
+
+
+def run_operator_study(
+    study: Study, workspace: Workspace, device: str, report: Report = lambda stage, done, total, text: None
+) -> tuple[OperatorSetup, ProblemOperator, OperatorCard]:
+    """Train (or open the weights that the study names, or those of an earlier run), and judge on unseen instances.
+
+    ``operator.safetensors`` with its card and ``operator.json`` with history and errors are left in the folder.
+
+    Raises:
+        studies.loader.StudyError, surrogate.trainer.TrainingError, surrogate.model_card.SurrogateFileError.
+    """
+    keep_freed_memory()
+    setup = build_operator_setup(study)
+    network = setup.network()
+    weights = study.model.surrogate.weights
+    path = workspace.path("operator.safetensors") if weights is None else study.folder / weights
+    if path.exists():
+        card = load_operator(path, network, setup.trained_for())
+        return setup, network.to(device), card
+    network = network.to(device)
+    seconds = _train(setup, network, workspace, device, report)
+    judgement = judge(setup, network, held_out(setup, workspace, report))
+    card = OperatorCard(
+        trained_for=setup.trained_for(),
+        training=asdict(setup.training_config()),
+        squared_relative_error={str(points): error for points, error in judgement.mean.items()},
+        hardware=hardware(device),
+        seconds=round(seconds, 1),
+    )
+    save_operator(path, network, card)
+    return setup, network, card
+
+
+def held_out(setup: OperatorSetup, workspace: Workspace, report: Report) -> Solutions:
+    """Unseen instances with their solutions on the resolved mesh, from the folder where they are there."""
+    evaluation = setup.study.model.evaluation
+    return _solved(setup, workspace, "held_out", setup.truth_lift, evaluation.held_out, evaluation.seed, report)
+
+
+def judge(setup: OperatorSetup, network: ProblemOperator, truth: Solutions) -> Judgement:
+    """Errors at the cloud sizes that the study names."""
+    found: dict[str, dict[int, float]] = {"mean": {}, "median": {}, "worst": {}}
+    with torch.no_grad():
+        for points in setup.study.model.evaluation.points:
+            errors = held_out_errors(network, truth, points)
+            for name, function in (("mean", torch.mean), ("median", torch.median), ("worst", torch.max)):
+                found[name][points] = float(function(errors))
+    return Judgement(**found)
+
+
+def seconds_per_solve(
+    setup: OperatorSetup, network: ProblemOperator, instances: Instances, points: int, lift: DirichletLift
+) -> float:
+    """Wall time per instance for a whole batch: sampling clouds, encoding, fields at the mesh nodes of ``lift``."""
+    instances = instances.to(network.scale)
+    times = []
+    with torch.no_grad():
+        for _ in range(4):  # the first one warms up
+            start = time.perf_counter()
+            for part in range(0, len(instances), 32):
+                own = instances.subset(slice(part, part + 32))
+                latent = network.encode(own, *clouds(lift, own, points, seed=0))
+                network.nodal_fields(latent, own, lift, lift.shape_map.nodes(own.theta)).sum().item()
+            times.append(time.perf_counter() - start)
+    return float(np.median(times[1:])) / len(instances)
+
+
+@dataclass(frozen=True)
+class FemCost:
+    """Finite elements on a coarse mesh: cell size, nodes, squared relative error, and seconds for one solve."""
+
+    mesh_size: float
+    nodes: int
+    squared_relative_error: float
+    seconds: float
+
+
+def fem_cost(setup: OperatorSetup, truth: Solutions, mesh_size: float) -> FemCost:
+    """Mesh each instance afresh with coarser cells, solve, and compare at the resolved mesh's nodes.
+
+    The time is that of the solver with everything compiled and all symbolic work done; meshing is not in it.
+
+    Raises:
+        solvers.errors.SolveError, geometries.mesher.MeshError: the mesh is too coarse for a shape.
+    """
+    fine_map, field, judged = truth.lift.shape_map, setup.problem.physics.fields[0].name, setup.data.judged
+    errors, times, counts = [], [], []
+    for index in range(len(truth)):
+        theta = truth.instances.theta[index]
+        numbers = {name: float(values[index]) for name, values in truth.instances.numbers.items()}
+        mesh = mesh_family(setup.family, setup.family.control_points(theta).numpy(), mesh_size)
+        solver = FemSolver(setup.problem, mesh)
+        solver.solve(parameters=numbers)
+        start = time.perf_counter()
+        solution = solver.solve(parameters=numbers)
+        times.append(time.perf_counter() - start)
+        fine = fine_map.nodes(theta)
+        found = torch.from_numpy(interpolation_matrix(mesh, fine.numpy()) @ solution.fields[field])
+        weights, exact = nodal_weights(fine_map.mesh, fine)[:, None], truth.fields[index, :, :judged]
+        errors.append(float(((found - exact) ** 2 * weights).sum() / (exact**2 * weights).sum()))
+        counts.append(len(mesh.nodes))
+    return FemCost(mesh_size, round(float(np.mean(counts))), float(np.mean(errors)), float(np.median(times)))
+
+
+def _train(
+    setup: OperatorSetup, network: ProblemOperator, workspace: Workspace, device: str, report: Report
+) -> float:
+    model = setup.study.model
+    truth = held_out(setup, workspace, report)
+    known = None
+    if model.training.solutions:
+        seed = model.evaluation.seed + 1
+        known = _solved(setup, workspace, "known", setup.lift, model.training.solutions, seed, report)
+    log, clock = workspace.path("training.csv"), WorkClock(workspace.path("training.seconds"))
+
+    def step(progress: Progress) -> None:
+        clock.tick()
+        if progress.step % 50 == 0:
+            with log.open("a") as file:
+                file.write(f"{progress.step},{progress.loss:.6g},{progress.error:.6g},{clock.total:.1f}\n")
+        text = f"loss {progress.loss:.4g}, held-out squared relative error {progress.error:.3g}"
+        report("train", progress.step, progress.steps, text)
+
+    checkpoint = workspace.path("training.checkpoint")
+    history = train_on_physics(
+        network,
+        setup.lift,
+        setup.population,
+        truth,
+        setup.training_config(),
+        known,
+        setup.residual_weights(),
+        checkpoint,
+        step,
+    )
+    write_json(workspace.path("operator.json"), {"history": [asdict(entry) for entry in history]})
+    return clock.total
+
+
+def _solved(
+    setup: OperatorSetup,
+    workspace: Workspace,
+    name: str,
+    lift: DirichletLift,
+    count: int,
+    seed: int,
+    report: Report,
+) -> Solutions:
+    instances = setup.population.draw(count, seed)
+    key = content_key(name, setup.problem_key(), count, seed, len(lift.shape_map.mesh.nodes))
+    path = workspace.path(f"{name}-{key}.npy")
+    if path.exists():
+        return Solutions(instances, torch.from_numpy(np.load(path)), lift)
+    solutions = solve_instances(setup, lift, instances, lambda done: report(name, done, count, "finite elements"))
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.save(file, solutions.fields.numpy())
+    part.replace(path)
+    return solutions

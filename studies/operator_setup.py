@@ -1,0 +1,174 @@
+"""From a checked operator study to the objects that its training and its judgement work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from geometries.dirichlet_lift import DirichletLift, Prescribed, build_dirichlet_lift
+from geometries.extension import build_shape_map
+from geometries.family import Family
+from geometries.mesher import MeshError
+from solvers.fem import FemSolver
+from solvers.physics import PHYSICS
+from solvers.problem import Function, Problem
+from studies.loader import Study, StudyError, load_study
+from studies.operator_schema import Number, OperatorStudyModel
+from studies.setup import boundary_value_problem, families, formula, geometry_key
+from surrogate.design_surrogate import latent_grid_for
+from surrogate.instances import Distribution, Instances, Population
+from surrogate.operator import OperatorConfig
+from surrogate.physics_training import PhysicsTrainingConfig, Solutions
+from surrogate.point_quantities import ProblemData
+from surrogate.problem_operator import ProblemOperator, input_functions, scales
+
+
+@dataclass(frozen=True)
+class OperatorSetup:
+    """An operator study ready to run.
+
+    Attributes:
+        study: as loaded.
+        family: shapes with the study's bounds.
+        problem: what is solved, its parameters the numbers of the instances.
+        population: what instances are drawn from.
+        lift: boundary values on the mesh over which the physics is integrated in training.
+    """
+
+    study: Study
+    family: Family
+    problem: Problem
+    population: Population
+    lift: DirichletLift
+
+    @property
+    def data(self) -> ProblemData:
+        """The problem as the surrogate sees it."""
+        physics, given = self.problem.physics, self.problem.coefficients
+        return ProblemData(
+            equations=physics,
+            coefficients={c.name: given.get(c.name, _constant(c.default)) for c in physics.coefficients},
+            sources=self.problem.sources,
+            dirichlet=self.problem.dirichlet,
+            judged=len(physics.fields[0].components),
+        )
+
+    @cached_property
+    def truth_lift(self) -> DirichletLift:
+        """Boundary values on the resolved mesh of the finite-element solutions."""
+        return self.lift_at(self.study.model.evaluation.mesh_size)
+
+    def lift_at(self, mesh_size: float) -> DirichletLift:
+        """Boundary values on a mesh of another cell size."""
+        return _lift(self.study, self.family, self.problem, mesh_size)
+
+    def network(self) -> ProblemOperator:
+        """The study's operator with fresh weights, in float32."""
+        model, data = self.study.model.surrogate, self.data
+        inputs = input_functions(data, list(self.problem.parameters))
+        scale, input_scale = scales(data, inputs, self.population, self.lift)
+        torch.manual_seed(self.study.model.training.seed)
+        config = OperatorConfig(model.width, model.hidden, model.modes_per_axis, model.layers, model.mollifier)
+        grid = latent_grid_for(self.lift.shape_map, model.grid, model.radius)
+        tags = self.lift.shape_map.mesh.tag_names
+        return ProblemOperator(data, tags, grid, config, inputs, scale, input_scale).float()
+
+    def problem_key(self) -> dict[str, Any]:
+        """Everything that solutions depend on, as plain data."""
+        model = self.study.model
+        numbers = {name: number.model_dump(mode="json") for name, number in model.instances.items()}
+        geometry = geometry_key(self.study) | {"bounds": {name: list(b) for name, b in model.geometry.bounds.items()}}
+        return {"geometry": geometry, "instances": numbers, "physics": model.physics.model_dump(mode="json")}
+
+    def trained_for(self) -> dict[str, Any]:
+        """Everything that the weights depend on, as plain data."""
+        network = self.study.model.surrogate.model_dump(mode="json", exclude={"weights"})
+        return self.problem_key() | {"surrogate": network}
+
+    def training_config(self) -> PhysicsTrainingConfig:
+        """The study's training section as the trainer takes it."""
+        return PhysicsTrainingConfig(**self.study.model.training.model_dump(exclude={"solutions", "weights"}))
+
+    def residual_weights(self) -> dict[str, Function]:
+        """Component -> factor of its equation in the weak residual."""
+        found = {}
+        for name, value in self.study.model.training.weights.items():
+            key = f"training.weights.{name}"
+            if name not in self.problem.physics.components:
+                raise self.study.error(key, f"'{name}'", f"a component: {', '.join(self.problem.physics.components)}")
+            found[name] = formula(self.study, key, value, self.problem.parameters)
+        return found
+
+
+def load_operator_study(path: str | Path, overrides: tuple[str, ...] = ()) -> Study:
+    """Read and check an operator study; see :func:`studies.loader.load_study`."""
+    return load_study(path, overrides, OperatorStudyModel)
+
+
+def build_operator_setup(study: Study) -> OperatorSetup:
+    """Check the study against its family and its physics, and build all.
+
+    Raises:
+        StudyError: names file, line and key.
+    """
+    _, family = families(study)
+    laws = {name: _law(number) for name, number in study.model.instances.items()}
+    middle = {name: float(law.quantile(torch.tensor(0.5, dtype=torch.float64))) for name, law in laws.items()}
+    physics = PHYSICS[study.model.physics.name]
+    shapes = {parameter.name: parameter.default for parameter in family.parameters}
+    for name in laws:
+        if name in physics.quantities or name in shapes:
+            raise study.error(f"instances.{name}", f"'{name}'", "a name that neither physics nor geometry uses")
+    problem = boundary_value_problem(study, family, (), shapes | middle)
+    if study.model.training.loss == "energy" and physics.energy is None:
+        raise study.error("training.loss", f"'energy', which physics '{physics.name}' has not", "weak_residual")
+    lift = _lift(study, family, problem, study.model.geometry.mesh_size)
+    return OperatorSetup(study, family, problem, Population(tuple(shapes), family.bounds, laws), lift)
+
+
+def solve_instances(
+    setup: OperatorSetup,
+    lift: DirichletLift,
+    instances: Instances,
+    report: Callable[[int], None] = lambda done: None,
+) -> Solutions:
+    """Finite-element solutions of the instances on the mesh of ``lift``."""
+    solver = FemSolver(setup.problem, lift.shape_map.mesh)
+    fields = []
+    for index in range(len(instances)):
+        numbers = {name: float(values[index]) for name, values in instances.numbers.items()}
+        solution = solver.solve(lift.shape_map.nodes(instances.theta[index]).numpy(), parameters=numbers)
+        fields.append(np.concatenate([solution.fields[f.name] for f in setup.problem.physics.fields], -1))
+        report(index + 1)
+    return Solutions(instances, torch.from_numpy(np.stack(fields)), lift)
+
+
+def _law(number: Number) -> Distribution:
+    if number.uniform is not None:
+        return Distribution("uniform", *number.uniform)
+    assert number.normal is not None  # the schema has seen to it
+    return Distribution("normal", *number.normal)
+
+
+def _lift(study: Study, family: Family, problem: Problem, mesh_size: float) -> DirichletLift:
+    try:
+        shape_map = build_shape_map(family, mesh_size)
+    except MeshError as error:
+        raise StudyError(f"{study.place('geometry')}: geometry: cannot be meshed: {error}") from error
+    tags: dict[str, list[str]] = {}
+    for condition in problem.dirichlet:
+        tags.setdefault(condition.component, []).append(condition.tag)
+    prescribed = [Prescribed(component, tuple(dict.fromkeys(own))) for component, own in tags.items()]
+    return build_dirichlet_lift(shape_map, problem.physics.components, prescribed)
+
+
+def _constant(value: float) -> Callable[[object, Mapping[str, object]], float]:
+    return lambda ops, q: value
+
+

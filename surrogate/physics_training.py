@@ -1,0 +1,158 @@
+"""Learning a problem from its physics, with solutions as an addition: fresh instances at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geometries.dirichlet_lift import DirichletLift
+from geometries.integration import CellPoints, nodal_weights
+from surrogate.instances import Instances, Population
+from surrogate.physics_loss import WeakResidual, energy
+from surrogate.point_quantities import Function, quantities
+from surrogate.problem_operator import ProblemOperator, clouds, quadrature
+from surrogate.trainer import Progress, TrainerConfig, run_training
+
+
+@dataclass(frozen=True)
+class PhysicsTrainingConfig(TrainerConfig):
+    """How to train on physics.
+
+    Attributes:
+        loss: energy, or weak_residual.
+        points: least and largest number of points of the input clouds, drawn log-uniformly for each step.
+        quadrature: points per side of the rule in each cell.
+        solution_weight: of the squared relative error on known solutions, if there are any.
+        solution_batch: known solutions per step.
+    """
+
+    loss: str = "energy"
+    points: tuple[int, int] = (300, 1500)
+    quadrature: int = 2
+    solution_weight: float = 1.0
+    solution_batch: int = 4
+
+
+@dataclass(frozen=True)
+class Solutions:
+    """Instances solved on the mesh of ``lift``: fields (S, N, c) at its nodes."""
+
+    instances: Instances
+    fields: Tensor
+    lift: DirichletLift
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+
+def train_on_physics(
+    network: ProblemOperator,
+    lift: DirichletLift,
+    population: Population,
+    held_out: Solutions,
+    config: PhysicsTrainingConfig,
+    known: Solutions | None = None,
+    weights: Mapping[str, Function] | None = None,
+    checkpoint: Path | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> list[Progress]:
+    """Train in place; ``held_out`` solutions only judge. See :func:`surrogate.trainer.run_training`.
+
+    Args:
+        network: to train.
+        lift: boundary values on the mesh over which the physics is integrated.
+        population: what instances are drawn from.
+        held_out: solved instances.
+        config: how to train.
+        known: solved instances to learn from, too.
+        weights: of the weak residual, see :class:`surrogate.physics_loss.WeakResidual`.
+        checkpoint, report: see the trainer.
+    """
+    residual = WeakResidual(network.data, lift, weights).to(network.scale) if config.loss == "weak_residual" else None
+    task = _PhysicsTask(network, lift, population, held_out, config, known, residual)
+    return run_training(network, task, config, checkpoint, report)
+
+
+@dataclass(frozen=True)
+class _PhysicsTask:
+    network: ProblemOperator
+    lift: DirichletLift
+    population: Population
+    held_out: Solutions
+    config: PhysicsTrainingConfig
+    known: Solutions | None
+    residual: WeakResidual | None
+    error_name: str = "squared relative error"
+
+    def loss(self, step: int) -> Tensor:
+        network, config = self.network, self.config
+        seed = config.seed * 1_000_003 + step
+        instances = self.population.draw(config.batch, seed).to(network.scale)
+        low, high = np.log(config.points)
+        count = round(float(np.exp(low + (high - low) * np.random.default_rng(seed).random())))
+        with torch.no_grad():
+            interior, boundary = clouds(self.lift, instances, count, seed)
+            place = quadrature(self.lift, instances, config.quadrature)
+        latent = network.encode(instances, interior, boundary)
+        fields = network.fields(latent, instances, self.lift, place)
+        q = quantities(network.data, place.points.flatten(1, 2), fields, instances.numbers)
+        each = energy(network.data, q, place) if self.residual is None else self.residual(q, place)
+        loss = (each / self._size(fields.values, place)).mean()
+        if self.known is not None and config.solution_weight > 0:
+            loss = loss + config.solution_weight * self._misfit(self.known, count, seed)
+        return loss
+
+    def _size(self, values: Tensor, place: CellPoints) -> Tensor:
+        """(B,) mean square of the first field, so that instances of small fields weigh as much as others.
+
+        Solutions are where every instance's own loss is least, whatever its factor; one that is never below a
+        twentieth of the typical size keeps the gradient bounded.
+        """
+        judged, weights = self.network.data.judged, place.weights.flatten(1)
+        square = values.detach()[..., :judged].square().sum(-1)
+        typical = self.network.scale[:judged].square().sum()
+        return (square * weights).sum(-1) / weights.sum(-1) + typical / 20
+
+    def _misfit(self, known: Solutions, count: int, seed: int) -> Tensor:
+        chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(known))[: self.config.solution_batch])
+        part = Solutions(known.instances.subset(chosen), known.fields[chosen], known.lift)
+        return squared_errors(self.network, part, count, seed).mean()
+
+    def error(self) -> float:
+        with torch.no_grad():
+            return float(held_out_errors(self.network, self.held_out, points=self.config.points[1]).mean())
+
+
+def squared_errors(network: ProblemOperator, solutions: Solutions, points: int, seed: int = 0) -> Tensor:
+    """(S,) squared relative L2 error of the first field: int |u - u_fem|^2 / int |u_fem|^2."""
+    instances = solutions.instances.to(network.scale)
+    nodes = solutions.lift.shape_map.nodes(instances.theta)
+    interior, boundary = clouds(solutions.lift, instances, points, seed)
+    latent = network.encode(instances, interior, boundary)
+    predicted = network.nodal_fields(latent, instances, solutions.lift, nodes)
+    weights = nodal_weights(solutions.lift.shape_map.mesh, nodes)[..., None]
+    predicted, truth = (fields[..., : network.data.judged] for fields in (predicted, solutions.fields.to(predicted)))
+    return ((predicted - truth) ** 2 * weights).sum((1, 2)) / (truth**2 * weights).sum((1, 2))
+
+
+def held_out_errors(
+    network: ProblemOperator, solutions: Solutions, points: int, batch: int = 8, seed: int = 0
+) -> Tensor:
+    """(S,) :func:`squared_errors`, some instances at a time."""
+    parts = [
+        squared_errors(
+            network,
+            Solutions(
+                solutions.instances.subset(slice(k, k + batch)), solutions.fields[k : k + batch], solutions.lift
+            ),
+            points,
+            seed,
+        )
+        for k in range(0, len(solutions), batch)
+    ]
+    return torch.cat(parts)

@@ -1,0 +1,180 @@
+"""From instances of a problem to fields: clouds with their input functions -> mGNO -> u = G + D s N.
+
+G has the prescribed boundary values, D vanishes where they hold (see :mod:`geometries.dirichlet_lift`), N is what the
+network gives and s a scale per component. The network sees a problem only through its point clouds: sources and
+coefficients at interior points, prescribed values at boundary points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from geometries.boundary_sample import outline_cloud
+from geometries.dirichlet_lift import DirichletLift
+from geometries.integration import CellPoints, cell_points
+from geometries.point_cloud import PointCloud, sobol_cloud
+from surrogate.instances import Instances, Population
+from surrogate.latent_grid import LatentGrid
+from surrogate.operator import MollifiedGraphNeuralOperator, OperatorConfig
+from surrogate.point_quantities import Function, ProblemData, at_points
+from surrogate.query_derivatives import FieldDerivatives, field_derivatives
+
+
+@dataclass(frozen=True)
+class InputFunction:
+    """A function of place that the network is given: of sources and coefficients inside, of values on regions."""
+
+    name: str
+    function: Function
+    tag: str | None = None
+
+
+def input_functions(data: ProblemData, numbers: Sequence[str]) -> list[InputFunction]:
+    """What varies from instance to instance: every source, coefficient and prescribed value that is a formula.
+
+    Plain constants are left out: the weights know them. A coefficient that depends on the fields is left out as well.
+    """
+    found = [InputFunction(f"source of {component}", function) for component, function in data.sources.items()]
+    found += [InputFunction(name, function) for name, function in data.coefficients.items()]
+    found += [InputFunction(f"{c.component} on {c.tag}", c.value, c.tag) for c in data.dirichlet]
+    return [entry for entry in found if _varies(entry.function, numbers)]
+
+
+def _varies(function: Function, numbers: Sequence[str]) -> bool:
+    place = torch.linspace(0.1, 0.9, 7, dtype=torch.float64)
+    q = {"x": place, "y": place.flip(0)} | {name: place.roll(k + 1) for k, name in enumerate(numbers)}
+    try:
+        value = torch.as_tensor(function(torch, q), dtype=torch.float64).expand(7)
+    except KeyError:
+        return False
+    return bool((value != value[0]).any())
+
+
+class ProblemOperator(nn.Module):
+    """Fields of all instances of a problem.
+
+    Args:
+        data: the problem.
+        tags: names of the boundary regions.
+        grid: latent grid.
+        config: sizes of the operator.
+        inputs: from :func:`input_functions`.
+        scale: (c,) size of the fields.
+        input_scale: (mean, deviation) of each input function.
+    """
+
+    scale: Tensor
+    input_scale: Tensor
+
+    def __init__(
+        self,
+        data: ProblemData,
+        tags: Sequence[str],
+        grid: LatentGrid,
+        config: OperatorConfig,
+        inputs: Sequence[InputFunction],
+        scale: Tensor,
+        input_scale: Tensor,
+    ) -> None:
+        super().__init__()
+        self.data, self.inputs, self.tags = data, tuple(inputs), tuple(tags)
+        inner = sum(entry.tag is None for entry in inputs)
+        self.operator = MollifiedGraphNeuralOperator(
+            grid, config, inner, len(tags), len(data.components), boundary_functions=len(inputs) - inner
+        )
+        self.register_buffer("scale", scale)
+        self.register_buffer("input_scale", input_scale)
+
+    def encode(self, instances: Instances, interior: PointCloud, boundary: PointCloud) -> Tensor:
+        """(B, *grid, width) latent fields of instances known by their clouds (of equally many points each)."""
+        count = len(instances)
+        columns: dict[bool, list[Tensor]] = {True: [], False: []}
+        for entry, (mean, deviation) in zip(self.inputs, self.input_scale, strict=True):
+            cloud = interior if entry.tag is None else boundary
+            points = cloud.points.unflatten(0, (count, -1))
+            value = (at_points(entry.function, points, instances.numbers).flatten() - mean) / deviation
+            if entry.tag is not None:
+                value = torch.where(cloud.tags == self.tags.index(entry.tag), value, torch.zeros_like(value))
+            columns[entry.tag is None].append(value)
+        inner, outer = (torch.stack(columns[where], -1) if columns[where] else None for where in (True, False))
+        return self.operator.encode(interior, boundary, inner, outer)
+
+    def fields(self, latent: Tensor, instances: Instances, lift: DirichletLift, place: CellPoints) -> FieldDerivatives:
+        """Fields (B, M Q, c) and gradients (B, M Q, c, 2) at the quadrature points of the instances' domains."""
+        lifted = self._lifting(instances, lift)
+        points = place.points.flatten(1, 2)
+        owner = torch.arange(len(instances), device=points.device).repeat_interleave(points.shape[1])
+        found = field_derivatives(self.operator, latent, points.flatten(0, 1), owner)
+        change = self.scale * found.values.unflatten(0, points.shape[:2])
+        slope = self.scale[:, None] * found.gradients.unflatten(0, points.shape[:2])
+        g, dg = (_at_cells(place, lifted, gradient) for gradient in (False, True))
+        factor = lift.factor.to(lifted).expand(len(instances), -1, -1)
+        d, dd = (_at_cells(place, factor, gradient) for gradient in (False, True))
+        gradients = dg + dd * change[..., None] + d[..., None] * slope
+        return FieldDerivatives(g + d * change, gradients, None)
+
+    def nodal_fields(self, latent: Tensor, instances: Instances, lift: DirichletLift, nodes: Tensor) -> Tensor:
+        """(B, N, c) fields at the mesh nodes (B, N, 2) of the instances' domains."""
+        owner = torch.arange(len(instances), device=nodes.device).repeat_interleave(nodes.shape[1])
+        change = self.operator.decode(latent, nodes.flatten(0, 1), owner).unflatten(0, nodes.shape[:2])
+        return self._lifting(instances, lift) + lift.factor.to(change) * self.scale * change
+
+    def _lifting(self, instances: Instances, lift: DirichletLift) -> Tensor:
+        values = {
+            (c.component, c.tag): partial(at_points, c.value, numbers=instances.numbers) for c in self.data.dirichlet
+        }
+        return lift.lifting(lift.shape_map.nodes(instances.theta), values)
+
+
+def _at_cells(place: CellPoints, nodal: Tensor, gradient: bool) -> Tensor:
+    """(B, M Q, c) values or (B, M Q, c, 2) gradients of nodal fields (B, N, c)."""
+    by_component = nodal.movedim(-1, 0)
+    if gradient:
+        return torch.stack([place.gradient(one).flatten(1, 2) for one in by_component], -2)
+    return torch.stack([place.interpolate(one).flatten(1, 2) for one in by_component], -1)
+
+
+def clouds(lift: DirichletLift, instances: Instances, count: int, seed: int) -> tuple[PointCloud, PointCloud]:
+    """Interior and boundary cloud of ``count`` points in all per instance, quasi-random for the seed.
+
+    The boundary gets as many as keeps its points about as dense as those inside: 2 sqrt(pi count) round a disc.
+    """
+    around = min(count // 2, max(16, round(2.5 * count**0.5)))
+    shape_map = lift.shape_map
+    nodes = shape_map.nodes(instances.theta)
+    inside = sobol_cloud(shape_map, nodes, count - around, seed)
+    return inside, outline_cloud(shape_map.family, instances.theta, around, shift=0.5)
+
+
+def scales(
+    data: ProblemData, inputs: Sequence[InputFunction], population: Population, lift: DirichletLift
+) -> tuple[Tensor, Tensor]:
+    """Scale of the fields (c,), and mean and deviation (inputs, 2) of the input functions, over random instances.
+
+    A field without prescribed values that vary, and an input that does not, has scale one.
+    """
+    instances = population.draw(64, seed=1)
+    nodes = lift.shape_map.nodes(instances.theta)
+    values = {(c.component, c.tag): partial(at_points, c.value, numbers=instances.numbers) for c in data.dirichlet}
+    size = lift.lifting(nodes, values).square().mean((0, 1)).sqrt()
+    size = torch.where(size > 1e-6, size, size.max() if bool((size > 1e-6).any()) else torch.ones_like(size))
+    found = []
+    for entry in inputs:
+        if entry.tag is None:
+            points = nodes
+        else:
+            points = nodes[:, torch.from_numpy(lift.shape_map.mesh.facets_on(entry.tag)[:, 0])]
+        sample = at_points(entry.function, points, instances.numbers)
+        deviation = sample.std()
+        found.append(torch.stack([sample.mean(), deviation if deviation > 1e-9 else torch.ones_like(deviation)]))
+    return size, torch.stack(found) if found else torch.zeros(0, 2, dtype=torch.float64)
+
+
+def quadrature(lift: DirichletLift, instances: Instances, points_per_side: int = 3) -> CellPoints:
+    """Quadrature points of the instances' domains."""
+    return cell_points(lift.shape_map.mesh, lift.shape_map.nodes(instances.theta), points_per_side)
