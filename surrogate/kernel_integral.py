@@ -14,6 +14,8 @@ from torch.nn import functional
 from surrogate.latent_grid import LatentGrid
 from surrogate.mollifier import Mollifier
 
+REDUCTIONS = ("mean", "integral")
+
 
 class Encoder(nn.Module):
     """Point cloud to latent grid.
@@ -47,22 +49,42 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latent grid to any query points.
 
-    The quadrature weights of a regular grid are equal, so the reduction is the weighted mean over the
-    neighbourhood: the integral divided by that of the mollifier alone, which is positive everywhere.
+    The quadrature weights q of a regular grid are equal. ``reduction`` is "integral", the sum above with lengths in
+    radii, q = radius^-d; or "mean", that sum divided by the one of the mollifier alone, which is positive
+    everywhere: it reproduces constants exactly, and q leaves it.
+
+    Raises:
+        ValueError: another reduction.
     """
 
-    def __init__(self, grid: LatentGrid, mollifier: Mollifier, channels: int, hidden: int, outputs: int) -> None:
+    def __init__(
+        self,
+        grid: LatentGrid,
+        mollifier: Mollifier,
+        channels: int,
+        hidden: int,
+        outputs: int,
+        reduction: str = "mean",
+    ) -> None:
         super().__init__()
-        self.grid, self.mollifier = grid, mollifier
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction is '{reduction}'; allowed are {', '.join(REDUCTIONS)}")
+        self.grid, self.mollifier, self.reduction = grid, mollifier, reduction
         self.per_node = nn.Linear(channels, hidden)
         self.per_edge = nn.Linear(grid.dimension, hidden, bias=False)
         self.readout = nn.Linear(hidden, outputs)
+
+    @property
+    def node_weight(self) -> float:
+        """Quadrature weight of a grid node, with lengths in radii."""
+        return self.grid.radius**-self.grid.dimension
 
     def forward(self, latent: Tensor, queries: Tensor, shape_index: Tensor) -> Tensor:
         """(N, outputs) at queries (N, d) of shapes ``shape_index`` (N,), from latent (B, *grid, channels)."""
         near = self.grid.neighbours(queries, shape_index)
         weight = self.mollifier.weight((near.offset**2).sum(-1))
-        weight = weight / weight.sum(-1, keepdim=True)
+        mean = self.reduction == "mean"
+        weight = weight / weight.sum(-1, keepdim=True) if mean else weight * self.node_weight
         nodes = self.per_node(latent).flatten(0, -2)
         edges = functional.gelu(nodes[near.index] + self.per_edge(near.offset))
         return self.readout((edges * weight[..., None]).sum(1))

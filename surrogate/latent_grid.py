@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from math import prod
+from math import inf, prod
 
 import torch
 from torch import Tensor
@@ -38,12 +38,21 @@ class LatentGrid:
         spacing: distance of nodes along each axis.
         shape: number of nodes along each axis.
         radius: of a neighbourhood, in spacings: a whole number.
+        periodic: whether each axis is; empty for none. Along a periodic axis the nodes repeat after ``shape``
+            spacings, and a point may have any coordinate.
     """
 
     origin: tuple[float, ...]
     spacing: tuple[float, ...]
     shape: tuple[int, ...]
     radius: int = 2
+    periodic: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.periodic) not in (0, len(self.shape)):
+            raise ValueError(
+                f"periodic is {self.periodic}; allowed is a truth value for each of the {len(self.shape)} axes, or none"
+            )
 
     @property
     def dimension(self) -> int:
@@ -62,10 +71,18 @@ class LatentGrid:
 
     @property
     def box(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Lower and upper corner of the half-open box of points whose whole window lies on the grid."""
-        axes = list(zip(self.origin, self.spacing, self.shape, strict=True))
-        low = tuple(start + step * (self.radius - 1) for start, step, _ in axes)
-        return low, tuple(start + step * (count - self.radius) for start, step, count in axes)
+        """Lower and upper corner of the half-open box of points whose whole window lies on the grid.
+
+        Along a periodic axis it reaches from minus to plus infinity.
+        """
+        axes = list(zip(self.origin, self.spacing, self.shape, self._wraps, strict=True))
+        low = (-inf if wraps else start + step * (self.radius - 1) for start, step, _, wraps in axes)
+        high = (inf if wraps else start + step * (count - self.radius) for start, step, count, wraps in axes)
+        return tuple(low), tuple(high)
+
+    @property
+    def _wraps(self) -> tuple[bool, ...]:
+        return self.periodic or (False,) * self.dimension
 
     @cached_property
     def _stencil(self) -> Tensor:
@@ -73,8 +90,11 @@ class LatentGrid:
         return torch.tensor(list(product(window, repeat=self.dimension)))
 
     def coordinates(self, like: Tensor) -> Tensor:
-        """(*shape, d) node positions scaled to [-1, 1]."""
-        axes = [torch.linspace(-1, 1, count, dtype=like.dtype, device=like.device) for count in self.shape]
+        """(*shape, d) node positions scaled to [-1, 1]; zero along periodic axes, where no place is special."""
+        axes = [
+            like.new_zeros(count) if wraps else torch.linspace(-1, 1, count, dtype=like.dtype, device=like.device)
+            for count, wraps in zip(self.shape, self._wraps, strict=True)
+        ]
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
 
     def neighbours(self, points: Tensor, shape_index: Tensor) -> Neighbours:
@@ -89,26 +109,39 @@ class LatentGrid:
         origin, spacing = (points.new_tensor(values) for values in (self.origin, self.spacing))
         position = (points - origin) / spacing
         base = torch.floor(position.detach())
-        lowest = base.amin(0) + (1 - self.radius)
-        highest = base.amax(0) + self.radius
-        limit = torch.tensor(self.shape, device=points.device) - 1
-        if bool((lowest < 0).any() or (highest > limit).any()) or not bool(torch.isfinite(base).all()):
-            low, high = points.detach().amin(0).tolist(), points.detach().amax(0).tolist()
-            least, most = self.box
-            raise OutsideGridError(
-                f"points span {low} to {high}; the surrogate's latent grid takes {list(least)} to {list(most)}"
-            )
+        self._check_inside(points, base)
         stencil = self._stencil.to(points.device)
         node = base.long()[:, None, :] + stencil
         offset = (node.to(points.dtype) - position[:, None, :]) / self.radius
-        flat = node[..., 0]
-        for axis in range(1, self.dimension):
-            flat = flat * self.shape[axis] + node[..., axis]
-        return Neighbours(flat + (shape_index * self.nodes)[:, None], offset)
+        flat = shape_index[:, None]
+        for axis, (count, wraps) in enumerate(zip(self.shape, self._wraps, strict=True)):
+            place = node[..., axis]
+            flat = flat * count + (place % count if wraps else place)
+        return Neighbours(flat, offset)
+
+    def _check_inside(self, points: Tensor, base: Tensor) -> None:
+        counts = zip(self.shape, self._wraps, strict=True)
+        highest = base.new_tensor([inf if wraps else count - 1 - self.radius for count, wraps in counts])
+        lowest = base.new_tensor([-inf if wraps else self.radius - 1 for wraps in self._wraps])
+        if bool(((base >= lowest) & (base <= highest) & base.isfinite()).all()):
+            return
+        low, high = points.detach().amin(0).tolist(), points.detach().amax(0).tolist()
+        least, most = self.box
+        raise OutsideGridError(
+            f"points span {low} to {high}; the surrogate's latent grid takes {list(least)} to {list(most)}"
+        )
 
 
-def grid_around(low: Sequence[float], high: Sequence[float], shape: Sequence[int], radius: int) -> LatentGrid:
+def grid_around(
+    low: Sequence[float],
+    high: Sequence[float],
+    shape: Sequence[int],
+    radius: int,
+    periodic: Sequence[bool] = (),
+) -> LatentGrid:
     """Grid of ``shape`` nodes that holds the box [low, high] with a margin of one more cell than the radius.
+
+    Along a ``periodic`` axis [low, high) is one period, without a margin.
 
     Raises:
         ValueError: the radius is less than 1, the box is empty, or the grid is too small for the margin.
@@ -123,11 +156,14 @@ def grid_around(low: Sequence[float], high: Sequence[float], shape: Sequence[int
         raise ValueError(
             f"the box {list(low)} to {list(high)} is empty; a latent grid needs lower < upper along each axis"
         )
-    margin = radius + 1
-    if min(shape) < 2 * margin + 2:
+    wraps = tuple(periodic) or (False,) * len(shape)
+    margins = [0 if wrap else radius + 1 for wrap in wraps]
+    cells = [count if wrap else count - 1 - 2 * (radius + 1) for count, wrap in zip(shape, wraps, strict=True)]
+    if any(count < (2 * radius if wrap else 1) for count, wrap in zip(cells, wraps, strict=True)):
         raise ValueError(
-            f"latent grid {tuple(shape)} is too small for radius {radius}; allowed is {2 * margin + 2} or more per axis"
+            f"latent grid {tuple(shape)} is too small for radius {radius};"
+            f" allowed is {2 * radius + 4} or more per axis, {2 * radius} or more along a periodic one"
         )
-    spacing = tuple((b - a) / (count - 1 - 2 * margin) for a, b, count in zip(low, high, shape, strict=True))
-    origin = tuple(a - margin * h for a, h in zip(low, spacing, strict=True))
-    return LatentGrid(origin, spacing, tuple(shape), radius)
+    spacing = tuple((b - a) / count for a, b, count in zip(low, high, cells, strict=True))
+    origin = tuple(a - margin * h for a, h, margin in zip(low, spacing, margins, strict=True))
+    return LatentGrid(origin, spacing, tuple(shape), radius, tuple(periodic))

@@ -25,6 +25,7 @@ class OperatorConfig:
         modes: Fourier modes kept along each axis.
         layers: number of Fourier blocks.
         mollifier: a name of :data:`surrogate.mollifier.MOLLIFIERS`.
+        reduction: of the decoder over a neighbourhood, "mean" or "integral".
     """
 
     width: int = 32
@@ -32,6 +33,7 @@ class OperatorConfig:
     modes: tuple[int, ...] = (10, 10)
     layers: int = 4
     mollifier: str = "octic"
+    reduction: str = "mean"
 
 
 class MollifiedGraphNeuralOperator(nn.Module):
@@ -43,36 +45,60 @@ class MollifiedGraphNeuralOperator(nn.Module):
         input_functions: number of functions given at interior points beside the constant one.
         tags: number of boundary regions.
         outputs: number of field components.
+        boundary_functions: number of functions given at boundary points beside normals and tags.
     """
 
-    def __init__(self, grid: LatentGrid, config: OperatorConfig, input_functions: int, tags: int, outputs: int) -> None:
+    def __init__(
+        self,
+        grid: LatentGrid,
+        config: OperatorConfig,
+        input_functions: int,
+        tags: int,
+        outputs: int,
+        boundary_functions: int = 0,
+    ) -> None:
         super().__init__()
         check_modes(config.modes, grid.shape)
         mollifier = mollifier_named(config.mollifier)
-        self.grid, self.config, self.tags, self.input_functions = grid, config, tags, input_functions
+        self.grid, self.config, self.tags = grid, config, tags
+        self.input_functions, self.boundary_functions = input_functions, boundary_functions
         dimension = grid.dimension
         self.interior = Encoder(grid, mollifier, 1 + input_functions, config.hidden, config.width)
-        self.boundary = Encoder(grid, mollifier, dimension + tags, config.hidden, config.width)
+        self.boundary = Encoder(
+            grid, mollifier, dimension + tags + boundary_functions, config.hidden, config.width
+        )
         self.lift = nn.Linear(dimension, config.width)
         self.blocks = nn.ModuleList(FourierBlock(config.width, config.modes) for _ in range(config.layers))
-        self.decoder = Decoder(grid, mollifier, config.width, config.hidden, config.hidden)
+        self.decoder = Decoder(grid, mollifier, config.width, config.hidden, config.hidden, config.reduction)
         self.projection = nn.Linear(config.hidden, outputs)
 
-    def encode(self, interior: PointCloud, boundary: PointCloud, functions: Tensor | None = None) -> Tensor:
-        """(B, *grid, width) latent fields of B shapes; ``functions`` (N, c) are input functions at interior points.
+    def encode(
+        self,
+        interior: PointCloud,
+        boundary: PointCloud,
+        functions: Tensor | None = None,
+        boundary_functions: Tensor | None = None,
+    ) -> Tensor:
+        """(B, *grid, width) latent fields of B shapes.
+
+        Args:
+            interior: points inside.
+            boundary: points of the boundary, with normals and tags.
+            functions: (N, c) input functions at the interior points.
+            boundary_functions: (M, c) input functions at the boundary points.
 
         Raises:
             ValueError: the number of functions is not the one that the network was made for.
             surrogate.latent_grid.OutsideGridError: a point leaves the latent grid.
         """
-        given = 0 if functions is None else functions.shape[-1]
-        if given != self.input_functions:
-            raise ValueError(f"{given} input functions are given; this operator takes {self.input_functions}")
+        _check_count("input functions", functions, self.input_functions)
+        _check_count("boundary functions", boundary_functions, self.boundary_functions)
         measure = self.grid.cell_measure
         surface = measure ** (1 - 1 / self.grid.dimension)  # of a boundary point: one dimension less
         ones = interior.weights.new_ones(len(interior.weights), 1)
         inner = ones if functions is None else torch.cat([ones, functions], -1)
-        outer = torch.cat([boundary.normals, functional.one_hot(boundary.tags, self.tags).to(boundary.normals)], -1)
+        known = [boundary.normals, functional.one_hot(boundary.tags, self.tags).to(boundary.normals)]
+        outer = torch.cat(known if boundary_functions is None else [*known, boundary_functions], -1)
         latent = self.lift(self.grid.coordinates(interior.points))
         latent = latent + self.interior(
             interior.points, interior.weights / measure, inner, interior.shape_index, interior.shapes
@@ -95,6 +121,13 @@ class MollifiedGraphNeuralOperator(nn.Module):
         queries: Tensor,
         shape_index: Tensor,
         functions: Tensor | None = None,
+        boundary_functions: Tensor | None = None,
     ) -> Tensor:
         """(N, outputs) at query points: :meth:`encode`, then :meth:`decode`."""
-        return self.decode(self.encode(interior, boundary, functions), queries, shape_index)
+        return self.decode(self.encode(interior, boundary, functions, boundary_functions), queries, shape_index)
+
+
+def _check_count(name: str, functions: Tensor | None, count: int) -> None:
+    given = 0 if functions is None else functions.shape[-1]
+    if given != count:
+        raise ValueError(f"{given} {name} are given; this operator takes {count}")

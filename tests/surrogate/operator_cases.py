@@ -58,10 +58,10 @@ def encoder(dimension: int, mollifier: str = "octic", features: int = 2) -> Enco
     return Encoder(GRIDS[dimension], mollifier_named(mollifier), features, 5, 3).double()
 
 
-def decoder(dimension: int, mollifier: str = "octic") -> Decoder:
+def decoder(dimension: int, mollifier: str = "octic", reduction: str = "mean") -> Decoder:
     """From 3 channels by hidden width 5 to 2 outputs."""
     torch.manual_seed(2)
-    return Decoder(GRIDS[dimension], mollifier_named(mollifier), 3, 5, 2).double()
+    return Decoder(GRIDS[dimension], mollifier_named(mollifier), 3, 5, 2, reduction).double()
 
 
 def random_latent(dimension: int, shapes: int = 1) -> Tensor:
@@ -71,13 +71,22 @@ def random_latent(dimension: int, shapes: int = 1) -> Tensor:
 
 
 def operator(
-    dimension: int, mollifier: str = "octic", input_functions: int = 0, grid: LatentGrid | None = None
+    dimension: int,
+    mollifier: str = "octic",
+    input_functions: int = 0,
+    grid: LatentGrid | None = None,
+    boundary_functions: int = 0,
+    reduction: str = "mean",
 ) -> MollifiedGraphNeuralOperator:
     """A whole network with two outputs."""
     torch.manual_seed(4)
-    config = OperatorConfig(width=4, hidden=5, modes=(2,) * dimension, layers=2, mollifier=mollifier)
+    config = OperatorConfig(
+        width=4, hidden=5, modes=(2,) * dimension, layers=2, mollifier=mollifier, reduction=reduction
+    )
     grid = grid or GRIDS[dimension]
-    return MollifiedGraphNeuralOperator(grid, config, input_functions, len(TAGS), 2).double()
+    return MollifiedGraphNeuralOperator(
+        grid, config, input_functions, len(TAGS), 2, boundary_functions=boundary_functions
+    ).double()
 
 
 def owners(count: int) -> Tensor:

@@ -118,3 +118,46 @@ def test_coordinates_run_from_minus_one_to_one_along_each_axis():
     assert coordinates[0, 0].tolist() == [-1, -1]
     assert coordinates[-1, 0].tolist() == [1, -1]
     assert coordinates[4, 7].tolist() == [0, 1]
+
+
+def test_periodic_axis_wraps_around():
+    """What a search over the nodes and their images a period away finds; the other axis still ends."""
+    grid = grid_around([-1.0, 0.0], [1.0, 3.0], (8, 10), radius=2, periodic=(True, False))
+    assert grid.origin[0] == -1
+    assert grid.spacing[0] == pytest.approx(2 / 8)
+    assert grid.box[0] == (-np.inf, pytest.approx(-2 * grid.spacing[1]))
+    assert grid.box[1][0] == np.inf
+    points = torch.tensor([[-0.99, 0.5], [0.9, 1.5], [57.3, 2.9], [-1e3, 0.0]], dtype=torch.float64)
+    near = grid.neighbours(points, torch.tensor([0, 1, 1, 0]))
+    period = np.array([2.0, 0.0])
+    for point, shape, indices, offsets in zip(points.numpy(), (0, 1, 1, 0), near.index, near.offset, strict=True):
+        found = dict(zip(indices.tolist(), offsets.numpy(), strict=True))
+        for index, node in grid_nodes(grid).items():
+            image = node + period * np.round((point - node)[0] / 2)
+            offset = scaled_offset(grid, image, point)
+            flat = shape * grid.nodes + int(np.ravel_multi_index(index, grid.shape))
+            if (offset**2).sum() < 1 - 1e-9:
+                np.testing.assert_allclose(found.pop(flat), offset, atol=1e-11)
+    with pytest.raises(OutsideGridError, match=r"takes \[-inf, .* to \[inf, "):
+        grid.neighbours(torch.tensor([[0.0, 6.0]], dtype=torch.float64), torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(OutsideGridError):
+        grid.neighbours(torch.tensor([[np.inf, 1.0]], dtype=torch.float64), torch.zeros(1, dtype=torch.int64))
+
+
+def test_no_place_along_a_periodic_axis_is_special():
+    grid = grid_around([0, 0], [1, 1], (8, 9), 1, periodic=(True, False))
+    coordinates = grid.coordinates(torch.empty(0, dtype=torch.float64))
+    assert not coordinates[..., 0].any()
+    assert coordinates[3, :, 1].tolist() == torch.linspace(-1, 1, 9, dtype=torch.float64).tolist()
+
+
+def test_a_cloud_without_points_has_no_neighbours():
+    near = GRIDS[2].neighbours(torch.empty(0, 2), torch.empty(0, dtype=torch.int64))
+    assert near.index.shape == (0, 16)
+
+
+def test_periodic_is_said_of_each_axis():
+    with pytest.raises(ValueError, match=r"periodic is \(True,\); allowed is a truth value for each of the 2 axes"):
+        LatentGrid((0.0, 0.0), (0.5, 0.5), (9, 7), periodic=(True,))
+    with pytest.raises(ValueError, match=r"\(3, 9\) is too small for radius 2; .* 4 or more along a periodic one"):
+        grid_around([0, 0], [1, 1], (3, 9), 2, periodic=(True, False))

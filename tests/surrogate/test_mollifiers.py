@@ -69,6 +69,18 @@ def test_first_and_second_derivatives(name):
 
 
 @every
+def test_slope_and_curvature_are_the_derivatives(name):
+    """Those written out against automatic ones, also beyond the edge."""
+    d = torch.tensor([0.0, 0.03, 0.2, 0.41, 0.63, 0.85, 0.97, 1.2, 1e6], dtype=torch.float64, requires_grad=True)
+    mollifier = MOLLIFIERS[name]
+    (slope,) = torch.autograd.grad(mollifier.weight(d).sum(), d, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), d)
+    torch.testing.assert_close(mollifier.slope(d), slope, atol=1e-13, rtol=1e-12)
+    torch.testing.assert_close(mollifier.curvature(d), curvature, atol=1e-12, rtol=1e-12)
+    assert torch.autograd.gradcheck(mollifier.curvature, (d[:-1],), rtol=1e-6, atol=1e-7)
+
+
+@every
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_nan_in_derivatives_anywhere(name, dtype):
     d = torch.tensor([0.0, 1 - 1e-5, 1 - 1e-6, 1 - 1e-7, 1.0, 1 + 1e-7, 1.5, 1e6], dtype=dtype, requires_grad=True)

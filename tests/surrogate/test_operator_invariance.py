@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geometries.point_cloud import concatenate
+from surrogate.latent_grid import grid_around
 from surrogate.operator import MollifiedGraphNeuralOperator
+from surrogate.query_derivatives import field_derivatives
 from tests.surrogate.operator_cases import (
     GRIDS,
     encoder,
@@ -47,12 +49,14 @@ def test_order_of_points(dimension, seed):
 
 
 @both
-def test_a_point_is_two_points_of_half_the_weight(dimension):
-    network, (interior, boundary) = operator(dimension), clouds(dimension, [6])
+@given(seed=st.integers(0, 1000), count=st.integers(1, 12), part=st.floats(0.05, 0.95) | st.just(0.5))
+@settings(max_examples=10)
+def test_a_point_is_two_points_that_share_its_weight(dimension, seed, count, part):
+    network, (interior, boundary) = operator(dimension), clouds(dimension, [count], seed)
 
     def doubled(cloud):
         twice = picked(cloud, torch.arange(len(cloud.points)).repeat(2))
-        return replace(twice, weights=twice.weights / 2)
+        return replace(twice, weights=torch.cat([part * cloud.weights, (1 - part) * cloud.weights]))
 
     close(network.encode(doubled(interior), doubled(boundary)), network.encode(interior, boundary))
 
@@ -82,10 +86,10 @@ def test_ragged_batch_equals_one_by_one_in_any_order(dimension):
 
 
 @both
-@given(shift=st.lists(st.floats(-5, 5), min_size=3, max_size=3))
+@given(shift=st.lists(st.floats(-5, 5), min_size=3, max_size=3), seed=st.integers(0, 1000), count=st.integers(1, 12))
 @settings(max_examples=10)
-def test_the_domain_moves_together_with_the_grid(dimension, shift):
-    grid, (interior, boundary) = GRIDS[dimension], clouds(dimension, [8])
+def test_the_domain_moves_together_with_the_grid(dimension, shift, seed, count):
+    grid, (interior, boundary) = GRIDS[dimension], clouds(dimension, [count], seed)
     step = torch.tensor(shift[:dimension], dtype=torch.float64)
     moved = replace(grid, origin=tuple(o + s for o, s in zip(grid.origin, shift, strict=False)))
     queries = random_points(grid, 5, seed=21)
@@ -115,6 +119,73 @@ def test_encoder_moves_by_whole_cells_with_the_points(dimension):
     close(encode(points + spacing), encode(points).roll((1,) * dimension, axes))
 
 
+PERIODIC = {
+    (True, False): grid_around([0, -1], [2, 1], (8, 10), 2, periodic=(True, False)),
+    (True, True): grid_around([0, -1], [2, 1], (8, 10), 2, periodic=(True, True)),
+    (False, True, True): grid_around([0, 0, 0], [1, 1, 1], (7, 4, 6), 1, periodic=(False, True, True)),
+}
+
+
+def periodic_case(axes):
+    """A network on a periodic grid, clouds and queries in its period."""
+    grid = PERIODIC[axes]
+    dimension, low = grid.dimension, torch.tensor(grid.origin, dtype=torch.float64)
+    span = torch.tensor([h * n for h, n in zip(grid.spacing, grid.shape, strict=True)], dtype=torch.float64)
+    wraps = torch.tensor(axes)
+    margin = torch.where(wraps, 0.0, 0.3)
+
+    def placed(cloud, seed):
+        numbers = torch.rand(len(cloud.points), dimension, generator=torch.Generator().manual_seed(seed))
+        return replace(cloud, points=low + (margin + (1 - 2 * margin) * numbers.double()) * span)
+
+    cloud, rim = clouds(dimension, [9])
+    queries = placed(clouds(dimension, [6], 3)[0], 5).points
+    return operator(dimension, grid=grid), placed(cloud, 6), placed(rim, 7), queries, span * wraps
+
+
+@pytest.mark.parametrize("axes", PERIODIC)
+@given(periods=st.lists(st.integers(-5, 5), min_size=24, max_size=24))
+@settings(max_examples=5)
+def test_points_a_period_away_are_the_same_points(axes, periods):
+    """Values and derivatives in the queries, for clouds and queries moved each by its own number of periods."""
+    network, interior, boundary, queries, period = periodic_case(axes)
+    steps = iter(periods)
+
+    def moved(points):
+        return points + torch.tensor([next(steps) for _ in points]).double()[:, None] * period
+
+    here = network.encode(interior, boundary)
+    there = network.encode(
+        replace(interior, points=moved(interior.points)), replace(boundary, points=moved(boundary.points))
+    )
+    torch.testing.assert_close(there, here, atol=1e-10, rtol=1e-10)
+    for derivative in ("values", "gradients", "hessians"):
+        a, b = (
+            getattr(field_derivatives(network, here, at, owners(6), order=2), derivative)
+            for at in (queries, queries + 3 * period)
+        )
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("axes", PERIODIC)
+@given(cells=st.lists(st.integers(-20, 20), min_size=3, max_size=3))
+@settings(max_examples=5)
+def test_everything_moves_by_whole_cells_along_periodic_axes(axes, cells):
+    """The Fourier blocks commute with a shift by grid nodes, and no coordinate tells the places apart."""
+    network, interior, boundary, queries, _ = periodic_case(axes)
+    spacing = torch.tensor(network.grid.spacing, dtype=torch.float64)
+    shift = torch.tensor(cells[: len(axes)]) * spacing * torch.tensor(axes)
+    here = network(interior, boundary, queries, owners(6))
+    there = network(
+        replace(interior, points=interior.points + shift),
+        replace(boundary, points=boundary.points + shift),
+        queries + shift,
+        owners(6),
+    )
+    assert (here - here.mean(0)).abs().max() > 1e-3
+    torch.testing.assert_close(there, here, atol=1e-10, rtol=1e-10)
+
+
 @both
 def test_input_functions_are_seen_and_counted(dimension):
     interior, boundary = clouds(dimension, [6])
@@ -126,6 +197,30 @@ def test_input_functions_are_seen_and_counted(dimension):
         network.encode(interior, boundary)
     with pytest.raises(ValueError, match="1 input functions are given; this operator takes 0"):
         operator(dimension).encode(interior, boundary, values)
+
+
+@both
+def test_boundary_functions_are_seen_and_counted(dimension):
+    interior, boundary = clouds(dimension, [6])
+    network, values = operator(dimension, boundary_functions=1), torch.rand(8, 1, dtype=torch.float64)
+    queries = random_points(GRIDS[dimension], 3)
+    first, second = (
+        network(interior, boundary, queries, owners(3), boundary_functions=scale * values) for scale in (1, 2)
+    )
+    assert (first - second).abs().max() > 1e-6
+    with pytest.raises(ValueError, match="0 boundary functions are given; this operator takes 1"):
+        network.encode(interior, boundary)
+    with pytest.raises(ValueError, match="1 boundary functions are given; this operator takes 0"):
+        operator(dimension).encode(interior, boundary, boundary_functions=values)
+
+
+def test_boundary_functions_come_last_in_the_parameters():
+    """Without any, shipped weights fit; with some, only the first layer of the boundary's kernel is wider."""
+    plain, wider = (dict(operator(2, boundary_functions=count).named_parameters()) for count in (0, 2))
+    assert list(plain) == list(wider)
+    different = [name for name in plain if plain[name].shape != wider[name].shape]
+    assert different == ["boundary.per_point.weight"]
+    assert wider[different[0]].shape[1] == plain[different[0]].shape[1] + 2
 
 
 def test_boundary_regions_are_told_apart():

@@ -1,0 +1,126 @@
+"""Value, gradient and second derivatives of decoded fields in the query points, carried forward in one pass.
+
+A neighbour's offset is linear in the query x, so with m_k the mollifier weight of node k and z_k = n_k + W o_k what
+enters the kernel's gelu, the sums over a neighbourhood are
+
+    d_a  sum m g(z) = sum m_a g + m g' v_a
+    d_ab sum m g(z) = sum m_ab g + (m_a v_b + m_b v_a) g' + m g'' v_a v_b,    v_a = d_a z = W d_a o,
+
+where v is the same for every edge of a uniform grid and so leaves the sums: they are matrix products of the K weights
+of a query, and their derivatives, with its (K, hidden) activations. What is kept for the reverse pass is z alone.
+The rules of such jets go back to R. E. Wengert, *A simple automatic derivative evaluation program* (1964).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from surrogate.gelu_derivatives import gelu_derivatives
+from surrogate.kernel_integral import Decoder
+
+
+@dataclass(frozen=True)
+class SecondOrder:
+    """Which second derivatives are carried: those by axes ``rows[s]`` and ``columns[s]``, or the sum of them."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    summed: bool
+
+    def outer(self, first: Tensor, second: Tensor) -> Tensor:
+        """(..., s, c) products of two lists of slopes (..., d, c)."""
+        product = first[..., list(self.rows), :] * second[..., list(self.columns), :]
+        return product.sum(-2, keepdim=True) if self.summed else product
+
+    def symmetric(self, first: Tensor, second: Tensor) -> Tensor:
+        """The product rule's two mixed terms."""
+        return self.outer(first, second) + self.outer(second, first)
+
+
+def second_order(kind: str, dimension: int) -> SecondOrder:
+    """The carried derivatives of a "hessian" (its upper triangle, row by row), "diagonal" or "laplacian"."""
+    axes = range(dimension)
+    if kind == "hessian":
+        rows, columns = torch.triu_indices(dimension, dimension).tolist()
+        return SecondOrder(tuple(rows), tuple(columns), summed=False)
+    return SecondOrder(tuple(axes), tuple(axes), summed=kind == "laplacian")
+
+
+@dataclass(frozen=True)
+class Jet:
+    """Value (..., 1, c), gradient (..., d, c) and carried second derivatives (..., s, c) or None."""
+
+    value: Tensor
+    gradient: Tensor
+    second: Tensor | None
+
+    def linear(self, layer: nn.Linear) -> Jet:
+        """After a linear layer: its bias moves the value alone."""
+        second = None if self.second is None else self.second @ layer.weight.mT
+        return Jet(layer(self.value), self.gradient @ layer.weight.mT, second)
+
+    def gelu(self, kind: SecondOrder | None) -> Jet:
+        """After a gelu, by the chain rule."""
+        g, slope, *curvature = gelu_derivatives(self.value, 1 if kind is None else 2)
+        if kind is None:
+            return Jet(g, slope * self.gradient, None)
+        bent = curvature[0] * kind.outer(self.gradient, self.gradient)
+        return Jet(g, slope * self.gradient, slope * self.second + bent)
+
+
+def decoder_jet(
+    decoder: Decoder, latent: Tensor, queries: Tensor, shape_index: Tensor, kind: SecondOrder | None
+) -> Jet:
+    """What ``decoder(latent, queries, shape_index)`` gives, with derivatives by the queries (N, d).
+
+    Without ``kind`` no second derivatives are carried.
+    """
+    near = decoder.grid.neighbours(queries, shape_index)
+    scale = queries.new_tensor(decoder.grid.spacing).mul(decoder.grid.radius).reciprocal()
+    weights = _weights(decoder, near.offset, scale, kind)
+    nodes = decoder.per_node(latent).flatten(0, -2)
+    z = nodes[near.index] + decoder.per_edge(near.offset)
+    along = -scale[:, None] * decoder.per_edge.weight.mT
+    first = torch.cat([weights.value, weights.gradient], -2)
+    if kind is None:
+        g, slope = gelu_derivatives(z, 1)
+        value, gradient = (first @ g).split([1, len(scale)], -2)
+        return Jet(value, gradient + weights.value @ slope * along, None).linear(decoder.readout)
+    g, slope, curvature = gelu_derivatives(z, 2)
+    value, gradient, second = (torch.cat([first, weights.second], -2) @ g).tensor_split([1, 1 + len(scale)], -2)
+    mean_slope, rise = (first @ slope).split([1, len(scale)], -2)
+    mixed = kind.symmetric(rise, along.expand_as(rise))
+    second = second + mixed + weights.value @ curvature * kind.outer(along, along)
+    return Jet(value, gradient + mean_slope * along, second).linear(decoder.readout)
+
+
+def _weights(decoder: Decoder, offset: Tensor, scale: Tensor, kind: SecondOrder | None) -> Jet:
+    """Jet (N, ., K) of the weights of K neighbours at ``offset`` (N, K, d), of slope -``scale`` (d,) in the query."""
+    d = (offset**2).sum(-1)[:, None, :]
+    slope = decoder.mollifier.slope(d)
+    towards = (-2 * scale * offset).mT  # first derivative of d; the second is 2 scale^2
+    jet = Jet(decoder.mollifier.weight(d), slope * towards, None)
+    if kind is not None:
+        bend = kind.outer(torch.diag(scale), torch.diag(scale)).sum(-1, keepdim=True)
+        second = decoder.mollifier.curvature(d) * kind.outer(towards, towards) + 2 * slope * bend
+        jet = Jet(jet.value, jet.gradient, second)
+    return _normalised(jet, kind) if decoder.reduction == "mean" else _scaled(jet, decoder.node_weight)
+
+
+def _scaled(jet: Jet, factor: float) -> Jet:
+    return Jet(factor * jet.value, factor * jet.gradient, None if jet.second is None else factor * jet.second)
+
+
+def _normalised(jet: Jet, kind: SecondOrder | None) -> Jet:
+    """Weights divided by their sum, by the quotient rule."""
+    total, rise = (part.sum(-1, keepdim=True) for part in (jet.value, jet.gradient))
+    value = jet.value / total
+    gradient = (jet.gradient - value * rise) / total
+    if kind is None:
+        return Jet(value, gradient, None)
+    mixed = kind.symmetric(gradient, rise.expand_as(gradient))
+    second = (jet.second - mixed - value * jet.second.sum(-1, keepdim=True)) / total
+    return Jet(value, gradient, second)

@@ -1,0 +1,53 @@
+"""gelu with its first and second derivative, keeping only the argument for the reverse pass."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional
+
+_gelu_backward = torch.ops.aten.gelu_backward  # slope times a factor, in one pass over memory
+
+
+def gelu_derivatives(z: Tensor, order: int) -> tuple[Tensor, ...]:
+    """z P(z), P(z) + z p(z) and, for order 2, (2 - z^2) p(z): p and P are the normal density and distribution."""
+    return _GeluDerivatives.apply(z, order)
+
+
+class _GeluDerivatives(torch.autograd.Function):
+    """Its own derivatives are made of differentiable operations on z: they can be taken again, in either mode."""
+
+    @staticmethod
+    def forward(z: Tensor, order: int) -> tuple[Tensor, ...]:
+        first = functional.gelu(z), _gelu_backward(torch.ones_like(z), z)
+        return first if order == 1 else (*first, (2 - z * z) * _density(z))
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
+        ctx.order = inputs[1]
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
+        (z,) = ctx.saved_tensors
+        square = z * z
+        bent = grads[1] * (2 - square)
+        if len(grads) == 3:
+            bent = torch.addcmul(bent, grads[2], z * (square - 4))
+        return torch.addcmul(_gelu_backward(grads[0], z), bent, _density(z)), None
+
+    @staticmethod
+    def jvp(ctx: FunctionCtx, tangent: Tensor, order: None) -> tuple[Tensor, ...]:
+        (z,) = ctx.saved_tensors
+        density, square = _density(z), z * z
+        moved = _gelu_backward(tangent, z), (2 - square) * density * tangent
+        return (*moved, z * (square - 4) * density * tangent)[: ctx.order + 1]
+
+
+def _density(z: Tensor) -> Tensor:
+    return torch.exp(torch.addcmul(z.new_tensor(-0.5 * math.log(2 * math.pi)), z, z, value=-0.5))
