@@ -255,6 +255,16 @@ def check(study: StudyFile, overrides: Set = None, seed: int = 0) -> None:
     raise typer.Exit(Exit.OK if passed else Exit.FAILED)
 
 
+@app.command()
+def learn(study: StudyFile, out: Out = None, overrides: Set = None, device: Device = "auto", seed: Seed = None) -> None:
+    """Train an operator on the physics of an operator study, and judge it on unseen instances by finite elements."""
+    with _reported_errors():
+        from app.learn import learn_operator, print_errors
+
+        card, folder = learn_operator(study, out, overrides or [], device, seed)
+    print_errors(console, card, folder)
+
+
 @app.command(name="list")
 def list_() -> None:
     """Families, physics, objectives and quantities, with their parameters and units."""

@@ -27,9 +27,13 @@ def mesh_table(finished: Finished) -> Table:
         if order is not None
         else f"No order observed: {objective.get('extrapolation', 'the values do not converge monotonically')}."
     )
+    index = percent(objective["grid_convergence_index"])
+    band = f" Grid-convergence index (Roache): the limit is expected within ± {index} of it."
+    if order is not None and "corner" in objective.get("extrapolation", ""):
+        band += " This order is degenerate: a corner, a tip or a jump holds it down, and it may not have settled."
     note = (
-        f"{observed} Mesh uncertainty of the finest value: {percent(objective['discretization_error'])}. The meshes"
-        " are made afresh from the STEP file read back, with curved cells."
+        f"{observed} Mesh uncertainty of the finest value: {percent(objective['discretization_error'])}.{band}"
+        " The meshes are made afresh from the STEP file read back, with curved cells."
     )
     length = finished.study.geometry.length_unit
     return Table(

@@ -14,6 +14,7 @@ from app.evidence_tables import cad_table, mesh_table, provenance_tables, surrog
 from app.field_figures import common_limits, field_figure, symmetric_limits
 from app.figures import Trace, convergence_figure, outlines, shape_figures
 from app.formatting import capital, number, percent, unit, with_unit, words
+from app.managed_tables import familiarity, infill_table, loop_table
 from app.report_data import Finished, NodalFields, ReportError, read_folder
 from app.report_tables import checks_table, constraints_table, parameters_table, starts_table
 from app.verdict import before_and_after, cautions, sentence
@@ -71,11 +72,14 @@ def _content(finished: Finished) -> Mapping[str, Any]:
         "start_fields": _start_and_optimum(finished),
         "convergence": _convergence(finished),
         "exit": finished.optimum["exit"]["text"],
+        "loop": loop_table(finished),
         "starts": starts_table(finished),
         "constraints": constraints_table(finished),
         "parameters": parameters_table(finished),
         "meshes": mesh_table(finished),
         "surrogate": surrogate_table(finished),
+        "familiarity": familiarity(finished),
+        "infill": infill_table(finished),
         "cad": cad_table(finished),
         "provenance": provenance_tables(finished),
         "command": finished.run["command"],

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from app.formatting import NOTHING, capital, limit, number, signed, unit, words
+from app.formatting import NOTHING, capital, limit, number, percent, signed, unit, words
 from app.report_data import Finished
 from app.verdict import check_rows, pass_or_fail
 from geometries.catalogue import builtin_families
@@ -105,15 +105,17 @@ def parameters_table(finished: Finished) -> Table:
                 _track(lower, upper, entry["initial"], entry["value"]),
                 "on its bound" if entry["bound_hit"] else "within",
                 signed(entry["sensitivity"], 3),
+                NOTHING if entry["tolerance"] is None else f"± {number(entry['tolerance'], 2)}",
             )
         )
     note = (
         f"Sensitivity: change of the {words(objective['name'])} per unit of the parameter at the optimum"
         f" (in {unit(objective['unit']) or '1'} per unit), by the finite-element adjoint. At a constrained optimum it"
-        " is not zero, but balanced by the constraints. In the bar, the open mark is the start, the full one the"
-        " optimum."
+        " is not zero, but balanced by the constraints. Tolerance: how far this parameter alone may be off in the part"
+        f" for a change of {percent(finished.study.validation.manufacturing)}, by slope and curvature. In the bar, the"
+        " open mark is the start, the full one the optimum."
     )
-    columns = ("Parameter", "#Start", "#Optimum", "#Bounds", "Place", "Bound", "#Sensitivity")
+    columns = ("Parameter", "#Start", "#Optimum", "#Bounds", "Place", "Bound", "#Sensitivity", "#Tolerance")
     return Table(columns, rows, note)
 
 
@@ -124,11 +126,17 @@ def _track(lower: float, upper: float, start: float, value: float) -> Markup:
     ).format(*places)
 
 
+def _role(entry: dict[str, Any], finished: Finished) -> str:
+    if finished.study.optimizer.method == "trust_region" and entry.get("by") == "fem":
+        return " (best of these, with FEM in the loop)"
+    return " (best)" if entry["start"] == finished.optimum["best_start"] else ""
+
+
 def starts_table(finished: Finished) -> Table:
     """How the search went from each start."""
     rows = [
         (
-            f"{entry['start']}{' (best)' if entry['start'] == finished.optimum['best_start'] else ''}",
+            f"{entry['start']}{_role(entry, finished)}",
             number(entry["objective"], 6),
             str(entry["iterations"]),
             "yes" if entry["feasible"] else "no",

@@ -126,7 +126,7 @@ def cautions(finished: Finished) -> list[str]:
     certificate = finished.certificate
     objective = certificate["objective"]
     notes = list(certificate["warnings"])
-    if finished.optimum["exit"]["reason"] != "CONVERGED":
+    if finished.optimum["exit"]["reason"] not in ("CONVERGED", "STATIONARY"):
         notes.append(f"The optimizer did not converge in the ordinary way. {finished.optimum['exit']['text']}")
     gain, error = objective["improvement"], objective["discretization_error"]
     if gain is not None and error is not None and abs(gain) <= error:

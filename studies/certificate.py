@@ -15,14 +15,19 @@ from torch import Tensor
 from geometries.integration import nodal_weights
 from studies.convergence import extrapolate, initial_value, refine
 from studies.export import Exported, field_arrays, write_vtu
+from studies.familiarity import describe_familiarity, familiarity_of
 from studies.models import FemModel, SurrogateModel, outside_box
 from studies.optimizer import constraint_values
 from studies.sampling import stack_fields
+from studies.sensitivity import curvatures, tolerance_for
 from studies.setup import Setup
 from studies.stationarity import BOUND_TOLERANCE, stationarity
 from surrogate.accuracy import field_errors
+from surrogate.dataset import Dataset
 
 Array = NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class Check:
     """One line of the verdict: ``value`` must be ``relation`` (<= or >=) ``limit``."""
@@ -40,7 +45,12 @@ class Check:
 
 
 def certify(
-    setup: Setup, theta: Tensor, exported: Exported, folder: Path, surrogate: SurrogateModel | None
+    setup: Setup,
+    theta: Tensor,
+    exported: Exported,
+    folder: Path,
+    surrogate: SurrogateModel | None,
+    held_out: Dataset | None = None,
 ) -> dict[str, Any]:
     """Judge the design theta (P,) whose CAD lies in ``folder``; writes its fields there as VTU.
 
@@ -50,6 +60,7 @@ def certify(
         exported: of its CAD.
         folder: with ``optimum.step``.
         surrogate: that found it; None when it was found by finite elements alone.
+        held_out: solved designs that the surrogate was not trained on, where they are there.
 
     Returns:
         the content of ``certificate.json``, without timings.
@@ -80,6 +91,7 @@ def certify(
             "FEM on the moved mesh against the re-read CAD: they share no mesh",
         ),
     ]
+    familiarity = None
     compared: dict[str, Any] = {
         "surrogate": None,
         "surrogate_relative_error": None,
@@ -112,6 +124,8 @@ def certify(
                 "surrogate against FEM adjoint",
             ),
         ]
+        known = familiarity_of(setup, surrogate.surrogate, surrogate.box)
+        familiarity = describe_familiarity(known, theta, held_out)
     stationary = stationarity(setup, theta, gradient, gradient_at_start)
     checks.append(
         Check(
@@ -166,7 +180,7 @@ def certify(
         "accepted": not reasons,
         "reasons": reasons or ["all checks passed"],
         "checks": [asdict(check) | {"satisfied": check.satisfied} for check in checks],
-        "parameters": _parameters(setup, theta, gradient),
+        "parameters": _parameters(setup, theta, gradient, curvatures(fem, theta, gradient), mapped),
         "objective": {
             "name": objective.name,
             "unit": objective.unit,
@@ -179,6 +193,7 @@ def certify(
             "fem_extrapolated": limit.value,
             "observed_order": limit.order,
             "discretization_error": limit.error,
+            "grid_convergence_index": limit.gci,
             "extrapolation": limit.note,
             "surrogate_relative_error": compared["surrogate_relative_error"],
             "improvement": gain,
@@ -188,6 +203,7 @@ def certify(
         "gradient": compared["gradient"],
         "kkt_residual": stationary.residual,
         "multipliers": stationary.multipliers,
+        "familiarity": familiarity,
         "cad": {
             "file": "optimum.step",
             "kind": "solid" if exported.check.solid else "face",
@@ -258,11 +274,13 @@ def _constraints(setup: Setup, theta: Tensor) -> list[dict[str, Any]]:
     ]
 
 
-def _parameters(setup: Setup, theta: Tensor, gradient: Tensor) -> dict[str, dict[str, Any]]:
+def _parameters(
+    setup: Setup, theta: Tensor, gradient: Tensor, curvature: Array, objective: float
+) -> dict[str, dict[str, Any]]:
     table = {}
-    for parameter, value, start, slope in zip(
-        setup.family.parameters, theta.tolist(), setup.initial.tolist(), gradient.tolist(), strict=True
-    ):
+    allowed = setup.study.model.validation.manufacturing * abs(objective)
+    columns = theta.tolist(), setup.initial.tolist(), gradient.tolist(), curvature.tolist()
+    for parameter, value, start, slope, bend in zip(setup.family.parameters, *columns, strict=True):
         edge = BOUND_TOLERANCE * (parameter.upper - parameter.lower)
         table[parameter.name] = {
             "value": value,
@@ -272,5 +290,7 @@ def _parameters(setup: Setup, theta: Tensor, gradient: Tensor) -> dict[str, dict
             "unit": parameter.unit,
             "bound_hit": not parameter.lower + edge < value < parameter.upper - edge,
             "sensitivity": slope,
+            "curvature": bend,
+            "tolerance": tolerance_for(slope, bend, allowed),
         }
     return table

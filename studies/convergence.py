@@ -18,6 +18,10 @@ from studies.setup import Setup
 
 LEAST_ORDER, LARGEST_ORDER = 0.05, 30.0
 """Orders of convergence that can be observed."""
+SMOOTH_ORDER = 2.0
+"""An order below this speaks of a corner, a tip or a jump: smooth solutions give quadratic elements 3 or more."""
+SAFETY, SAFETY_WITHOUT_ORDER = 1.25, 3.0
+"""Roache's factors of safety of the grid-convergence index, with an order observed on three meshes and without."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,21 @@ class Level:
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """Richardson extrapolation of the finest levels; ``order`` is None where the values show none."""
+    """Richardson extrapolation of the finest levels.
+
+    Attributes:
+        value: extrapolated to cells of size zero.
+        order: observed; None where the values show none.
+        error: of the finest value, relative.
+        gci: grid-convergence index of the finest value: a relative band about it meant to hold the limit with 95 %
+            confidence (P. J. Roache, J. Fluids Eng. 116 (1994) 405).
+        note: how it was come by.
+    """
 
     value: float
     order: float | None
     error: float
+    gci: float
     note: str
 
 
@@ -51,7 +65,7 @@ def extrapolate(levels: Sequence[Level]) -> Extrapolation:
     first, second = middle.value - coarse.value, fine.value - middle.value
     scale = abs(fine.value) or 1.0
     if abs(second) <= 1e-12 * scale:
-        return Extrapolation(fine.value, None, abs(second) / scale, "the finest values agree to rounding")
+        return _without_order(fine.value, abs(second) / scale, "the finest values agree to rounding")
     ratio_fine, ratio_coarse = middle.h / fine.h, coarse.h / middle.h
 
     def excess(order: float) -> float:
@@ -60,13 +74,21 @@ def extrapolate(levels: Sequence[Level]) -> Extrapolation:
 
     if first * second <= 0 or excess(LEAST_ORDER) >= 0:
         note = "the values do not converge monotonically on these meshes, so no order is observed"
-        return Extrapolation(fine.value, None, max(abs(first), abs(second)) / scale, note)
+        return _without_order(fine.value, max(abs(first), abs(second)) / scale, note)
     if excess(LARGEST_ORDER) <= 0:
         note = "the finest values agree more closely than any order explains"
-        return Extrapolation(fine.value, None, abs(second) / scale, note)
+        return _without_order(fine.value, abs(second) / scale, note)
     order = float(brentq(excess, LEAST_ORDER, LARGEST_ORDER, xtol=1e-13))
     value = fine.value + second / (ratio_fine**order - 1)
-    return Extrapolation(value, order, abs(value - fine.value) / scale, "Richardson extrapolation of the three finest")
+    error = abs(value - fine.value) / scale
+    note = "Richardson extrapolation of the three finest"
+    if order < SMOOTH_ORDER:
+        note += "; the order is held down by a corner, a tip or a jump, and may not have settled"
+    return Extrapolation(value, order, error, SAFETY * error, note)
+
+
+def _without_order(value: float, error: float, note: str) -> Extrapolation:
+    return Extrapolation(value, None, error, SAFETY_WITHOUT_ORDER * error, note)
 
 
 def refine(setup: Setup, theta: Tensor, step: Path) -> list[Level]:

@@ -50,22 +50,29 @@ class SurrogateModel:
             if name not in self._warned:
                 self._warned.add(name)
                 warnings.warn(message, OutsideBoxWarning, stacklevel=2)
-        valid = _unfolded(self.setup, torch.from_numpy(theta))
-        values, gradients = np.full(len(theta), np.nan), np.full(theta.shape, np.nan)
+        values, gradients = self.functionals(theta)
+        return values[:, 0], gradients[:, 0]
+
+    def functionals(self, theta: Array) -> tuple[Array, Array]:
+        """(B, J) values and (B, J, P) gradients of all functionals; not a number where there is no answer."""
+        count = len(self.setup.problem.functionals)
+        values, gradients = np.full((len(theta), count), np.nan), np.full((len(theta), count, theta.shape[1]), np.nan)
+        valid = unfolded(self.setup, torch.from_numpy(theta))
         if valid.any():
-            values[valid], gradients[valid] = self._evaluate(theta[valid])
+            values[valid], gradients[valid] = self._functionals(theta[valid])
         return values, gradients
 
-    def _evaluate(self, theta: Array) -> tuple[Array, Array]:
+    def _functionals(self, theta: Array) -> tuple[Array, Array]:
         designs = torch.from_numpy(theta).to(next(self.surrogate.parameters()))
         try:
             values, gradients = self.surrogate.value_and_gradient(designs)
         except OutsideGridError:
             if len(theta) == 1:
-                return np.full(1, np.nan), np.full(theta.shape, np.nan)
-            alone = [self._evaluate(design[None]) for design in theta]  # the others do have an answer
+                count = len(self.setup.problem.functionals)
+                return np.full((1, count), np.nan), np.full((1, count, theta.shape[1]), np.nan)
+            alone = [self._functionals(design[None]) for design in theta]  # the others do have an answer
             return np.concatenate([a[0] for a in alone]), np.concatenate([a[1] for a in alone])
-        return values[:, 0].cpu().double().numpy(), gradients[:, 0].cpu().double().numpy()
+        return values.cpu().double().numpy(), gradients.cpu().double().numpy()
 
     def fields(self, theta: Tensor) -> Tensor:
         """(N, c) fields of one design (P,), float64 on the CPU."""
@@ -98,7 +105,7 @@ class FemModel:
     def evaluate(self, theta: Array) -> tuple[Array, Array]:
         """See :class:`Model`."""
         values, gradients = np.full(len(theta), np.nan), np.full(theta.shape, np.nan)
-        for index in np.flatnonzero(_unfolded(self.setup, torch.from_numpy(theta))):
+        for index in np.flatnonzero(unfolded(self.setup, torch.from_numpy(theta))):
             try:
                 value, gradient, _ = self.value_and_gradient(torch.from_numpy(theta[index]))
             except SolveError:
@@ -127,6 +134,7 @@ def outside_box(setup: Setup, theta: Array, box: Mapping[str, Sequence[float]]) 
     return messages
 
 
-def _unfolded(setup: Setup, theta: Tensor) -> NDArray[np.bool_]:
+def unfolded(setup: Setup, theta: Tensor) -> NDArray[np.bool_]:
+    """(B,) whether the map of each design (B, P) keeps every cell the right way round."""
     nodes = setup.shape_map.nodes(theta)
     return (bernstein_jacobians(setup.shape_map.mesh, nodes).flatten(1).amin(1) > 0).numpy()

@@ -45,6 +45,15 @@ class ExitReason(Enum):
         " optimizer.starts."
     )
     OBJECTIVE_UNCHANGED = "The objective did not change: check that it depends on the shape."
+    STATIONARY = "Converged: the gradient by finite elements meets optimizer.kkt_tolerance."
+    LEAST_RADIUS = (
+        "Stopped at the least trust-region radius: no step that finite elements resolve makes the design better; see"
+        " the KKT residual, or loosen optimizer.kkt_tolerance."
+    )
+    SOLVE_BUDGET = (
+        "Stopped at the budget of finite-element solves: raise optimizer.max_solves; the same command goes on from"
+        " what is solved."
+    )
     NO_ANSWER = (
         "The model has no answer at the start, or where the search ended (folded map, or outside its range): choose"
         " another start, or add a constraint such as {quantity: jacobian, at_least: 0.1}."
@@ -53,7 +62,34 @@ class ExitReason(Enum):
     @property
     def ok(self) -> bool:
         """Whether the result can be taken for an optimum, subject to the certificate."""
-        return self in (ExitReason.CONVERGED, ExitReason.STALLED, ExitReason.ITERATION_LIMIT)
+        return self in (
+            ExitReason.CONVERGED,
+            ExitReason.STALLED,
+            ExitReason.ITERATION_LIMIT,
+            ExitReason.STATIONARY,
+            ExitReason.LEAST_RADIUS,
+            ExitReason.SOLVE_BUDGET,
+        )
+
+
+@dataclass(frozen=True)
+class FemStep:
+    """What a trust region adds to a line of the history.
+
+    Attributes:
+        ratio: of FEM's actual to the predicted reduction; not a number at the first centre.
+        radius: of the box in which the step was sought, in scaled parameters.
+        accepted: whether the design became the next centre.
+        kkt_residual: by FEM's gradient.
+        forward, adjoint: finite-element solves up to here.
+    """
+
+    ratio: float
+    radius: float
+    accepted: bool
+    kkt_residual: float
+    forward: int
+    adjoint: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +103,7 @@ class Iterate:
     gradient_norm: float
     quantities: tuple[float, ...]
     theta: tuple[float, ...]
+    fem: FemStep | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +199,13 @@ def worst_violation(setup: Setup, values: Array) -> float:
     return max([0.0, *ratios])
 
 
+def constraint_gaps(setup: Setup, values: Array, rows: Array) -> tuple[Array, Array]:
+    """(C,) signed gaps over the size of their targets, zero or non-negative when met, and their Jacobian (C, P)."""
+    factor = np.array([(-1 if c.kind == "at_most" else 1) / (abs(c.target) or 1.0) for c in setup.constraints])
+    targets = np.array([c.target for c in setup.constraints])
+    return factor * (values - targets), factor[:, None] * rows
+
+
 class _Memory:
     """scipy asks for value, gradient and constraints apart; each design is evaluated once."""
 
@@ -198,9 +242,7 @@ class _Memory:
             self._constraints_at = z.copy()
             self.constraints = constraint_values(self.setup, self.scaling.theta(z))
         values, rows = self.constraints
-        factor = np.array([(-1 if c.kind == "at_most" else 1) / (abs(c.target) or 1.0) for c in self.setup.constraints])
-        targets = np.array([c.target for c in self.setup.constraints])
-        return factor * (values - targets), factor[:, None] * rows * self.scaling.span
+        return constraint_gaps(self.setup, values, rows * self.scaling.span)
 
 
 def _search(

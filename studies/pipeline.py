@@ -1,9 +1,7 @@
-"""The stages of a study: sample, train, optimize, export, validate; each reuses what its inputs already made."""
+"""The stages of a study: sample, train, optimize, infill, export, validate; each reuses what its inputs made."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable
@@ -19,9 +17,13 @@ from geometries.quantities import ShapeError, check_design
 from solvers.fem import FemSolver
 from studies.certificate import certify
 from studies.export import Exported, export_cad, shape_data
-from studies.loader import dump
+from studies.history import history_table, optimum_data
+from studies.infill import tune
+from studies.loader import StudyError
+from studies.managed import Centres, manage_study
 from studies.models import FemModel, Model, SurrogateModel
-from studies.optimizer import Optimum, optimize
+from studies.optimizer import Iterate, Optimum, optimize
+from studies.resolved import write_study
 from studies.sampling import draw_designs, local_executor, random_directions, solve_designs, stack_fields
 from studies.setup import Setup
 from studies.surrogates import open_surrogate, train_surrogate
@@ -37,6 +39,7 @@ class OptimizationError(RuntimeError):
     """No start led to a design that can be judged; the text is the exit reason."""
 
 
+INFILL_WEIGHTS = "surrogate.infill.safetensors"
 TRAINING_FILES = ("surrogate.safetensors.checkpoint", "surrogate.safetensors.checkpoint.seconds")
 
 
@@ -64,20 +67,28 @@ def _physical_key(run: Run) -> list[Any]:
     return [trained_for, setup.family.bounds.tolist(), *texts]
 
 
+def _sample_key(run: Run) -> str:
+    config = run.setup.study.model.sampling
+    return content_key("sample", *_physical_key(run), config.model_dump(exclude={"workers"}))
+
+
+def sampled(run: Run) -> tuple[Dataset, Dataset] | None:
+    """Training and held-out designs where they are solved in the output folder; None where they are not."""
+    if run.workspace.finished("sample", _sample_key(run)) is None:
+        return None
+    data, held_out, _ = sample(run)
+    return data, held_out
+
+
 def write_resolved(run: Run, provenance: dict[str, Any]) -> None:
     """The study with every default, and what it is run with and on."""
-    head = [f"# {key}: {json.dumps(value)}" for key, value in provenance.items()]
-    write_text(
-        run.workspace.path("resolved.yaml"),
-        "\n".join(head) + "\n" + dump(run.setup.study, run.workspace.folder),
-    )
-    write_json(run.workspace.path("run.json"), provenance)
+    write_study(run.setup.study, run.workspace, provenance)
 
 
 def sample(run: Run) -> tuple[Dataset, Dataset, Tensor]:
     """Solved training and held-out designs, and the (N, c) fields of the reference design."""
     config, setup = run.setup.study.model.sampling, run.setup
-    key = content_key("sample", *_physical_key(run), config.model_dump(exclude={"workers"}))
+    key = _sample_key(run)
     names = ("designs.npz", "held_out.npz", "reference.npz")
     files = [run.workspace.path(name) for name in names]
     if run.workspace.finished("sample", key) is None:
@@ -161,23 +172,26 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
         model: Model = FemModel(setup)
         driver = "fem"
     else:
+        _refuse_infill_without_data(run)
         model, _, path = surrogate_of(run)
         driver = file_key(path)
     key = content_key("optimize", driver, *_physical_key(run), *_search_key(run), config.model_dump())
     names = ("optimum.json", "history.csv", "shapes.json")
     if run.workspace.finished("optimize", key) is None:
         started = time.monotonic()
-        optimum = optimize(
-            setup,
-            model,
-            config,
-            lambda i: run.report(
-                "optimize",
-                min(i.iteration, config.max_iterations),  # the last line, at the end, is no iteration
-                config.max_iterations,
-                f"start {i.start}: {i.objective:.6g}",
-            ),
-        )
+
+        def report(i: Iterate) -> None:
+            limit = config.max_iterations if i.fem is None else config.max_solves
+            stage = "optimize" if i.fem is None else "FEM in the loop"
+            # the last line of a search, at its end, is no iteration
+            run.report(stage, min(i.iteration, limit), limit, f"start {i.start}: {i.objective:.6g}")
+
+        solved: list[str] = []
+        if isinstance(model, SurrogateModel) and config.method == "trust_region":
+            optimum, solves, solved = _managed(run, model, driver, report)
+        else:
+            optimum = optimize(setup, model, config, report)
+            solves = dict(model.counts) if isinstance(model, FemModel) else {"forward": 0, "adjoint": 0}
         _check_optimum(run, optimum)
         best = torch.from_numpy(optimum.best.theta)
         write_text(run.workspace.path("history.csv"), history_table(setup, optimum))
@@ -185,12 +199,79 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
             name: shape_data(setup, theta) for name, theta in (("initial", setup.initial), ("optimum", best))
         }
         write_json(run.workspace.path("shapes.json"), shapes)
-        solves = dict(model.counts) if isinstance(model, FemModel) else {"forward": 0, "adjoint": 0}
-        write_json(run.workspace.path("optimum.json"), optimum_data(setup, optimum) | {"fem_solves": solves})
+        content = optimum_data(setup, optimum) | {"fem_solves": solves, "solved": solved}
+        write_json(run.workspace.path("optimum.json"), content)
         run.workspace.finish("optimize", key, names, time.monotonic() - started)
     content = json.loads(run.workspace.path("optimum.json").read_text(encoding="utf-8"))
     theta = torch.tensor(list(content["parameters"].values()), dtype=torch.float64)
     return theta, content
+
+
+def _managed(
+    run: Run, model: SurrogateModel, driver: str, report: Callable[[Iterate], None]
+) -> tuple[Optimum, dict[str, int], list[str]]:
+    """The trust region; its solutions and what the surrogate proposed lie apart, so that a broken run goes on."""
+    study = run.setup.study.model
+    tangents = study.sampling.tangents if study.infill is not None else 0
+    folder = run.workspace.path(f"centres/{content_key('centres', *_physical_key(run), tangents)}")
+    centres = Centres(run.setup, folder, tangents)
+    asked = study.optimizer.model_dump(include={"max_iterations", "tolerance", "starts", "seed"})
+    proposals = folder / f"starts-{content_key('starts', driver, *_search_key(run), asked)}.json"
+    optimum = manage_study(run.setup, model, study.optimizer, centres, proposals, report)
+    solved = [str(file.relative_to(run.workspace.folder)) for file in centres.files]
+    return optimum, dict(centres.solves), solved
+
+
+def _refuse_infill_without_data(run: Run) -> None:
+    study = run.setup.study
+    if study.model.infill is None or study.model.surrogate.weights is None or sampled(run) is not None:
+        return
+    raise StudyError(
+        f"{study.place('infill')}: infill: replays the designs that the surrogate was trained on, so that it does not"
+        f" forget them, but the weights {study.model.surrogate.weights} came without them; run `shapewright sample`"
+        f" into {run.workspace.folder} first, or leave infill out"
+    )
+
+
+def infill(run: Run) -> dict[str, Any] | None:
+    """Tune the surrogate by what the trust region solved; what came of it, or None where the study asks for none."""
+    config = run.setup.study.model.infill
+    if config is None:
+        return None
+    theta, found = find_optimum(run)
+    replay = sampled(run)
+    assert replay is not None  # find_optimum has refused the study otherwise
+    model, card, path = surrogate_of(run)
+    training = run.setup.study.model.training.model_dump()
+    data = [part.hash for part in replay]
+    key = content_key("infill", file_key(path), data, found["solved"], theta.tolist(), config.model_dump(), training)
+    if run.workspace.finished("infill", key) is None:
+        started = time.monotonic()
+        solved = [load_dataset(run.workspace.path(name)) for name in found["solved"]]
+        optimum = min(range(len(solved)), key=lambda k: float((solved[k].theta[0] - theta).norm()))
+        target = run.workspace.path(INFILL_WEIGHTS)
+        tuned = tune(
+            run.setup,
+            model.surrogate,
+            card,
+            replay,
+            solved,
+            optimum,
+            config,
+            target,
+            lambda p: run.report("infill", p.step, config.steps, f"loss {p.loss:.4f}"),
+        )
+        files = (INFILL_WEIGHTS,) if tuned.kept else ()
+        run.workspace.finish("infill", key, files, time.monotonic() - started, result=tuned.as_data())
+        before, after = tuned.held_out
+        run.report(
+            "infill", config.steps, config.steps,
+            f"held-out gradient error {before.gradient:.4f} before, {after.gradient:.4f} after;"
+            f" {'kept' if tuned.kept else 'not kept'}",
+        )  # fmt: skip
+    record = run.workspace.record("infill")
+    assert record is not None
+    return record["result"]
 
 
 def _search_key(run: Run) -> list[Any]:
@@ -211,53 +292,6 @@ def _check_optimum(run: Run, optimum: Optimum) -> None:
         ) from error
 
 
-def history_table(setup: Setup, optimum: Optimum) -> str:
-    """All iterates of all starts as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [constraint.name for constraint in setup.constraints]
-    parameters = [parameter.name for parameter in setup.family.parameters]
-    writer.writerow(
-        [
-            "start",
-            "iteration",
-            "evaluations",
-            "objective",
-            "objective_scaled",
-            "gradient_norm",
-            *names,
-            *parameters,
-        ]
-    )
-    for search in optimum.searches:
-        size = abs(search.history[0].objective) or 1.0 if search.history else 1.0
-        for i in search.history:
-            numbers = (i.objective / size, i.gradient_norm, *i.quantities, *i.theta)
-            writer.writerow([i.start, i.iteration, i.evaluations, repr(i.objective), *(f"{n:.12g}" for n in numbers)])
-    return text.getvalue()
-
-
-def optimum_data(setup: Setup, optimum: Optimum) -> dict[str, Any]:
-    """What ``optimum.json`` holds."""
-    names = [parameter.name for parameter in setup.family.parameters]
-    return {
-        "parameters": dict(zip(names, optimum.best.theta.tolist(), strict=True)),
-        "objective": optimum.best.objective,
-        "exit": {"reason": optimum.best.reason.name, "text": optimum.best.reason.value},
-        "best_start": optimum.best.start,
-        "starts": [
-            {
-                "start": search.start,
-                "objective": search.objective,
-                "feasible": search.violation <= 1.0,
-                "iterations": len(search.history),
-                "reason": search.reason.name,
-            }
-            for search in optimum.searches
-        ],
-    }
-
-
 def export(run: Run) -> Exported:
     """CAD of the optimum; cheap, and made anew each time so that it is never older than the design."""
     theta, _ = find_optimum(run)
@@ -274,10 +308,17 @@ def validate(run: Run) -> dict[str, Any]:
     """The certificate."""
     exported = export(run)
     theta, found = find_optimum(run)
-    model, driver = None, "fem"
+    model, driver, held_out, tuned = None, "fem", None, None
     if not run.on_fem:
+        tuned = infill(run)
         model, card, path = surrogate_of(run)
+        if tuned is not None and tuned["kept"]:
+            path = run.workspace.path(INFILL_WEIGHTS)
+            surrogate, card = open_surrogate(run.setup, path, run.device)
+            model = SurrogateModel(run.setup, surrogate, card.box)
         driver = file_key(path)
+        data = sampled(run)
+        held_out = None if data is None else data[1]
         write_text(run.workspace.path("surrogate.card.json"), card.as_json() + "\n")
     else:
         run.workspace.path("surrogate.card.json").unlink(missing_ok=True)  # of a surrogate that had no part in this
@@ -292,12 +333,14 @@ def validate(run: Run) -> dict[str, Any]:
         study.validation.model_dump(),
         study.geometry.thickness,
         found,
+        held_out is None,
     )
     names = ("certificate.json", "optimum.vtu", "initial.vtu", "optimum.msh")
     if run.workspace.finished("validate", key) is None:
         started = time.monotonic()
         run.report("validate", 0, 1, "")
-        content = certify(run.setup, theta, exported, run.workspace.folder, model)
+        content = certify(run.setup, theta, exported, run.workspace.folder, model, held_out)
+        content["infill"] = tuned
         content["exit"] = found["exit"]
         content["fem_solves"] = {
             name: count + found["fem_solves"].get(name, 0) for name, count in content["fem_solves"].items()
@@ -312,6 +355,7 @@ def validate(run: Run) -> dict[str, Any]:
 def _timings(run: Run) -> dict[str, float]:
     """Seconds of the stages that led to this design."""
     trained_here = not run.on_fem and run.setup.study.model.surrogate.weights is None
-    stages = ("sample", "train", "optimize", "export") if trained_here else ("optimize", "export")
+    infilled = ("infill",) if run.setup.study.model.infill is not None and not run.on_fem else ()
+    stages = (*(("sample", "train") if trained_here else ()), "optimize", *infilled, "export")
     records = {stage: run.workspace.record(stage) for stage in stages}
     return {stage: record.get("total", record["seconds"]) for stage, record in records.items() if record}

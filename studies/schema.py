@@ -130,6 +130,17 @@ class Physics(Section):
     """Prescribed values: a number or a formula of x and y; where regions meet, the later entry holds."""
     natural: Annotated[tuple[BoundaryCondition, ...], Strict(False)] = ()
     """Prescribed flux . n: a number or a formula of x, y, nx, ny, components and their derivatives."""
+    pins: Annotated[tuple[Pinned, ...], Strict(False)] = ()
+    """Components whose level is fixed at a point."""
+
+
+class Pinned(Section):
+    """A component that the equations determine only up to a constant."""
+
+    component: Name
+    """Such as the pressure of an enclosed flow."""
+    on: Name
+    """Boundary region on one corner of which it is zero."""
 
 
 class Integral(Section):
@@ -304,8 +315,8 @@ class Training(Section):
 class Optimizer(Section):
     """How the shape is found."""
 
-    method: Literal["slsqp", "trust_constr"] = "slsqp"
-    """Algorithm of scipy."""
+    method: Literal["slsqp", "trust_constr", "trust_region"] = "slsqp"
+    """slsqp, trust_constr: scipy, on one model; trust_region: the surrogate, corrected at every centre by FEM."""
     on: Literal["surrogate", "fem"] = "surrogate"
     """Model that gives objective and gradient."""
     max_iterations: Count = 200
@@ -316,6 +327,33 @@ class Optimizer(Section):
     """Start designs: the initial one and random ones within the bounds; the best result is kept."""
     seed: Seed = 0
     """Seed of the random start designs."""
+    kkt_tolerance: Positive = 5e-3
+    """Of trust_region: KKT residual by the finite-element gradient at which it has converged."""
+    max_solves: Count = 60
+    """Of trust_region: largest number of finite-element solutions."""
+    radius: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Of trust_region: half the width of the first box around a centre, relative to the bounds."""
+    least_radius: Positive = 1e-5
+    """Of trust_region: radius at which it gives up."""
+
+    @model_validator(mode="after")
+    def _trust_region_uses_both_models(self) -> Self:
+        if self.method == "trust_region" and self.on == "fem":
+            raise _mend("on", "found fem; expected surrogate, which method trust_region corrects by finite elements")
+        return self
+
+
+class Infill(Section):
+    """Learning on the way: what trust_region solves joins the training set, and the surrogate is tuned to it."""
+
+    steps: Count = 200
+    """Steps of the tuning."""
+    learning_rate: Positive = 3e-5
+    """Its largest learning rate; far below that of the training, whose end it would otherwise undo."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Share of the new designs in a batch; the others replay the original training set."""
+    margin: NotNegative = 0.02
+    """Relative growth of a mean held-out error that is tolerated; with more, the tuned weights are thrown away."""
 
 
 class Validation(Section):
@@ -335,6 +373,8 @@ class Validation(Section):
     """Norm of the projected finite-element gradient of the Lagrangian over that of the objective."""
     discretization_error: Positive = 0.001
     """Finite-element objective on the finest mesh against its extrapolation."""
+    manufacturing: Positive = 0.001
+    """Relative loss of the objective for which the certificate states the tolerance of each parameter."""
 
 
 class StudyModel(Section):
@@ -355,6 +395,8 @@ class StudyModel(Section):
     surrogate: Surrogate = Field(default_factory=Surrogate)
     training: Training = Field(default_factory=Training)
     optimizer: Optimizer = Field(default_factory=Optimizer)
+    infill: Infill | None = None
+    """Tuning of the surrogate by the solutions of trust_region; none if left out."""
     validation: Validation = Field(default_factory=Validation)
 
     @field_validator("constraints")
@@ -366,6 +408,12 @@ class StudyModel(Section):
                 what = f"{constraint.quantity} {constraint.kind}"
                 raise _mend(str(index), f"found more than one '{what}'; expected each once")
         return constraints
+
+    @model_validator(mode="after")
+    def _infill_has_centres(self) -> Self:
+        if self.infill is not None and self.optimizer.method != "trust_region":
+            raise _mend("infill", f"found it with optimizer.method {self.optimizer.method}; expected trust_region")
+        return self
 
     @model_validator(mode="after")
     def _samples_suffice(self) -> Self:

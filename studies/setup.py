@@ -134,7 +134,7 @@ class Setup:
         return {
             "geometry": geometry_key(self.study),
             "parameters": [p.name for p in self.family.parameters],
-            "physics": model.physics.model_dump(mode="json"),
+            "physics": model.physics.model_dump(mode="json", exclude=None if model.physics.pins else {"pins"}),
             "objective": _functional_key(model.objective.functional),
             "surrogate": network,
         }

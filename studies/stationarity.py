@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from studies.optimizer import constraint_values
 from studies.setup import Setup
 
+Array = NDArray[np.float64]
 BOUND_TOLERANCE = 1e-6
 """A parameter within this share of its range from a bound counts as lying on it."""
 
@@ -47,18 +49,38 @@ def stationarity(setup: Setup, theta: Tensor, gradient: Tensor, at_start: Tensor
             low.append(-np.inf if constraint.kind == "equals" else 0.0)
             owners.append((constraint.name, direction))
     z = (theta.numpy() - lower) / span
-    for index in np.flatnonzero((z < BOUND_TOLERANCE) | (z > 1 - BOUND_TOLERANCE)):
-        unit = np.zeros(len(z))
-        unit[index] = -1.0 if z[index] < 0.5 else 1.0
-        columns.append(unit)
-        low.append(0.0)
-    scale = max(float(np.linalg.norm(objective)), 1e-300)
-    if not columns:
+    matrix = np.stack(columns, -1) if columns else np.zeros((len(z), 0))
+    residual, found = least_squares_multipliers(z, objective, matrix, np.array(low))
+    if residual is None:
+        scale = max(float(np.linalg.norm(objective)), 1e-300)
         return Stationarity(scale / max(scale, float(np.linalg.norm(at_start.numpy() * span))), {})
-    matrix = np.stack(columns, -1)
-    found = lsq_linear(matrix, -objective / scale, bounds=(np.array(low), np.inf), tol=1e-14)
     multipliers = {
-        name: float(-setup.sign * direction * m * scale)
-        for (name, direction), m in zip(owners, found.x[: len(owners)], strict=True)
+        name: float(-setup.sign * direction * m) for (name, direction), m in zip(owners, found, strict=True)
     }
-    return Stationarity(float(np.linalg.norm(objective / scale + matrix @ found.x)), multipliers)
+    return Stationarity(residual, multipliers)
+
+
+def least_squares_multipliers(
+    z: Array, objective: Array, columns: Array, low: Array
+) -> tuple[float | None, Array]:
+    """Multipliers (A,), at least ``low`` (A,), that best balance a gradient.
+
+    Args:
+        z: (P,) parameters scaled to [0, 1]; those on a bound may be pushed further against it.
+        objective: (P,) gradient of what is minimized.
+        columns: (P, A) gradients of the active constraints.
+        low: (A,) 0 for inequalities, -inf for equalities.
+
+    Returns:
+        |objective + columns m| over |objective|, None where nothing is active; and m.
+    """
+    on_bound = np.flatnonzero((z < BOUND_TOLERANCE) | (z > 1 - BOUND_TOLERANCE))
+    walls = np.zeros((len(z), len(on_bound)))
+    walls[on_bound, np.arange(len(on_bound))] = np.where(z[on_bound] < 0.5, -1.0, 1.0)
+    matrix = np.hstack([columns, walls])
+    scale = max(float(np.linalg.norm(objective)), 1e-300)
+    if matrix.shape[1] == 0:
+        return None, np.zeros(0)
+    bounds = np.concatenate([low, np.zeros(len(on_bound))]), np.inf
+    found = lsq_linear(matrix, -objective / scale, bounds=bounds, tol=1e-14).x
+    return float(np.linalg.norm(objective / scale + matrix @ found)), scale * found[: columns.shape[1]]

@@ -150,6 +150,7 @@ def _certificate(
                 "unit": "m",
                 "bound_hit": not p.lower < value < p.upper,
                 "sensitivity": 0.7082820476797986,
+                "tolerance": 0.00221234567,
             }
             for p, begin, value in zip(shape_map.family.parameters, start.tolist(), optimum.tolist(), strict=True)
         },
@@ -168,6 +169,7 @@ def _certificate(
             "fem_extrapolated": last * (1 + error),
             "observed_order": 2.0137612345,
             "discretization_error": error,
+            "grid_convergence_index": 1.25 * error,
             "extrapolation": "Richardson extrapolation of the three finest",
             "surrogate_relative_error": 0.00123456789 if surrogate else None,
             "improvement": abs(last - first) / first,
@@ -177,6 +179,8 @@ def _certificate(
         "gradient": {"cosine": 0.9999771234, "relative_error": 0.0070123456} if surrogate else None,
         "kkt_residual": 0.005971234,
         "multipliers": {"area equals": 0.99996786456},
+        "familiarity": FAMILIARITY if surrogate else None,
+        "infill": None,
         "cad": {
             "file": "optimum.step",
             "kind": "solid",
@@ -192,6 +196,17 @@ def _certificate(
         "fem_solves": {"forward": 7, "adjoint": 2, "tangent": 0},
         "timings": {"sample": 61.234567, "train": 777.7, "optimize": 1.9, "export": 0.096, "validate": 3.1},
     }
+
+
+FAMILIARITY = {
+    "distance": 0.98765432,
+    "typical_median": 1.1234567,
+    "typical_95_percent": 1.4567891,
+    "farther_in_box": 0.75,
+    "held_out": 128,
+    "correlation_field_error": 0.79876543,
+    "correlation_gradient_error": 0.60123456,
+}
 
 
 def _optimum(certificate: dict[str, Any]) -> dict[str, Any]:

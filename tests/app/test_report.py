@@ -188,13 +188,14 @@ def test_every_check_is_shown_with_value_limit_and_result(finished_bar) -> None:
 def test_tables_show_the_numbers_of_the_certificate(finished_bar) -> None:
     parsed, certificate = page(finished_bar / "report.html"), certificate_of(finished_bar)
     for name, entry in certificate["parameters"].items():
-        start, optimum, bounds, _, hit, slope = parsed.row(f"{name} [m]")
+        start, optimum, bounds, _, hit, slope, tolerance = parsed.row(f"{name} [m]")
         assert value(start) == pytest.approx(entry["initial"], rel=5e-4)
         assert value(optimum) == pytest.approx(entry["value"], rel=5e-5)
         assert [value(part) for part in bounds.split(" to ")] == pytest.approx(
             [entry["lower"], entry["upper"]], rel=5e-4
         )
         assert value(slope) == pytest.approx(entry["sensitivity"], rel=5e-3)
+        assert value(tolerance.removeprefix("± ")) == pytest.approx(entry["tolerance"], rel=5e-2)
         assert hit == "within"
     levels = certificate["objective"]["fem_levels"]
     for level in levels:
@@ -263,6 +264,44 @@ def test_unobserved_order_is_said_with_its_reason(changed) -> None:
     text = words_of(page(write_report(folder)))
     assert f"No order observed: {note}." in text
     assert f"No order of mesh convergence was observed: {note}." in text
+
+
+def test_grid_convergence_index_and_a_degenerate_order_are_said(changed) -> None:
+    note = "Richardson extrapolation of the three finest; the order is held down by a corner, a tip or a jump"
+    folder = changed("certificate.json", lambda c: c["objective"].update(observed_order=1.1, extrapolation=note))
+    text = words_of(page(write_report(folder)))
+    assert "Grid-convergence index (Roache): the limit is expected within ± 0.0045 % of it." in text
+    assert "This order is degenerate: a corner, a tip or a jump holds it down" in text
+
+
+def test_familiarity_is_told_with_what_it_is_worth(changed) -> None:
+    folder = changed("certificate.json", lambda c: None)
+    text = words_of(page(write_report(folder)))
+    assert "trained on: 0.988, where 1.12 is usual and one in twenty is beyond 1.46" in text
+    assert "On 128 held-out designs this distance goes with the true error at a rank correlation of 0.80" in text
+    unknown = {"correlation_field_error": None, "correlation_gradient_error": None, "held_out": 0}
+    text = words_of(page(write_report(changed("certificate.json", lambda c: c["familiarity"].update(unknown)))))
+    assert "What that says of its error is not measured" in text
+
+
+def test_a_managed_study_shows_its_steps_and_what_was_learnt(changed) -> None:
+    errors = {"field": {"u": 0.02}, "objective": 0.001, "gradient": 0.0123, "cosine": 0.999, "designs": 8}
+    pair = {"before": errors, "after": errors | {"gradient": 0.0045}}
+    learnt = {"designs": 4, "kept": True, "held_out": pair, "optimum": pair}
+    changed("certificate.json", lambda c: c.update(infill=learnt))
+    folder = changed("optimum.json", lambda o: o.update(fem_solves={"forward": 9, "adjoint": 9, "tangent": 0}))
+    history = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
+    added = ["ratio,radius,accepted,kkt_residual,forward,adjoint"]
+    added += [f"0.912,0.1,{int(k % 3 != 1)},0.00321,{k % 9 + 1},{k % 9 + 1}" for k in range(len(history) - 1)]
+    (folder / "history.csv").write_text("\n".join(map(",".join, zip(history, added, strict=True))), encoding="utf-8")
+    parsed = page(write_report(folder))
+    text = words_of(parsed)
+    assert "9 solutions and 9 adjoints led to the optimum" in text
+    steps = [row for row in parsed.rows if row[1:3] == ["0.912", "0.100"] or row[2:4] == ["0.912", "0.100"]]
+    assert len(steps) == 9
+    assert sum("no" in row for row in steps) == 3
+    assert "The tuned weights are kept. 4 solutions of the trust region were learnt" in text
+    assert ["1.2 %", "0.45 %"] in [row[-2:] for row in parsed.rows]
 
 
 def test_gain_within_the_mesh_uncertainty_is_called_that(changed) -> None:

@@ -78,14 +78,14 @@ def test_it_has_every_entry_that_is_promised(certificate):
     assert promised <= set(certificate)
     objective = {
         "name", "unit", "initial_fem", "surrogate", "fem", "fem_levels", "fem_extrapolated", "observed_order",
-        "surrogate_relative_error", "sense", "discretization_error", "improvement",
+        "surrogate_relative_error", "sense", "discretization_error", "improvement", "grid_convergence_index",
     }  # fmt: skip
     assert objective <= set(certificate["objective"])
     assert all({"h", "dofs", "value"} <= set(level) for level in certificate["objective"]["fem_levels"])
     assert all({"name", "value", "target", "satisfied", "unit"} <= set(c) for c in certificate["constraints"])
     assert {"file", "area_or_volume_reread", "max_deviation"} <= set(certificate["cad"])
     for entry in certificate["parameters"].values():
-        assert {"value", "bound_hit", "lower", "upper", "initial", "unit", "sensitivity"} <= set(entry)
+        assert {"value", "bound_hit", "lower", "upper", "initial", "unit", "sensitivity", "tolerance"} <= set(entry)
     assert set(certificate["fem_solves"]) == {"forward", "adjoint", "tangent"}
     for check in certificate["checks"]:
         assert set(check) == {"name", "value", "relation", "limit", "meaning", "satisfied"}
@@ -244,6 +244,10 @@ def test_extrapolation_finds_order_and_limit_of_manufactured_sequences(sizes, or
     assert found.order == pytest.approx(order, rel=1e-4)
     assert found.value == pytest.approx(limit, rel=1e-6)
     assert found.error == pytest.approx(abs(values[2] - limit) / abs(values[2]), rel=1e-3, abs=1e-9)
+    # Roache 1994: 1.25 |e| / (r^p - 1), with e the relative change between the two finest meshes
+    change, refined = abs(second) / abs(values[2]), sizes[1] / sizes[2]
+    assert found.gci == pytest.approx(1.25 * change / (refined**found.order - 1), rel=1e-6)
+    assert ("corner" in found.note) == (found.order < 2)
 
 
 @given(values=st.tuples(*[st.floats(-1e3, 1e3)] * 3))
@@ -255,6 +259,7 @@ def test_extrapolation_claims_no_order_where_there_is_none(values):
     assert found.order is None
     assert found.value == values[2]
     assert found.error * max(abs(values[2]), 1e-300) >= 0.99 * abs(second) or values[2] == 0
+    assert found.gci == pytest.approx(3 * found.error)
     assert found.note
 
 

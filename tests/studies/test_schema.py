@@ -92,6 +92,8 @@ def test_no_training_option_is_lost():
         {"surrogate": {"mollifier": "cubic"}},
         {"surrogate": {"grid": [32]}},
         {"surrogate": {"radius": 1.5}},
+        {"optimizer": {"radius": 1.5}},
+        {"infill": {"share": 1.0}},
         {"validation": {"refinements": 2}},
         {"validation": {"gradient_cosine": 1.5}},
         {"solver": {}},
@@ -113,6 +115,11 @@ def test_what_is_wrong_is_refused(sections):
             {"geometry": {"family": "f", "bounds": {"r0": [1, 2]}, "initial": {"r0": 3}}},
             "initial.r0 found 3.0; expected",
         ),
+        (
+            {"optimizer": {"method": "trust_region", "on": "fem"}},
+            "found fem; expected surrogate, which method trust_region corrects",
+        ),
+        ({"infill": {"steps": 10}}, "found it with optimizer.method slsqp; expected trust_region"),
         ({"objective": {}}, "found neither of maximize and minimize; expected one"),
         (
             {"objective": {"maximize": "a", "minimize": "b"}},
@@ -158,7 +165,7 @@ def test_conditions_and_objectives_read_as_typed():
     [
         (("optimizer", "max_iterations"), "a whole number >= 1"),
         (("validation", "gradient_cosine"), "a number > 0 <= 1"),
-        (("optimizer", "method"), "one of slsqp, trust_constr"),
+        (("optimizer", "method"), "one of slsqp, trust_constr, trust_region"),
         (("constraints", 4, "equals"), "a number or 'initial'"),
         (("physics", "dirichlet", 0, "u"), "a number or a formula"),
         (("geometry", "bounds", "r0"), "a list of 2: a number, a number"),

@@ -1,0 +1,45 @@
+"""The command that learns all instances of a problem: an operator study, from its file to its errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from app.progress import ProgressBars
+from app.provenance import provenance
+from studies.operator_run import run_operator_study
+from studies.operator_setup import load_operator_study
+from studies.resolved import write_study
+from studies.surrogates import choose_device
+from studies.workspace import Workspace
+from surrogate.operator_card import OperatorCard
+
+
+def learn_operator(
+    study: Path, out: Path | None, overrides: list[str], device: str, seed: int | None
+) -> tuple[OperatorCard, Path]:
+    """Run the study in its locked output folder with progress bars; the operator's card, and the folder.
+
+    Raises:
+        studies.loader.StudyError, studies.workspace.WorkspaceError, and what
+            :func:`studies.operator_run.run_operator_study` raises.
+    """
+    seeds = [f"training.seed={seed}"] if seed is not None else []
+    loaded = load_operator_study(study, (*overrides, *seeds))
+    chosen = choose_device(device)
+    workspace = Workspace(out or Path("out") / loaded.model.name)
+    with workspace.lock(), ProgressBars() as bars:
+        write_study(loaded, workspace, provenance(chosen, loaded.model.training.seed))
+        card = run_operator_study(loaded, workspace, chosen, bars)[2]
+    return card, workspace.folder
+
+
+def print_errors(console: Console, card: OperatorCard, folder: Path) -> None:
+    """Held-out errors by the size of the input cloud."""
+    table = Table("points given", "squared relative error", title="unseen instances, against finite elements")
+    for points, error in card.squared_relative_error.items():
+        table.add_row(points, f"{error:.3g}")
+    console.print(table)
+    console.print(f"trained in {card.seconds:.0f} s; everything is in {folder}", highlight=False, soft_wrap=True)

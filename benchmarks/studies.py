@@ -1,0 +1,309 @@
+"""What a study costs in finite-element solves, by surrogate, by finite elements, and by both together.
+
+Run as ``python -m benchmarks.studies [--only STUDY[/METHOD]] ...``; writes ``benchmarks/results/studies.json`` and
+``studies.md``. Every cell of the table is kept under ``out/studies`` as soon as it is measured, so a run that is broken
+off goes on, and a cell whose study or weights have changed is measured anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import approx_fprime
+
+from app.progress import ProgressBars
+from app.provenance import provenance
+from studies.correction import Array
+from studies.loader import load_study
+from studies.managed import Centres, manage_study
+from studies.models import FemModel, Model, SurrogateModel
+from studies.optimizer import optimize
+from studies.schema import Optimizer
+from studies.setup import Setup, build_setup
+from studies.surrogates import open_surrogate
+from studies.workspace import content_key, file_key, write_json, write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+CELLS = ROOT / "out" / "studies"
+STUDIES = ("torsion", "stokes_body", "stokes_square", "plate_hole", "ns_body")
+STARTS, VALUES, SPREAD = 32, 20, 0.1
+"""Random starts; values of the first equality constraint, and how far they go from the study's own."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: where a method got to by finite elements, and what it took.
+
+    Attributes:
+        objective_fem: by finite elements at the design found; the mean of a sweep.
+        gap_to_fem_alone: relative, positive is worse; the largest of a sweep.
+        fem_solves, adjoint_solves: of the search; judging its result is not counted.
+        seconds: of the search; training_seconds: of the surrogate that it used.
+    """
+
+    study: str
+    method: str
+    objective_fem: float
+    gap_to_fem_alone: float
+    fem_solves: int
+    adjoint_solves: int
+    seconds: float
+    training_seconds: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """Designs (D, P) that a method found, with their objectives by finite elements and its cost."""
+
+    objectives: Array
+    solves: Counter[str]
+    seconds: float
+
+
+class FiniteDifferences:
+    """Finite elements without their adjoint: gradients by scipy's forward differences in scaled parameters."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.fem = FemModel(setup)
+        self.lower, upper = setup.family.bounds.numpy().T
+        self.span = upper - self.lower
+
+    def evaluate(self, theta: Array) -> tuple[Array, Array]:
+        """See :class:`studies.models.Model`; P + 1 solves each."""
+        z = (theta - self.lower) / self.span
+        gradients = np.stack([approx_fprime(design, self._value, 1e-6) for design in z]) / self.span
+        return np.array([self._value(design) for design in z]), gradients
+
+    def _value(self, z: Array) -> float:
+        solution = self.fem.solve(torch.from_numpy(self.lower + self.span * z))
+        return solution.values[self.fem.setup.problem.objective.name]
+
+
+Search = Callable[[Setup, SurrogateModel, Optimizer], tuple[Array, Counter[str]]]
+"""A study, its surrogate and options to the design found and the solves it took."""
+
+
+def surrogate_only(setup: Setup, surrogate: SurrogateModel, config: Optimizer) -> tuple[Array, Counter[str]]:
+    """The surrogate's own optimum."""
+    return optimize(setup, surrogate, config).best.theta, Counter()
+
+
+def managed(setup: Setup, surrogate: SurrogateModel, config: Optimizer) -> tuple[Array, Counter[str]]:
+    """The trust region from there."""
+    with TemporaryDirectory() as folder:
+        centres = Centres(setup, Path(folder))
+        found = manage_study(setup, surrogate, config, centres, Path(folder) / "starts.json")
+    return found.best.theta, centres.solves
+
+
+def fem_alone(setup: Setup, surrogate: SurrogateModel, config: Optimizer) -> tuple[Array, Counter[str]]:
+    """SLSQP on the adjoint gradient."""
+    model = FemModel(setup)
+    return optimize(setup, model, config).best.theta, model.solves
+
+
+def fem_differences(setup: Setup, surrogate: SurrogateModel, config: Optimizer) -> tuple[Array, Counter[str]]:
+    """SLSQP on finite differences."""
+    model = FiniteDifferences(setup)
+    return optimize(setup, model, config).best.theta, model.fem.solves
+
+
+def once(search: Search, **options: Any) -> Callable[[Setup, SurrogateModel], Found]:
+    """The study as it is, with options of its optimizer changed."""
+
+    def run(setup: Setup, surrogate: SurrogateModel) -> Found:
+        return _measured(search, [setup], surrogate, options)
+
+    return run
+
+
+def sweep(search: Search, **options: Any) -> Callable[[Setup, SurrogateModel], Found]:
+    """The study at several values of its first equality constraint."""
+
+    def run(setup: Setup, surrogate: SurrogateModel) -> Found:
+        return _measured(search, list(_swept(setup)), surrogate, options)
+
+    return run
+
+
+def _swept(setup: Setup) -> Iterator[Setup]:
+    index = next(k for k, c in enumerate(setup.constraints) if c.kind == "equals" and c.target != 0)
+    for factor in np.linspace(1 - SPREAD, 1 + SPREAD, VALUES):
+        changed = list(setup.constraints)
+        changed[index] = replace(changed[index], target=float(factor) * changed[index].target)
+        yield replace(setup, constraints=tuple(changed))
+
+
+def _measured(search: Search, setups: Sequence[Setup], surrogate: SurrogateModel, options: dict[str, Any]) -> Found:
+    solves: Counter[str] = Counter()
+    started, designs = time.monotonic(), []
+    for setup in setups:
+        theta, spent = search(setup, surrogate, setup.study.model.optimizer.model_copy(update=options))
+        designs.append(theta)
+        solves += spent
+    seconds = time.monotonic() - started
+    judge: Model = FemModel(setups[0])
+    return Found(judge.evaluate(np.stack(designs))[0], solves, seconds)
+
+
+METHODS: dict[str, Callable[[Setup, SurrogateModel], Found]] = {
+    "FEM alone": once(fem_alone, starts=1),
+    "surrogate only": once(surrogate_only),
+    "managed": once(managed),
+    "FEM, finite differences": once(fem_differences, starts=1),
+    f"FEM alone, {STARTS} starts": once(fem_alone, starts=STARTS),
+    f"surrogate only, {STARTS} starts": once(surrogate_only, starts=STARTS),
+    f"managed, {STARTS} starts": once(managed, starts=STARTS),
+    f"FEM alone, {VALUES} constraint values": sweep(fem_alone, starts=1),
+    f"surrogate only, {VALUES} constraint values": sweep(surrogate_only, starts=1),
+    f"managed, {VALUES} constraint values": sweep(managed, starts=1),
+}
+"""In the order they are measured; what the gap of a method is to stands before it."""
+
+
+def kept(study: str, method: str) -> tuple[Path, str, dict[str, Any] | None]:
+    """File and key of a cell of the table, and its content where it was measured for this study and these weights."""
+    file = CELLS / study / f"{method.replace(' ', '_').replace(',', '')}.json"
+    loaded = load_study(ROOT / "studies" / f"{study}.yaml")
+    weights = file_key(loaded.folder / str(loaded.model.surrogate.weights))
+    key = content_key("benchmark", loaded.model.model_dump(mode="json"), weights, method, STARTS, VALUES, SPREAD)
+    cell = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"key": None}
+    return file, key, cell if cell["key"] == key else None
+
+
+def measure(study: str, method: str, report: Callable[[str, int, int, str], None]) -> dict[str, Any]:
+    """The cell of a study and a method, measured or as it was kept: objectives, solves and times."""
+    file, key, cell = kept(study, method)
+    if cell is not None:
+        return cell
+    report(study, 0, 1, method)
+    setup = build_setup(load_study(ROOT / "studies" / f"{study}.yaml"))
+    network, card = open_surrogate(setup, setup.study.folder / str(setup.study.model.surrogate.weights))
+    found = METHODS[method](setup, SurrogateModel(setup, network, card.box))
+    cell = {
+        "key": key,
+        "sign": setup.sign,
+        "objectives": found.objectives.tolist(),
+        "forward": found.solves["forward"],
+        "adjoint": found.solves["adjoint"],
+        "seconds": round(found.seconds, 3),
+        "training_seconds": 0.0 if method.startswith("FEM") else card.seconds,
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, cell)
+    return cell
+
+
+def rival(method: str) -> str:
+    """What the gap of a method is to: finite elements alone, at the same constraint values."""
+    return "FEM alone" + (method[method.index(",") :] if method.endswith("values") else "")
+
+
+def row(study: str, method: str, cell: dict[str, Any], alone: dict[str, Any]) -> Row:
+    """The line of the table, against finite elements alone at the same constraint values."""
+    objectives, best = np.array(cell["objectives"]), np.array(alone["objectives"])
+    gaps = cell["sign"] * (objectives - best) / np.abs(best)
+    return Row(
+        study,
+        method,
+        float(objectives.mean()),
+        float(gaps.max()),
+        cell["forward"],
+        cell["adjoint"],
+        cell["seconds"],
+        cell["training_seconds"],
+    )
+
+
+def as_markdown(rows: Sequence[Row], machine: dict[str, Any]) -> str:
+    """The table, with the machine it was measured on."""
+    on = machine["hardware"]
+    head = [
+        "# Studies: what an optimum costs",
+        "",
+        f"Measured by `python -m benchmarks.studies` on {on['processor']}, {on['cores']} cores,",
+        f"{on['memory_gib']} GiB, {machine['started'][:10]}, torch {machine['packages']['torch']},"
+        f" Python {machine['python']}.",
+        "",
+        "Objective: by finite elements on the moved mesh, at the design found; in a sweep, the mean over the values.",
+        "Gap: to FEM alone (SLSQP on its adjoint gradient, from the study's start), relative, positive is worse; in a",
+        "sweep, the largest. Training: seconds that the surrogate once took; the same serves every line of its study.",
+        "",
+        "| study | method | objective | gap | FEM solves | adjoints | seconds | training |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines = [
+        f"| {r.study} | {r.method} | {r.objective_fem:.7g} | {round(100 * r.gap_to_fem_alone, 4) + 0.0:+.4f} %"
+        f" | {r.fem_solves} | {r.adjoint_solves} | {r.seconds:.1f} | {r.training_seconds:.0f} |"
+        for r in rows
+    ]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def shipped() -> list[str]:
+    """Studies whose weights are there."""
+    return [study for study in STUDIES if (ROOT / "studies" / f"{study}.safetensors").exists()]
+
+
+def selected(only: Sequence[str]) -> list[tuple[str, str]]:
+    """Study and method of the cells to measure; ``only`` holds ``STUDY`` or ``STUDY/METHOD``, all if it is empty."""
+    cells = [(study, method) for study in shipped() for method in METHODS]
+    return [cell for cell in cells if not only or cell[0] in only or "/".join(cell) in only]
+
+
+def table() -> list[Row]:
+    """Lines of all cells that are measured."""
+    rows = []
+    for study, method in selected(()):
+        cell, alone = kept(study, method)[2], kept(study, rival(method))[2]
+        if cell is not None and alone is not None:
+            rows.append(row(study, method, cell, alone))
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], metavar="STUDY[/METHOD]", help="may be repeated")
+    cells = selected(parser.parse_args(arguments).only)
+    if not cells:
+        parser.error(f"--only names no cell; studies: {', '.join(shipped())}; methods: {', '.join(METHODS)}")
+    with ProgressBars() as bars:
+        for done, (study, method) in enumerate(cells):
+            measure(study, rival(method), bars)
+            measure(study, method, bars)
+            bars("studies", done + 1, len(cells), f"{study}: {method}")
+    machine, rows = provenance("cpu", 0), table()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_json(RESULTS / "studies.json", {"machine": machine, "rows": [asdict(r) for r in rows], "fronts": fronts()})
+    text = as_markdown(rows, machine)
+    write_text(RESULTS / "studies.md", text)
+    print(text)
+
+
+def fronts() -> list[dict[str, Any]]:
+    """Objective over constraint value of every sweep that is measured: Pareto fronts."""
+    found = []
+    for study, method in selected(()):
+        cell = kept(study, method)[2]
+        if method.endswith("values") and cell is not None:
+            factors = np.linspace(1 - SPREAD, 1 + SPREAD, VALUES).tolist()
+            found.append(
+                {"study": study, "method": method, "target_factors": factors, "objectives": cell["objectives"]}
+            )
+    return found
+
+
+if __name__ == "__main__":
+    main()

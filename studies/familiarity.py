@@ -1,0 +1,117 @@
+"""How far a design is from what a surrogate has seen: Mahalanobis distance of its latent features.
+
+Features are the encoder's output, after the Fourier blocks, averaged over a coarse grid of cells; their mean and
+covariance are those over designs of the training box, reduced to the principal components that hold almost all of the
+spread (P. C. Mahalanobis 1936; for the features of a network K. Lee et al., NeurIPS 31 (2018) 7167). No solution is
+needed for it, so it can be told of weights that came without their training data. Whether it means anything is
+measured: by its rank correlation with the true error on held-out designs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from geometries.point_cloud import boundary_cloud, nodal_cloud
+from studies.sampling import draw_designs
+from studies.setup import Setup
+from surrogate.accuracy import measure
+from surrogate.dataset import Dataset
+from surrogate.design_surrogate import DesignSurrogate
+
+CELLS, SPREAD, REFERENCE, JUDGED = 4, 0.99, 160, 64
+"""Cells of the coarse grid along an axis; share of the singular values kept; designs that the statistics are of, and
+held-out designs at most that the correlation is of."""
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """Statistics of the latent features of a surrogate, in single precision.
+
+    Attributes:
+        surrogate: whose encoder it is.
+        mean: (K,) of the features over the reference designs.
+        whitening: (K, k) to components of unit variance.
+        typical: (S,) distances of further designs of the same box.
+    """
+
+    surrogate: DesignSurrogate
+    mean: Tensor
+    whitening: Tensor
+    typical: Tensor
+
+    def distance(self, theta: Tensor) -> Tensor:
+        """(B,) distances of designs (B, P), root mean square over the components; differentiable; about 1 is usual.
+
+        Raises:
+            surrogate.latent_grid.OutsideGridError: a design leaves the latent grid.
+        """
+        scaled = (_features(self.surrogate, theta) - self.mean) @ self.whitening
+        return scaled.square().mean(-1).sqrt()
+
+
+def familiarity_of(setup: Setup, surrogate: DesignSurrogate, box: Mapping[str, Sequence[float]]) -> Familiarity:
+    """Statistics over designs drawn from the training ``box`` (parameter -> bounds), as the training set was."""
+    surrogate = copy.deepcopy(surrogate).float()
+    bounds = {p.name: box.get(p.name, (p.lower, p.upper)) for p in setup.family.parameters}
+    parameters = tuple(
+        replace(p, lower=bounds[p.name][0], upper=bounds[p.name][1], default=float(np.mean(bounds[p.name])))
+        for p in setup.family.parameters
+    )
+    trained = replace(setup, family=replace(setup.family, parameters=parameters))
+    features = _features(surrogate, draw_designs(trained, REFERENCE, setup.study.model.sampling.seed))
+    mean = features.mean(0)
+    _, singular, axes = torch.linalg.svd(features - mean, full_matrices=False)
+    kept = int((singular.cumsum(0) / singular.sum() < SPREAD).sum()) + 1
+    whitening = axes[:kept].T * (len(features) ** 0.5 / singular[:kept])
+    found = Familiarity(surrogate, mean, whitening, torch.zeros(0))
+    others = draw_designs(trained, REFERENCE // 2, setup.study.model.sampling.seed + 1)
+    return replace(found, typical=found.distance(others).detach())
+
+
+def describe_familiarity(known: Familiarity, theta: Tensor, held_out: Dataset | None) -> dict[str, Any]:
+    """What the certificate says of a design (P,): distance, how usual it is, and what the distance is worth.
+
+    Without held-out solutions the correlation with the error is None: it has not been measured.
+    """
+    distance = float(known.distance(theta[None]).detach()[0])
+    content = {
+        "distance": distance,
+        "typical_median": float(known.typical.median()),
+        "typical_95_percent": float(known.typical.quantile(0.95)),
+        "farther_in_box": float((known.typical > distance).double().mean()),
+        "held_out": 0,
+        "correlation_field_error": None,
+        "correlation_gradient_error": None,
+    }
+    if held_out is None or len(held_out) < 3:
+        return content
+    held_out = held_out.subset(slice(0, JUDGED))
+    distances = known.distance(held_out.theta).detach().numpy()
+    errors = [measure(known.surrogate, held_out.subset(slice(k, k + 1))) for k in range(len(held_out))]
+    field = [float(np.mean(list(error.field.values()))) for error in errors]
+    return content | {
+        "held_out": len(held_out),
+        "correlation_field_error": float(spearmanr(distances, field).statistic),
+        "correlation_gradient_error": float(spearmanr(distances, [error.gradient for error in errors]).statistic),
+    }
+
+
+def _features(surrogate: DesignSurrogate, theta: Tensor) -> Tensor:
+    """(B, K) latent features of designs (B, P)."""
+    like = next(surrogate.parameters())
+    parts = []
+    for part in theta.to(like).split(16):
+        nodes = surrogate.shape_map.nodes(part)
+        interior, boundary = nodal_cloud(surrogate.shape_map, nodes), boundary_cloud(surrogate.shape_map, nodes)
+        latent = surrogate.operator.encode(interior, boundary).movedim(-1, 1)
+        parts.append(adaptive_avg_pool2d(latent, CELLS).flatten(1))
+    return torch.cat(parts)

@@ -1,0 +1,127 @@
+"""Learning on the way: what the trust region solved joins the training set, and the surrogate is tuned to it.
+
+Every batch is drawn from the original training set and from the new designs, which are repeated to make up their
+share; that replay, a small learning rate, and a held-out set that must not do worse keep it from forgetting. The
+optimum itself is held back, so that the error there stays that of a design the surrogate was not trained on.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from studies.schema import Infill
+from studies.setup import Setup
+from studies.surrogates import hardware, training_config
+from surrogate.accuracy import Accuracy, measure
+from surrogate.dataset import Dataset
+from surrogate.design_surrogate import DesignSurrogate
+from surrogate.model_card import ModelCard, reference_tensors, save_surrogate
+from surrogate.trainer import Progress
+from surrogate.training import train
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """How a tuning went.
+
+    Attributes:
+        designs: how many were learnt.
+        held_out: errors on the held-out designs, before and after.
+        optimum: errors at the optimum, before and after.
+        kept: whether the tuned weights are better at the optimum and no worse on the held-out designs.
+    """
+
+    designs: int
+    held_out: tuple[Accuracy, Accuracy]
+    optimum: tuple[Accuracy, Accuracy]
+    kept: bool
+
+    def as_data(self) -> dict[str, Any]:
+        """For the certificate."""
+        pairs = {"held_out": self.held_out, "optimum": self.optimum}
+        named = {name: {"before": asdict(p[0]), "after": asdict(p[1])} for name, p in pairs.items()}
+        return {"designs": self.designs, "kept": self.kept, **named}
+
+
+def tune(
+    setup: Setup,
+    surrogate: DesignSurrogate,
+    card: ModelCard,
+    replay: tuple[Dataset, Dataset],
+    solved: Sequence[Dataset],
+    optimum: int,
+    config: Infill,
+    path: Path,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Tuned:
+    """Tune a copy of the surrogate; its weights are written to ``path`` if they are kept.
+
+    Args:
+        setup: study.
+        surrogate: as it was during the search.
+        card: of it.
+        replay: original training set and held-out set.
+        solved: data sets of one design each, from the trust region.
+        optimum: which of them is the optimum; it is not learnt.
+        config: how.
+        path: of the new weights.
+        report: called after every step.
+    """
+    started = time.monotonic()
+    data, held_out = replay
+    device = next(surrogate.parameters()).device
+    network = copy.deepcopy(surrogate).float().train().requires_grad_(True)
+    there = solved[optimum]
+    learnt = [entry for index, entry in enumerate(solved) if index != optimum]
+    before = measure(network, held_out.to(device)), measure(network, there.to(device))
+    if not learnt:
+        return Tuned(0, (before[0],) * 2, (before[1],) * 2, False)
+    repeats = math.ceil(config.share * len(data) / ((1 - config.share) * len(learnt)))
+    mixture = joined([data, *learnt * repeats])
+    judged = joined([held_out, *[there] * len(held_out)])  # half of what chooses the weights is the error there
+    looks = max(1, config.steps // 5)
+    how = replace(
+        training_config(setup),
+        optimizer="adamw",
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        check_every=looks,
+        patience=config.steps,
+    )
+    train(network, mixture, judged, how, report=report)
+    network.eval()
+    after = measure(network, held_out.to(device)), measure(network, there.to(device))
+    kept = after[1].gradient < before[1].gradient and not forgotten(before[0], after[0], config.margin)
+    tuned = Tuned(len(learnt), (before[0], after[0]), (before[1], after[1]), kept)
+    if kept:
+        new = replace(
+            card,
+            training=card.training | {"infill": config.model_dump() | {"designs": len(learnt)}},
+            data_hash=joined([data, *learnt]).hash,
+            designs=card.designs + len(learnt),
+            held_out=after[0],
+            hardware=hardware(device.type),
+            seconds=round(card.seconds + time.monotonic() - started, 1),
+        )
+        tensors = reference_tensors(setup.shape_map.mesh, network.operator.grid)
+        save_surrogate(path, network.state_dict() | tensors, new)
+    return tuned
+
+
+def forgotten(before: Accuracy, after: Accuracy, margin: float) -> bool:
+    """Whether a mean held-out error, of a field or of the design gradient, has grown by more than the margin."""
+    pairs = [(before.gradient, after.gradient), *((before.field[c], after.field[c]) for c in before.field)]
+    return any(new > (1 + margin) * old for old, new in pairs)
+
+
+def joined(parts: Sequence[Dataset]) -> Dataset:
+    """One data set of several that have as many tangents each."""
+    return Dataset(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Dataset)))

@@ -1,0 +1,39 @@
+"""How exactly a part has to be made: the objective's slopes and curvatures by finite elements, as tolerances."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from studies.models import FemModel
+
+STEP = 1e-4
+"""Difference step of the gradient, relative to the parameter's range."""
+
+
+def curvatures(fem: FemModel, theta: Tensor, gradient: Tensor) -> NDArray[np.float64]:
+    """(P,) second derivatives of the objective by each parameter alone, in its own unit.
+
+    Differences of the adjoint gradient (P,) at theta, one solve per parameter, towards the farther bound; not a number
+    where the neighbouring design has no solution.
+    """
+    bounds = fem.setup.family.bounds
+    middle, step = bounds.mean(1), STEP * (bounds[:, 1] - bounds[:, 0])
+    steps = torch.where(theta <= middle, step, -step)
+    _, neighbours = fem.evaluate((theta + torch.diag(steps)).numpy())
+    return (np.diagonal(neighbours) - gradient.numpy()) / steps.numpy()
+
+
+def tolerance_for(slope: float, curvature: float, allowed: float) -> float | None:
+    """Deviation t > 0 at which ``|slope| t + |curvature| t^2 / 2`` is what the objective is ``allowed`` to change.
+
+    None where neither derivative bounds it, or the curvature is not known.
+    """
+    slope, curvature = abs(slope), abs(curvature)
+    if math.isnan(curvature) or allowed <= 0 or slope + curvature == 0:
+        return None
+    return 2 * allowed / (slope + math.sqrt(slope**2 + 2 * curvature * allowed))  # the root that does not cancel

@@ -1,0 +1,328 @@
+"""A trust region that ends where the expensive model is stationary, however poor the cheap one is.
+
+Each step minimizes the cheap model, corrected at the centre (:mod:`studies.correction`), within a box around it; the
+expensive model is asked at the trial point only, and its actual over the predicted reduction decides on acceptance and
+radius. First-order consistency makes it converge to a stationary point of the expensive problem: N. M. Alexandrov,
+R. M. Lewis, Optim. Eng. 2 (2001) 413; A. R. Conn, N. I. M. Gould, P. L. Toint, Trust-Region Methods (2000), chapter 10.
+A cheap model whose gradients are not those of its values spoils that, so there is a second model without it, the
+interpolation of the expensive one; whichever better foretold the derivatives of the last solve is asked first, and the
+other where that one finds no better design.
+
+Constraints that cost nothing are taken exactly: a start that violates them is first restored to the nearest design
+that does not, and every trial point satisfies them. Constraints that need the expensive model are corrected like the
+objective and enter an l1 merit function, elastically in the subproblem, so that it always has a solution (R. Fletcher,
+Practical Methods of Optimization, 2nd ed., section 14.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from studies.correction import Array, Corrected, Difference, Evaluate, corrected
+from studies.optimizer import ExitReason
+from studies.stationarity import least_squares_multipliers
+
+ACCEPT, SHRINK_BELOW, GROW_ABOVE, GROW_LIMIT = 1e-4, 0.25, 0.75, 1.3
+"""Ratios of actual to predicted reduction: a step is taken; the radius shrinks; it may grow."""
+ACTIVE = 1e-4
+"""An inequality whose gap is smaller than this counts as active."""
+RESOLUTION = 1e-13
+"""A predicted reduction smaller than this, relative to the objective's scale, is rounding."""
+
+
+@dataclass(frozen=True)
+class ManagedProblem:
+    """Minimize the first of F functionals, the others being gaps of constraints that need the expensive model.
+
+    A gap is zero (equality) or non-negative (inequality) where its constraint is met; all variables are scaled to
+    [0, 1], the objective to about one.
+
+    Attributes:
+        expensive: z (P,) -> (F,) values and (F, P) Jacobian; values that are not finite where there is no answer.
+        cheap: the same, approximately.
+        exact: z -> (C,) gaps of constraints that cost nothing, and their (C, P) Jacobian.
+        equal: (C,) whether each exact gap is an equality.
+        expensive_equal: (F - 1,) the same of the expensive gaps.
+        gradient_scale: size of the objective's gradient that a residual is relative to where nothing is active.
+        feasible: largest violation of a gap that counts as met.
+    """
+
+    expensive: Evaluate
+    cheap: Evaluate
+    exact: Evaluate
+    equal: NDArray[np.bool_]
+    expensive_equal: NDArray[np.bool_]
+    gradient_scale: Callable[[], float]
+    feasible: float = 1e-7
+
+
+@dataclass(frozen=True)
+class Region:
+    """How the trust region runs.
+
+    Attributes:
+        radius, least_radius, largest_radius: of the box around the centre, in scaled parameters.
+        tolerance: KKT residual at which it has converged.
+        budget: evaluations of the expensive model.
+        learn: whether the correction interpolates the difference at all designs solved, not at the centre alone.
+    """
+
+    radius: float = 0.2
+    least_radius: float = 1e-6
+    largest_radius: float = 1.0
+    tolerance: float = 1e-3
+    budget: int = 100
+    learn: bool = True
+
+
+@dataclass(frozen=True)
+class Step:
+    """One evaluation of the expensive model.
+
+    Attributes:
+        z, values, jacobian: where, and what it gave.
+        ratio: of actual to predicted reduction; not a number at the first centre.
+        radius: within which the step was sought.
+        accepted: whether it became the centre.
+        kkt: residual there.
+    """
+
+    z: Array
+    values: Array
+    jacobian: Array
+    ratio: float
+    radius: float
+    accepted: bool
+    kkt: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """A step with an answer, and what the cheap model says of it."""
+
+    step: Step
+    values: Array
+    jacobian: Array
+
+
+@dataclass(frozen=True)
+class Managed:
+    """Result: the last centre, every step, and why it ended."""
+
+    centre: Step
+    steps: tuple[Step, ...]
+    reason: ExitReason
+
+
+def manage(
+    problem: ManagedProblem, start: Array, region: Region, report: Callable[[Step], None] = lambda step: None
+) -> Managed:
+    """Run the trust region from ``start`` (P,)."""
+    z = restore(problem, np.clip(start, 0.0, 1.0))
+    if violation(problem.exact(z)[0], problem.equal).max(initial=0.0) > problem.feasible:
+        blank = Step(z, np.full(1, np.nan), np.full((1, len(z)), np.nan), np.nan, region.radius, False, np.nan)
+        return Managed(blank, (), ExitReason.INFEASIBLE)
+    steps: list[Step] = []
+    known: list[Known] = []
+
+    def ask(z: Array, ratio: Callable[[Array], float], radius: float) -> Step:
+        values, jacobian = problem.expensive(z)
+        answered = bool(np.isfinite(values).all() and np.isfinite(jacobian).all())
+        measured = ratio(values) if answered else -np.inf
+        accepted = answered and (not steps or measured > ACCEPT)
+        residual = kkt(problem, z, values, jacobian)[0] if answered else np.nan
+        steps.append(Step(z, values, jacobian, measured, radius, accepted, residual))
+        report(steps[-1])
+        if answered:
+            known.append(Known(steps[-1], *problem.cheap(z)))
+        return steps[-1]
+
+    centre = ask(z, lambda values: np.nan, region.radius)
+    if not centre.accepted:
+        return Managed(centre, tuple(steps), ExitReason.NO_ANSWER)
+    radius, penalty, preferred = region.radius, 0.0, 0
+    while True:
+        reason = _end(problem, centre, radius, len(steps), region)
+        if reason is not None:
+            return Managed(centre, tuple(steps), reason)
+        penalty = max(penalty, _penalty(problem, centre))
+        models = _models(problem, centre, known, region)
+        before = merit(problem, centre.values, penalty)
+        trial, predicted = centre.z, 0.0
+        for model in models if preferred == 0 else models[::-1]:
+            trial = _minimize(problem, model, centre, radius, penalty)
+            predicted = before - merit(problem, model(trial)[0], penalty)
+            if predicted > RESOLUTION:
+                break
+        if not predicted > RESOLUTION:
+            radius *= 0.25
+            continue
+        length = float(np.abs(trial - centre.z).max())
+        step = ask(
+            trial,
+            lambda values, b=before, p=predicted, m=penalty: (b - merit(problem, values, m)) / p,
+            radius,
+        )
+        if step.ratio < SHRINK_BELOW:
+            radius = 0.25 * length if step.ratio < 0 else 0.5 * length
+        elif GROW_ABOVE < step.ratio < GROW_LIMIT and length > 0.9 * radius:
+            radius = min(2.0 * radius, region.largest_radius)
+        if np.isfinite(step.jacobian).all():
+            preferred = int(np.argmin([_surprise(model, step) for model in models]))
+        if step.accepted:
+            centre = step
+
+
+def violation(gaps: Array, equal: NDArray[np.bool_]) -> Array:
+    """By how much each gap misses; zero where its constraint is met."""
+    return np.where(equal, np.abs(gaps), np.maximum(0.0, -gaps))
+
+
+def merit(problem: ManagedProblem, values: Array, penalty: float) -> float:
+    """l1 merit function of the expensive functionals; the exact constraints are met at every point it is used."""
+    return float(values[0] + penalty * violation(values[1:], problem.expensive_equal).sum())
+
+
+def kkt(problem: ManagedProblem, z: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
+    """KKT residual at z, and the multipliers (F - 1,) of the expensive gaps, zero where one is not active."""
+    gaps, rows = problem.exact(z)
+    every = np.concatenate([values[1:], gaps])
+    equal = np.concatenate([problem.expensive_equal, problem.equal])
+    active = np.flatnonzero(equal | (every < ACTIVE))
+    columns = -np.concatenate([jacobian[1:], rows])[active].T
+    residual, found = least_squares_multipliers(z, jacobian[0], columns, np.where(equal[active], -np.inf, 0.0))
+    multipliers = np.zeros(len(every))
+    if residual is None:
+        size = float(np.linalg.norm(jacobian[0]))
+        return size / max(size, problem.gradient_scale(), 1e-300), multipliers[: len(values) - 1]
+    multipliers[active] = found
+    return residual, multipliers[: len(values) - 1]
+
+
+def restore(problem: ManagedProblem, z: Array) -> Array:
+    """The nearest design to z (P,) that satisfies the exact constraints; z itself where it does."""
+    if violation(problem.exact(z)[0], problem.equal).max(initial=0.0) <= 0.1 * problem.feasible:
+        return z
+    found = minimize(
+        lambda x: (0.5 * ((x - z) ** 2).sum(), x - z),
+        z,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * len(z),
+        constraints=_exact_constraints(problem),
+        options={"ftol": 1e-14, "maxiter": 200},
+    )
+    return np.clip(found.x, 0.0, 1.0)
+
+
+def _end(
+    problem: ManagedProblem, centre: Step, radius: float, solves: int, region: Region
+) -> ExitReason | None:
+    met = violation(centre.values[1:], problem.expensive_equal).max(initial=0.0) <= problem.feasible
+    if centre.kkt <= region.tolerance and met:
+        return ExitReason.STATIONARY
+    if radius < region.least_radius:
+        return ExitReason.LEAST_RADIUS
+    return ExitReason.SOLVE_BUDGET if solves >= region.budget else None
+
+
+def _penalty(problem: ManagedProblem, centre: Step) -> float:
+    """Twice the largest multiplier of an expensive constraint, beyond which the l1 merit function is exact."""
+    if len(centre.values) == 1:
+        return 0.0
+    return max(1e-3, 2.0 * float(np.abs(kkt(problem, centre.z, centre.values, centre.jacobian)[1]).max()))
+
+
+def _models(problem: ManagedProblem, centre: Step, known: list[Known], region: Region) -> list[Corrected]:
+    """The corrected cheap model where it has an answer at the centre, and one without it: the interpolation alone."""
+    here = next(k for k in known if k.step is centre)
+    others = [k for k in known if k is not here] if region.learn else []
+    alone = corrected(_nothing, _difference(here, 0.0, 0.0), [_difference(k, 0.0, 0.0) for k in others])
+    if not _answered(here):
+        return [alone]
+    there = [_difference(k, k.values, k.jacobian) for k in others if _answered(k)]
+    return [corrected(problem.cheap, _difference(here, here.values, here.jacobian), there), alone]
+
+
+def _nothing(z: Array) -> tuple[float, float]:
+    return 0.0, 0.0
+
+
+def _answered(known: Known) -> bool:
+    return bool(np.isfinite(known.values).all() and np.isfinite(known.jacobian).all())
+
+
+def _difference(known: Known, values: Array | float, jacobian: Array | float) -> Difference:
+    return Difference(known.step.z, known.step.values - values, known.step.jacobian - jacobian)
+
+
+def _surprise(model: Corrected, step: Step) -> float:
+    """By how much a model missed the derivatives at a step that it did not know."""
+    missed = np.linalg.norm(model(step.z)[1] - step.jacobian)
+    return float(missed) if np.isfinite(missed) else np.inf
+
+
+def _exact_constraints(problem: ManagedProblem, slacks: int = 0) -> list[dict]:
+    constraints = []
+    for kind, mask in (("eq", problem.equal), ("ineq", ~problem.equal)):
+        if mask.any():
+            pad = np.zeros((int(mask.sum()), slacks))
+            constraints.append(
+                {
+                    "type": kind,
+                    "fun": lambda x, m=mask: problem.exact(x[: len(x) - slacks])[0][m],
+                    "jac": lambda x, m=mask, p=pad: np.hstack([problem.exact(x[: len(x) - slacks])[1][m], p]),
+                }
+            )
+    return constraints
+
+
+def _minimize(problem: ManagedProblem, model: Corrected, centre: Step, radius: float, penalty: float) -> Array:
+    """Least corrected merit within the box; slacks take what the corrected constraints cannot meet there."""
+    size, slacks = len(centre.z), len(centre.values) - 1
+    known: dict[bytes, tuple[Array, Array]] = {}
+
+    def answer(x: Array) -> tuple[Array, Array]:
+        z = x[:size]
+        if z.tobytes() not in known:
+            known.clear()
+            known[z.tobytes()] = model(z)
+        return known[z.tobytes()]
+
+    def objective(x: Array) -> tuple[float, Array]:
+        values, jacobian = answer(x)
+        if not np.isfinite(values).all():  # a line search backs off from a wall
+            return abs(centre.values[0]) + 1e3, np.zeros_like(x)
+        return float(values[0] + penalty * x[size:].sum()), np.concatenate([jacobian[0], np.full(slacks, penalty)])
+
+    constraints = _exact_constraints(problem, slacks)
+    if slacks:
+        equal, unit = problem.expensive_equal, np.eye(slacks)
+        constraints.append(
+            {
+                "type": "ineq",  # gap + slack >= 0, and slack - gap >= 0 for equalities
+                "fun": lambda x: np.concatenate([answer(x)[0][1:] + x[size:], (x[size:] - answer(x)[0][1:])[equal]]),
+                "jac": lambda x: np.concatenate(
+                    [np.hstack([answer(x)[1][1:], unit]), np.hstack([-answer(x)[1][1:], unit])[equal]]
+                ),
+            }
+        )
+    lower, upper = np.maximum(0.0, centre.z - radius), np.minimum(1.0, centre.z + radius)
+    start = np.concatenate([centre.z, violation(centre.values[1:], problem.expensive_equal)])
+    found = minimize(
+        objective,
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[*zip(lower, upper, strict=True), *[(0.0, None)] * slacks],
+        constraints=constraints,
+        options={"ftol": 1e-11, "maxiter": 60},
+    )
+    trial = restore(problem, np.clip(found.x[:size], lower, upper))
+    met = violation(problem.exact(trial)[0], problem.equal).max(initial=0.0) <= problem.feasible
+    return trial if met and np.isfinite(model(trial)[0]).all() else centre.z

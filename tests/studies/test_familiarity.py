@@ -1,0 +1,51 @@
+"""Promise: the distance of a design from what a surrogate has seen is usual inside the box and grows outside."""
+
+import pytest
+import torch
+
+from studies.familiarity import describe_familiarity, familiarity_of
+from studies.sampling import draw_designs
+from studies.surrogates import build_surrogate
+from tests.studies.study_cases import setup_of
+
+
+@pytest.fixture(scope="module")
+def known():
+    setup = setup_of()
+    return familiarity_of(setup, build_surrogate(setup), {})
+
+
+def test_designs_of_the_box_are_at_the_usual_distance(known):
+    inside = known.distance(draw_designs(setup_of(), 32, 7)).detach()
+    assert 0.8 < float(inside.median() / known.typical.median()) < 1.25
+    assert 0.5 < float(known.typical.median()) < 2.0
+
+
+def test_designs_outside_are_farther(known):
+    outside = torch.tensor([[1.8, 0.5, 1.8, 0.5, 1.8, 0.5], [1.9] * 6], dtype=torch.float64)
+    assert (known.distance(outside).detach() > known.typical.quantile(0.95)).all()
+
+
+def test_a_narrower_training_box_makes_the_same_design_less_familiar():
+    setup = setup_of()
+    network = build_surrogate(setup)
+    narrow = {parameter.name: [0.95, 1.05] for parameter in setup.family.parameters}
+    design = torch.tensor([[1.3, 0.8, 1.3, 0.8, 1.3, 0.8]], dtype=torch.float64)
+    wide, narrowed = (familiarity_of(setup, network, box) for box in ({}, narrow))
+    assert float(narrowed.distance(design).detach()) > 3 * float(wide.distance(design).detach())
+
+
+def test_the_distance_has_the_gradient_of_its_values(known):
+    theta = torch.tensor([[1.2, 0.9, 1.1, 0.8, 1.0, 1.3]], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(known.distance(theta).sum(), theta)
+    step = 1e-2 * torch.eye(6, dtype=torch.float64)
+    with torch.no_grad():
+        slope = (known.distance(theta + step) - known.distance(theta - step)) / 2e-2
+    assert float((slope - gradient[0]).norm() / gradient.norm()) < 0.05  # single precision
+
+
+def test_without_held_out_solutions_no_correlation_is_claimed(known):
+    content = describe_familiarity(known, torch.ones(6, dtype=torch.float64), None)
+    assert content["held_out"] == 0
+    assert content["correlation_field_error"] is None
+    assert content["correlation_gradient_error"] is None

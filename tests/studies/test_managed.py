@@ -1,0 +1,123 @@
+"""Promise: a managed search ends at finite elements' own optimum with any surrogate, and a break loses no solve."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from studies import managed
+from studies.managed import Centres, manage_study
+from studies.models import FemModel
+from studies.optimizer import ExitReason, optimize
+from studies.schema import Optimizer
+from tests.studies.study_cases import Analytic, setup_of
+
+CONFIG = Optimizer(method="trust_region", starts=2, max_iterations=15, kkt_tolerance=1e-3)
+
+
+@pytest.fixture(scope="module")
+def by_fem_alone():
+    setup = setup_of()
+    return optimize(setup, FemModel(setup), CONFIG.model_copy(update={"method": "slsqp", "starts": 1})).best
+
+
+class Turned(Analytic):
+    """Values of a function with the gradient of another: deliberately wrong."""
+
+    def evaluate(self, theta):
+        values, gradients = super().evaluate(theta)
+        return values, -gradients
+
+
+def near(design):
+    """A stand-in for a trained surrogate: that of the disc of the same area, less what uneven radii cost."""
+    area = setup_of().quantity("area", design)
+    return 1.02 * area**2 / (2 * math.pi) - 0.5 * (design - design.mean()).square().sum()
+
+
+SURROGATES = {
+    "near": Analytic(near),
+    "untrained": Analytic(lambda design: (design * torch.tensor([3.0, -2.0, 1.0, 4.0, -1.0, 2.0])).sin().sum()),
+    "wrong gradient": Turned(near),
+    "no answer": Analytic(lambda design: design.sum() * math.nan),
+}
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_any_surrogate_leads_to_the_optimum_of_finite_elements_alone(name, tmp_path, by_fem_alone):
+    setup = setup_of()
+    centres = Centres(setup, tmp_path)
+    best = manage_study(setup, SURROGATES[name], CONFIG, centres, tmp_path / "starts.json").best
+    assert best.reason is ExitReason.STATIONARY
+    assert best.violation <= 1
+    assert best.objective == pytest.approx(by_fem_alone.objective, rel=1e-4)
+    value = FemModel(setup).evaluate(best.theta[None])[0]
+    assert value[0] == pytest.approx(best.objective, rel=1e-9)  # what it claims is what an independent solve gives
+    assert best.history[-1].fem.kkt_residual <= 1e-3
+    if name == "near":
+        assert centres.solves["forward"] <= 6
+    assert best.history[-1].fem.forward == centres.solves["forward"] == centres.solves["adjoint"]
+
+
+def test_the_surrogates_design_is_left_where_finite_elements_prefer_the_start(tmp_path):
+    """A surrogate that promises much at a poor design: the start is asked too, and is the better one."""
+    disc = "geometry.initial={r0: 1.0, r1: 1.0, r2: 1.0, r3: 1.0, r4: 1.0, r5: 1.0}"
+    setup = setup_of(disc, "constraints=[{quantity: area, equals: initial}]")
+    liar = Analytic(lambda design: 100 * (design[0] - design[3]))
+    centres = Centres(setup, tmp_path)
+    found = manage_study(setup, liar, CONFIG, centres, tmp_path / "starts.json")
+    np.testing.assert_array_equal(found.best.history[0].theta, setup.initial.numpy())
+    assert found.best.objective >= found.best.history[0].objective * (1 - 1e-12)
+
+
+def test_a_break_loses_no_solve(tmp_path, monkeypatch):
+    setup, solved = setup_of(), []
+    original = managed.solve_design
+
+    def counting(*arguments):
+        solved.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(managed, "solve_design", counting)
+    whole = manage_study(setup, SURROGATES["untrained"], CONFIG, Centres(setup, tmp_path / "a"), tmp_path / "a.json")
+    in_all, solved[:] = len(solved), []
+
+    def report(iterate):
+        if iterate.fem is not None and iterate.iteration == 2:
+            raise KeyboardInterrupt
+
+    parts = setup, SURROGATES["untrained"], CONFIG
+    with pytest.raises(KeyboardInterrupt):
+        manage_study(*parts, Centres(setup, tmp_path / "b"), tmp_path / "b.json", report)
+    asked = len(SURROGATES["untrained"].batches)
+    centres = Centres(setup, tmp_path / "b")
+    resumed = manage_study(*parts, centres, tmp_path / "b.json")
+    assert len(solved) == in_all
+    assert centres.solves["forward"] == in_all
+    np.testing.assert_array_equal(resumed.best.theta, whole.best.theta)
+    assert resumed.searches[0].history == whole.searches[0].history
+    assert all(len(batch) == 1 for batch in SURROGATES["untrained"].batches[asked + 1 :])  # no search was begun again
+
+
+def test_the_budget_can_be_raised_and_nothing_is_solved_twice(tmp_path, monkeypatch):
+    setup = setup_of()
+    small = CONFIG.model_copy(update={"max_solves": 3})
+    parts = setup, SURROGATES["untrained"]
+    short = manage_study(*parts, small, Centres(setup, tmp_path), tmp_path / "starts.json")
+    assert short.best.reason is ExitReason.SOLVE_BUDGET
+    assert short.best.history[-1].fem.forward <= 3
+    solved = []
+    original = managed.solve_design
+    monkeypatch.setattr(managed, "solve_design", lambda *a: (solved.append(1), original(*a))[1])
+    centres = Centres(setup, tmp_path)
+    assert manage_study(*parts, CONFIG, centres, tmp_path / "starts.json").best.reason is ExitReason.STATIONARY
+    assert len(solved) == centres.solves["forward"] - 3
+
+
+def test_a_folded_design_has_no_answer_and_no_file(tmp_path):
+    setup = setup_of()
+    centres = Centres(setup, tmp_path)
+    assert centres(setup.initial.numpy() * np.array([-2.0, 1, 1, 1, 1, 1])) is None
+    assert centres.solves["forward"] == 0
+    assert centres.files == []

@@ -1,0 +1,135 @@
+"""Promise: a managed run leaves a full history, tunes its surrogate without forgetting, and certifies the result."""
+
+import csv
+import json
+import math
+import shutil
+
+import pytest
+import torch
+
+from studies import pipeline
+from studies.infill import forgotten, joined
+from studies.loader import StudyError
+from studies.models import FemModel
+from studies.pipeline import INFILL_WEIGHTS, find_optimum, sampled, validate
+from studies.surrogates import open_surrogate
+from surrogate.accuracy import Accuracy, measure
+from surrogate.dataset import load_dataset
+from tests.studies.study_cases import InlineExecutor, setup_of, tiny_run
+
+MANAGED = ("optimizer.method=trust_region", "optimizer.kkt_tolerance=1e-3", "optimizer.starts=1")
+TUNED = (*MANAGED, "infill={steps: 10, share: 0.5, margin: 10.0, learning_rate: 2e-3}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def inline():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "local_executor", InlineExecutor)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("managed")
+    return validate(tiny_run(folder, *TUNED)), folder
+
+
+@pytest.fixture(scope="module")
+def optimum(finished):
+    return json.loads((finished[1] / "optimum.json").read_text())
+
+
+def test_the_history_records_ratio_radius_acceptance_and_solves(finished, optimum):
+    with (finished[1] / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    own = [row for row in rows if int(row["start"]) == optimum["best_start"]]
+    assert [int(row["forward"]) for row in own] == sorted(int(row["forward"]) for row in own)
+    assert int(own[-1]["forward"]) == optimum["fem_solves"]["forward"]
+    assert int(own[-1]["adjoint"]) == optimum["fem_solves"]["adjoint"]
+    assert math.isnan(float(own[0]["ratio"]))
+    assert all(float(row["ratio"]) > 0 for row in own[1:] if row["accepted"] == "1")
+    assert all(float(row["radius"]) > 0 for row in own)
+    assert float(own[-1]["kkt_residual"]) <= 1e-3
+    assert all(math.isnan(float(row["ratio"])) for row in rows if row not in own)
+    assert [entry["by"] for entry in optimum["starts"]] == ["surrogate", "fem"]
+
+
+def test_the_optimum_is_finite_elements_own(finished, optimum):
+    theta = torch.tensor(list(optimum["parameters"].values()), dtype=torch.float64)
+    value = FemModel(setup_of()).evaluate(theta.numpy()[None])[0][0]
+    assert optimum["objective"] == pytest.approx(value, rel=1e-9)
+    assert finished[0]["kkt_residual"] <= 1.1e-3
+    assert finished[0]["exit"]["reason"] == "STATIONARY"
+
+
+def test_a_second_run_does_nothing_again(finished, optimum, monkeypatch):
+    for name in ("manage_study", "tune", "certify"):
+        monkeypatch.setattr(pipeline, name, None)
+    assert validate(tiny_run(finished[1], *TUNED)) == finished[0]
+
+
+def test_what_was_solved_joins_the_training_set_but_for_the_optimum(finished, optimum):
+    solved = [load_dataset(finished[1] / name) for name in optimum["solved"]]
+    assert len(solved) == optimum["fem_solves"]["forward"]
+    assert all(len(entry) == 1 and entry.tangents.shape[1] == 1 for entry in solved)
+    assert optimum["fem_solves"]["tangent"] == len(solved)
+    tuned = finished[0]["infill"]
+    assert tuned["designs"] == len(solved) - 1
+    together = joined([sampled(tiny_run(finished[1], *TUNED))[0], *solved])
+    assert len(together) == 6 + len(solved)
+
+
+def test_the_tuned_surrogate_is_nearer_to_the_truth_at_the_optimum(finished, optimum):
+    tuned = finished[0]["infill"]
+    assert tuned["kept"] is True
+    assert tuned["optimum"]["after"]["gradient"] < tuned["optimum"]["before"]["gradient"]
+    surrogate, card = open_surrogate(setup_of(), finished[1] / INFILL_WEIGHTS)
+    assert card.training["infill"]["designs"] == tuned["designs"]
+    assert card.held_out.gradient == pytest.approx(tuned["held_out"]["after"]["gradient"])
+    again = measure(surrogate, load_dataset(finished[1] / "held_out.npz"))
+    assert again.gradient == pytest.approx(card.held_out.gradient, rel=1e-3)  # single against double precision
+    assert finished[0]["gradient"]["relative_error"] == pytest.approx(
+        tuned["optimum"]["after"]["gradient"], rel=1e-2
+    )
+
+
+def test_weights_that_forget_are_not_kept(finished, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(finished[1], folder)
+    strict = (*MANAGED, "infill={steps: 10, share: 0.9, margin: 0.0, learning_rate: 3e-2}")
+    certificate = validate(tiny_run(folder, *strict))
+    tuned = certificate["infill"]
+    held_out = Accuracy(**tuned["held_out"]["before"]), Accuracy(**tuned["held_out"]["after"])
+    assert tuned["kept"] is False
+    assert forgotten(*held_out, 0.0) or (
+        tuned["optimum"]["after"]["gradient"] >= tuned["optimum"]["before"]["gradient"]
+    )
+    before = tuned["optimum"]["before"]["gradient"]  # of the surrogate as it was, which is the one that is judged
+    assert certificate["gradient"]["relative_error"] == pytest.approx(before, rel=1e-2)
+
+
+def test_forgetting_is_growth_beyond_the_margin():
+    before = Accuracy({"u": 0.10}, 0.1, 0.20, 0.99, 8)
+    assert not forgotten(before, Accuracy({"u": 0.101}, 0.5, 0.201, 0.99, 8), 0.02)
+    assert forgotten(before, Accuracy({"u": 0.103}, 0.1, 0.200, 0.99, 8), 0.02)
+    assert forgotten(before, Accuracy({"u": 0.050}, 0.1, 0.205, 0.99, 8), 0.02)
+
+
+def test_infill_without_the_data_is_refused_before_anything_is_done(finished, tmp_path):
+    weights = f"surrogate.weights={finished[1] / 'surrogate.safetensors'}"
+    with pytest.raises(StudyError) as caught:
+        find_optimum(tiny_run(tmp_path, weights, *TUNED))
+    assert "infill: replays the designs that the surrogate was trained on" in str(caught.value)
+    assert "`shapewright sample`" in str(caught.value)
+    assert not (tmp_path / "optimum.json").exists()
+
+
+def test_the_certificate_says_how_familiar_the_optimum_is(finished):
+    known = finished[0]["familiarity"]
+    assert 0 < known["distance"] < math.inf
+    assert known["typical_median"] <= known["typical_95_percent"]
+    assert 0 <= known["farther_in_box"] <= 1
+    assert known["held_out"] == 3
+    assert -1 <= known["correlation_gradient_error"] <= 1
+    assert -1 <= known["correlation_field_error"] <= 1
