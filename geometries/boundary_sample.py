@@ -13,9 +13,9 @@ from geometries.point_cloud import PointCloud
 def outline_cloud(family: Family, theta: Tensor, count: int, shift: float = 0.5) -> PointCloud:
     """About ``count`` boundary points of designs theta (B, P), equally spaced in the curves' parameters.
 
-    Each curve gets its share by its length in the reference design, two at least. On a closed smooth curve the equal
-    weights are the trapezoidal rule, which converges faster than any order; on an open one the midpoint rule, if
-    ``shift`` is a half.
+    Each curve gets its share by its length in the reference design, two at least. On a closed curve the equal weights
+    are the trapezoidal rule, limited only by the spline's smoothness; on an open one the midpoint rule, of second
+    order, if ``shift`` is a half.
 
     Args:
         family: outlines counter-clockwise, holes too.

@@ -78,7 +78,8 @@ def _basis_on_rays(
     curve: Curve, poles: NDArray[np.float64], away: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(N, n) basis of a closed curve around the origin where it crosses the rays through ``away`` (N, 2)."""
-    direction = away / np.maximum(np.linalg.norm(away, axis=-1), 1e-300)[:, None]
+    direction = np.where(away.any(-1, keepdims=True), away, [1.0, 0.0])  # the centre itself lies on every ray
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
     t = np.linspace(0, curve.spans, 60 * curve.spans, endpoint=False)
     outline = curve.basis(t) @ poles
     outline /= np.linalg.norm(outline, axis=-1, keepdims=True)

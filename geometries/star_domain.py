@@ -19,7 +19,7 @@ def star_domain(
 
     In complex numbers the outline is exp(it) (1 + sum c_k cos(k t)), whose harmonics 1, 1 + k and 1 - k a B-spline
     damps at its knots by (2 + cos(2 pi m / n)) / 3: dividing by it gives the control points. Between the knots the
-    outline is met to 1e-5 radii by 128 control points for 4 and 8 waves.
+    outline is met to 2e-5 radii by 128 control points for 4 and 8 waves, to fourth order in their number.
 
     Args:
         waves: numbers of waves around, each 2 or more.

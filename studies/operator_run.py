@@ -45,23 +45,27 @@ class Judgement:
 def run_operator_study(
     study: Study, workspace: Workspace, device: str, report: Report = lambda stage, done, total, text: None
 ) -> tuple[OperatorSetup, ProblemOperator, OperatorCard]:
-    """Train (or open the weights that the study names, or those of an earlier run), and judge on unseen instances.
+    """Train, or open the weights that the study names or an earlier run of it left, and judge on unseen instances.
 
     ``operator.safetensors`` with its card and ``operator.json`` with history and errors are left in the folder.
 
     Raises:
-        studies.loader.StudyError, surrogate.trainer.TrainingError, surrogate.model_card.SurrogateFileError.
+        studies.loader.StudyError, surrogate.trainer.TrainingError, surrogate.model_card.SurrogateFileError,
+            solvers.errors.SolveError.
     """
     keep_freed_memory()
     setup = build_operator_setup(study)
     network = setup.network()
-    weights = study.model.surrogate.weights
-    path = workspace.path("operator.safetensors") if weights is None else study.folder / weights
-    if path.exists():
+    model = study.model
+    if model.surrogate.weights is not None:
+        card = load_operator(study.folder / model.surrogate.weights, network, setup.trained_for())
+        return setup, network.to(device), card
+    path, key = workspace.path("operator.safetensors"), content_key(_training_key(setup), model.evaluation.points)
+    if workspace.finished("learn", key) is not None:
         card = load_operator(path, network, setup.trained_for())
         return setup, network.to(device), card
     network = network.to(device)
-    seconds = _train(setup, network, workspace, device, report)
+    history, seconds = _train(setup, network, workspace, report)
     judgement = judge(setup, network, held_out(setup, workspace, report))
     card = OperatorCard(
         trained_for=setup.trained_for(),
@@ -71,6 +75,9 @@ def run_operator_study(
         seconds=round(seconds, 1),
     )
     save_operator(path, network, card)
+    content = {"history": [asdict(entry) for entry in history], "errors": asdict(judgement)}
+    write_json(workspace.path("operator.json"), content)
+    workspace.finish("learn", key, [path.name, "operator.json"], seconds)
     return setup, network, card
 
 
@@ -145,16 +152,26 @@ def fem_cost(setup: OperatorSetup, truth: Solutions, mesh_size: float) -> FemCos
     return FemCost(mesh_size, round(float(np.mean(counts))), float(np.mean(errors)), float(np.median(times)))
 
 
+def _training_key(setup: OperatorSetup) -> str:
+    """Of everything that the trained weights depend on, the instances by which the best are chosen included."""
+    evaluation = setup.study.model.evaluation.model_dump(mode="json", exclude={"points"})
+    return content_key(setup.trained_for(), setup.study.model.training.model_dump(mode="json"), evaluation)
+
+
 def _train(
-    setup: OperatorSetup, network: ProblemOperator, workspace: Workspace, device: str, report: Report
-) -> float:
+    setup: OperatorSetup, network: ProblemOperator, workspace: Workspace, report: Report
+) -> tuple[list[Progress], float]:
+    """History and seconds; the checkpoint stays, so that another judgement needs no other training."""
     model = setup.study.model
     truth = held_out(setup, workspace, report)
     known = None
     if model.training.solutions:
         seed = model.evaluation.seed + 1
         known = _solved(setup, workspace, "known", setup.lift, model.training.solutions, seed, report)
-    log, clock = workspace.path("training.csv"), WorkClock(workspace.path("training.seconds"))
+    checkpoint = workspace.path(f"training-{_training_key(setup)}.checkpoint")
+    log, clock = workspace.path("training.csv"), WorkClock(checkpoint.with_suffix(".seconds"))
+    if not checkpoint.exists():
+        log.unlink(missing_ok=True)
 
     def step(progress: Progress) -> None:
         clock.tick()
@@ -164,10 +181,9 @@ def _train(
         text = f"loss {progress.loss:.4g}, held-out squared relative error {progress.error:.3g}"
         report("train", progress.step, progress.steps, text)
 
-    checkpoint = workspace.path("training.checkpoint")
     history = train_on_physics(
         network,
-        setup.lift,
+        setup.training_lifts,
         setup.population,
         truth,
         setup.training_config(),
@@ -176,8 +192,7 @@ def _train(
         checkpoint,
         step,
     )
-    write_json(workspace.path("operator.json"), {"history": [asdict(entry) for entry in history]})
-    return clock.total
+    return history, clock.total
 
 
 def _solved(
@@ -190,7 +205,7 @@ def _solved(
     report: Report,
 ) -> Solutions:
     instances = setup.population.draw(count, seed)
-    key = content_key(name, setup.problem_key(), count, seed, len(lift.shape_map.mesh.nodes))
+    key = content_key(name, setup.problem_key(), count, seed, lift.shape_map.mesh.nodes.tolist())
     path = workspace.path(f"{name}-{key}.npy")
     if path.exists():
         return Solutions(instances, torch.from_numpy(np.load(path)), lift)

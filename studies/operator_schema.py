@@ -62,6 +62,8 @@ class PhysicsTraining(Section):
     """Solutions per step."""
     points: Annotated[tuple[Count, Count], Strict(False)] = (300, 1500)
     """Least and largest number of points of the input clouds, drawn anew for each step."""
+    meshes: Count = 6
+    """Meshes of slightly different cell sizes that take turns, so that no quadrature points can be learnt by heart."""
     quadrature: Count = 2
     """Points per side of the quadrature rule in each cell."""
     optimizer: Literal["adamw", "tensor_galore"] = "adamw"
@@ -103,10 +105,10 @@ class Evaluation(Section):
     """How many."""
     mesh_size: Positive = 0.05
     """Cell size of their mesh, length unit."""
-    points: Annotated[tuple[Count, ...], Strict(False)] = (100, 300, 1000, 5000)
+    points: Annotated[tuple[Count, ...], Strict(False), Field(min_length=1)] = (100, 300, 1000, 5000)
     """Sizes of input clouds at which the error is reported."""
-    seed: Seed = 1000
-    """Seed of the instances."""
+    seed: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    """Seed of the instances; those of training have larger ones."""
 
 
 class OperatorStudyModel(Section):

@@ -15,9 +15,11 @@ from geometries.dirichlet_lift import DirichletLift, Prescribed, build_dirichlet
 from geometries.extension import build_shape_map
 from geometries.family import Family
 from geometries.mesher import MeshError
+from solvers.errors import SolveError
 from solvers.fem import FemSolver
 from solvers.physics import PHYSICS
 from solvers.problem import Function, Problem
+from studies.grammar import CONSTANTS, FUNCTIONS
 from studies.loader import Study, StudyError, load_study
 from studies.operator_schema import Number, OperatorStudyModel
 from studies.setup import boundary_value_problem, families, formula, geometry_key
@@ -64,20 +66,34 @@ class OperatorSetup:
         """Boundary values on the resolved mesh of the finite-element solutions."""
         return self.lift_at(self.study.model.evaluation.mesh_size)
 
+    @cached_property
+    def training_lifts(self) -> tuple[DirichletLift, ...]:
+        """Boundary values on meshes of slightly different cell sizes."""
+        model = self.study.model
+        others = [1 + 0.2 * k / model.training.meshes for k in range(1, model.training.meshes)]
+        return self.lift, *(self.lift_at(model.geometry.mesh_size * factor) for factor in others)
+
     def lift_at(self, mesh_size: float) -> DirichletLift:
         """Boundary values on a mesh of another cell size."""
         return _lift(self.study, self.family, self.problem, mesh_size)
 
     def network(self) -> ProblemOperator:
-        """The study's operator with fresh weights, in float32."""
+        """The study's operator with fresh weights, in float32.
+
+        Raises:
+            StudyError: the latent grid is too small for the radius or for the modes.
+        """
         model, data = self.study.model.surrogate, self.data
         inputs = input_functions(data, list(self.problem.parameters))
         scale, input_scale = scales(data, inputs, self.population, self.lift)
         torch.manual_seed(self.study.model.training.seed)
         config = OperatorConfig(model.width, model.hidden, model.modes_per_axis, model.layers, model.mollifier)
-        grid = latent_grid_for(self.lift.shape_map, model.grid, model.radius)
         tags = self.lift.shape_map.mesh.tag_names
-        return ProblemOperator(data, tags, grid, config, inputs, scale, input_scale).float()
+        try:
+            grid = latent_grid_for(self.lift.shape_map, model.grid, model.radius)
+            return ProblemOperator(data, tags, grid, config, inputs, scale, input_scale).float()
+        except ValueError as error:
+            raise StudyError(f"{self.study.place('surrogate.grid')}: surrogate.grid: {error}") from error
 
     def problem_key(self) -> dict[str, Any]:
         """Everything that solutions depend on, as plain data."""
@@ -93,17 +109,11 @@ class OperatorSetup:
 
     def training_config(self) -> PhysicsTrainingConfig:
         """The study's training section as the trainer takes it."""
-        return PhysicsTrainingConfig(**self.study.model.training.model_dump(exclude={"solutions", "weights"}))
+        return PhysicsTrainingConfig(**self.study.model.training.model_dump(exclude={"solutions", "weights", "meshes"}))
 
     def residual_weights(self) -> dict[str, Function]:
         """Component -> factor of its equation in the weak residual."""
-        found = {}
-        for name, value in self.study.model.training.weights.items():
-            key = f"training.weights.{name}"
-            if name not in self.problem.physics.components:
-                raise self.study.error(key, f"'{name}'", f"a component: {', '.join(self.problem.physics.components)}")
-            found[name] = formula(self.study, key, value, self.problem.parameters)
-        return found
+        return _residual_weights(self.study, self.problem)
 
 
 def load_operator_study(path: str | Path, overrides: tuple[str, ...] = ()) -> Study:
@@ -118,18 +128,41 @@ def build_operator_setup(study: Study) -> OperatorSetup:
         StudyError: names file, line and key.
     """
     _, family = families(study)
-    laws = {name: _law(number) for name, number in study.model.instances.items()}
+    model = study.model
+    if model.physics.natural:
+        found = f"{len(model.physics.natural)} of them"
+        raise study.error("physics.natural", found, "none: an operator learns from the inside and prescribed values")
+    laws = {name: _law(number) for name, number in model.instances.items()}
     middle = {name: float(law.quantile(torch.tensor(0.5, dtype=torch.float64))) for name, law in laws.items()}
-    physics = PHYSICS[study.model.physics.name]
+    physics = PHYSICS[model.physics.name]
     shapes = {parameter.name: parameter.default for parameter in family.parameters}
     for name in laws:
-        if name in physics.quantities or name in shapes:
-            raise study.error(f"instances.{name}", f"'{name}'", "a name that neither physics nor geometry uses")
+        if name in physics.quantities or name in shapes or name in FUNCTIONS or name in CONSTANTS:
+            raise study.error(
+                f"instances.{name}", f"'{name}'", "a name that neither physics nor geometry nor formulas use"
+            )
     problem = boundary_value_problem(study, family, (), shapes | middle)
-    if study.model.training.loss == "energy" and physics.energy is None:
-        raise study.error("training.loss", f"'energy', which physics '{physics.name}' has not", "weak_residual")
-    lift = _lift(study, family, problem, study.model.geometry.mesh_size)
+    _check_loss(study, problem)
+    lift = _lift(study, family, problem, model.geometry.mesh_size)
     return OperatorSetup(study, family, problem, Population(tuple(shapes), family.bounds, laws), lift)
+
+
+def _check_loss(study: Study, problem: Problem) -> None:
+    """See that the loss has what it needs, and that nothing is given which it would not use."""
+    physics, training = problem.physics, study.model.training
+    if training.loss == "energy":
+        if physics.energy is None:
+            raise study.error("training.loss", f"'energy', which physics '{physics.name}' has not", "weak_residual")
+        if training.weights:
+            raise study.error("training.weights", "it with training.loss energy", "it with weak_residual only")
+        return
+    zeros = {name: torch.zeros(()) for name in physics.quantities}
+    prescribed = {condition.component for condition in problem.dirichlet}
+    for component in physics.flux(torch, zeros):
+        if component not in prescribed:
+            expected = f"'{component}' prescribed on some region, which training.loss weak_residual needs"
+            raise study.error("physics.dirichlet", f"no value of '{component}'", expected)
+    _residual_weights(study, problem)
 
 
 def solve_instances(
@@ -138,15 +171,33 @@ def solve_instances(
     instances: Instances,
     report: Callable[[int], None] = lambda done: None,
 ) -> Solutions:
-    """Finite-element solutions of the instances on the mesh of ``lift``."""
+    """Finite-element solutions of the instances on the mesh of ``lift``.
+
+    Raises:
+        SolveError: says at which instance.
+    """
     solver = FemSolver(setup.problem, lift.shape_map.mesh)
     fields = []
     for index in range(len(instances)):
         numbers = {name: float(values[index]) for name, values in instances.numbers.items()}
-        solution = solver.solve(lift.shape_map.nodes(instances.theta[index]).numpy(), parameters=numbers)
+        try:
+            solution = solver.solve(lift.shape_map.nodes(instances.theta[index]).numpy(), parameters=numbers)
+        except SolveError as error:
+            values = ", ".join(f"{name} {value:.6g}" for name, value in numbers.items())
+            raise SolveError(f"instance {index} ({values}): {error}") from error
         fields.append(np.concatenate([solution.fields[f.name] for f in setup.problem.physics.fields], -1))
         report(index + 1)
     return Solutions(instances, torch.from_numpy(np.stack(fields)), lift)
+
+
+def _residual_weights(study: Study, problem: Problem) -> dict[str, Function]:
+    found = {}
+    for name, value in study.model.training.weights.items():
+        key = f"training.weights.{name}"
+        if name not in problem.physics.components:
+            raise study.error(key, f"'{name}'", f"a component: {', '.join(problem.physics.components)}")
+        found[name] = formula(study, key, value, problem.parameters)
+    return found
 
 
 def _law(number: Number) -> Distribution:
@@ -164,7 +215,8 @@ def _lift(study: Study, family: Family, problem: Problem, mesh_size: float) -> D
     tags: dict[str, list[str]] = {}
     for condition in problem.dirichlet:
         tags.setdefault(condition.component, []).append(condition.tag)
-    prescribed = [Prescribed(component, tuple(dict.fromkeys(own))) for component, own in tags.items()]
+    # a region that is named twice has the rank, and the value, of its last condition
+    prescribed = [Prescribed(c, tuple(dict.fromkeys(reversed(own)))[::-1]) for c, own in tags.items()]
     return build_dirichlet_lift(shape_map, problem.physics.components, prescribed)
 
 

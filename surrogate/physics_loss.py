@@ -16,7 +16,7 @@ from geometries.stiffness import weighted_stiffness
 from surrogate.point_quantities import Function, ProblemData
 
 FLOOR = 0.1
-"""Of what the physics says must be positive, such as the volume ratio: below it a penalty replaces the energy."""
+"""Of what the physics says must be positive, such as the volume ratio: below it a penalty is added to the energy."""
 
 
 def energy(data: ProblemData, q: Mapping[str, Any], place: CellPoints) -> Tensor:
@@ -27,15 +27,47 @@ def energy(data: ProblemData, q: Mapping[str, Any], place: CellPoints) -> Tensor
     """
     if data.equations.energy is None:
         raise ValueError("training.loss is 'energy', but the physics has none; allowed is 'weak_residual'")
-    density = data.equations.energy(torch, q)
-    if data.equations.admissible is not None:
-        room = data.equations.admissible(torch, q)
-        # an energy with 1 / J has no meaning beyond J = 0, where an untrained network may well be: there it goes on
-        # from the greatest density inside, so that no inversion ever pays
-        inside = room > FLOOR
-        greatest = torch.where(inside, density.detach(), torch.zeros_like(density)).max()
-        density = torch.where(inside, density, greatest * (2 - room / FLOOR))
+    direct = data.equations.admissible is None
+    density = data.equations.energy(torch, q) if direct else _continued_density(data, q)
     return (density * place.weights.flatten(1)).sum(-1)
+
+
+def _continued_density(data: ProblemData, q: Mapping[str, Any]) -> Tensor:
+    """(B, Q) density where the fields are admissible, and a continuation that grows without bound where they are not.
+
+    An energy with 1 / J has no meaning beyond J = 0, where an untrained network may well be. There the derivatives of
+    the fields are shrunk until the floor is reached, and the density there grows with the distance from the floor: it
+    is never less than where the ray of the shrunk derivatives leaves what is admissible, and continuous there.
+    """
+    room = _room(data, q, torch.ones(()))
+    if bool((room >= FLOOR).all()):
+        return data.equations.energy(torch, q)
+    share = torch.where(room >= FLOOR, torch.ones_like(room), _share_at_floor(data, q, room))
+    density = data.equations.energy(torch, _shrunk(data, q, share))
+    return density + density.abs() * (1 - room / FLOOR).clamp(min=0)
+
+
+def _share_at_floor(data: ProblemData, q: Mapping[str, Any], room: Tensor, step: float = 1e-3) -> Tensor:
+    """(B, Q) share of the derivatives at which the room is FLOOR: bisection, then one differentiable Newton step."""
+    with torch.no_grad():
+        low, high = torch.zeros_like(room), torch.ones_like(room)
+        for _ in range(30):
+            middle = (low + high) / 2
+            inside = _room(data, q, middle) >= FLOOR
+            low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+        slope = (_room(data, q, low + step) - _room(data, q, low - step)) / (2 * step)
+        slope = torch.where(room >= FLOOR, torch.ones_like(slope), slope)  # of no use there, and may be zero
+    return low - (_room(data, q, low) - FLOOR) / slope
+
+
+def _room(data: ProblemData, q: Mapping[str, Any], share: Tensor) -> Tensor:
+    assert data.equations.admissible is not None  # only asked for where there is one
+    return data.equations.admissible(torch, _shrunk(data, q, share))
+
+
+def _shrunk(data: ProblemData, q: Mapping[str, Any], share: Tensor) -> dict[str, Any]:
+    derivatives = (f"{component}_{axis}" for component in data.components for axis in "xy")
+    return dict(q) | {name: share * q[name] for name in derivatives}
 
 
 class WeakResidual(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from surrogate.physics_loss import WeakResidual, energy
 from surrogate.point_quantities import Function, quantities
 from surrogate.problem_operator import ProblemOperator, clouds, quadrature
 from surrogate.trainer import Progress, TrainerConfig, run_training
+
+FIRST_SEED = 1_000_003
+"""Least seed of the instances that a training draws: held-out instances of smaller seeds stay unseen."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Solutions:
 
 def train_on_physics(
     network: ProblemOperator,
-    lift: DirichletLift,
+    lifts: Sequence[DirichletLift],
     population: Population,
     held_out: Solutions,
     config: PhysicsTrainingConfig,
@@ -65,7 +68,9 @@ def train_on_physics(
 
     Args:
         network: to train.
-        lift: boundary values on the mesh over which the physics is integrated.
+        lifts: boundary values on meshes over which the physics is integrated, one after the other. Of one mesh alone
+            the network soon knows the quadrature points, and makes its energy small just there: see
+            :func:`surrogate.problem_operator.quadrature`.
         population: what instances are drawn from.
         held_out: solved instances.
         config: how to train.
@@ -73,35 +78,39 @@ def train_on_physics(
         weights: of the weak residual, see :class:`surrogate.physics_loss.WeakResidual`.
         checkpoint, report: see the trainer.
     """
-    residual = WeakResidual(network.data, lift, weights).to(network.scale) if config.loss == "weak_residual" else None
-    task = _PhysicsTask(network, lift, population, held_out, config, known, residual)
+    residuals = None
+    if config.loss == "weak_residual":
+        residuals = [WeakResidual(network.data, lift, weights).to(network.scale) for lift in lifts]
+    task = _PhysicsTask(network, lifts, population, held_out, config, known, residuals)
     return run_training(network, task, config, checkpoint, report)
 
 
 @dataclass(frozen=True)
 class _PhysicsTask:
     network: ProblemOperator
-    lift: DirichletLift
+    lifts: Sequence[DirichletLift]
     population: Population
     held_out: Solutions
     config: PhysicsTrainingConfig
     known: Solutions | None
-    residual: WeakResidual | None
+    residuals: Sequence[WeakResidual] | None
     error_name: str = "squared relative error"
 
     def loss(self, step: int) -> Tensor:
         network, config = self.network, self.config
-        seed = config.seed * 1_000_003 + step
+        which = step % len(self.lifts)
+        lift = self.lifts[which]
+        seed = (config.seed + 1) * FIRST_SEED + step
         instances = self.population.draw(config.batch, seed).to(network.scale)
         low, high = np.log(config.points)
         count = round(float(np.exp(low + (high - low) * np.random.default_rng(seed).random())))
         with torch.no_grad():
-            interior, boundary = clouds(self.lift, instances, count, seed)
-            place = quadrature(self.lift, instances, config.quadrature)
+            interior, boundary = clouds(lift, instances, count, seed)
+            place = quadrature(lift, instances, config.quadrature, seed)
         latent = network.encode(instances, interior, boundary)
-        fields = network.fields(latent, instances, self.lift, place)
+        fields = network.fields(latent, instances, lift, place)
         q = quantities(network.data, place.points.flatten(1, 2), fields, instances.numbers)
-        each = energy(network.data, q, place) if self.residual is None else self.residual(q, place)
+        each = energy(network.data, q, place) if self.residuals is None else self.residuals[which](q, place)
         loss = (each / self._size(fields.values, place)).mean()
         if self.known is not None and config.solution_weight > 0:
             loss = loss + config.solution_weight * self._misfit(self.known, count, seed)

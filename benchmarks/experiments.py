@@ -1,0 +1,164 @@
+"""The experiments by which the mGNO is known, each a study: error, training time, and time per solve beside dolfinx's.
+
+Run as ``python -m benchmarks.experiments`` (``--only NAME``, ``--device cuda``); trainings go on where they were broken
+off. Writes ``benchmarks/results/experiments.json`` and ``experiments.md``. Burgers' equation has its own command,
+``python -m benchmarks.burgers``; its rows are taken over.
+
+Both sides are timed on one thread, and so that what can be done once is done before: for dolfinx, forms are compiled
+and the mesh is there; for the operator, the weights are. dolfinx's mesh is the coarsest of a list on which its error
+against the resolved solution is no larger than the operator's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from app.progress import ProgressBars
+from app.provenance import provenance
+from geometries.mesher import MeshError
+from solvers.errors import SolveError
+from studies.inverse import measure, recover, sensor_points
+from studies.operator_run import FemCost, fem_cost, held_out, judge, run_operator_study, seconds_per_solve
+from studies.operator_setup import OperatorSetup, load_operator_study
+from studies.workspace import Workspace, write_json, write_text
+from surrogate.physics_training import Solutions
+from surrogate.problem_operator import ProblemOperator
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+STUDIES = ("nonlinear_poisson", "hyperelasticity", "lid_cavity")
+COARSENING = (12.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.5)
+"""Cell sizes of dolfinx's meshes, in those of the resolved one."""
+UNKNOWN = ("c1", "c2", "beta1", "beta2", "x1", "y1", "x2", "y2")
+NOISE = 0.005
+
+
+def study_rows(name: str, folder: Path, device: str, bars: ProgressBars) -> Iterator[dict[str, Any]]:
+    """Errors by the size of the input cloud, with times."""
+    workspace = Workspace(folder / name)
+    with workspace.lock():
+        setup, network, card = run_operator_study(
+            load_operator_study(ROOT / "studies" / f"{name}.yaml"), workspace, device, bars
+        )
+        truth = held_out(setup, workspace, bars)
+        judgement = judge(setup, network, truth)
+        costs = fem_costs(setup, truth, min(judgement.mean.values()))
+        for points, error in judgement.mean.items():
+            enough = next((cost for cost in costs if cost.squared_relative_error <= error), None)
+            one = truth.instances.subset(slice(0, 1))
+            yield {
+                "experiment": name,
+                "variant": f"{points} points",
+                "squared_relative_error": error,
+                "median": judgement.median[points],
+                "worst": judgement.worst[points],
+                "train_seconds": card.seconds,
+                "solve_seconds": seconds_per_solve(setup, network, one, points, setup.lift),
+                "solve_seconds_of_256": seconds_per_solve(
+                    setup, network, setup.population.draw(256, 7), points, setup.lift
+                ),
+                "dolfinx_seconds_at_same_error": enough.seconds if enough else None,
+                "dolfinx_nodes": enough.nodes if enough else None,
+                "dolfinx_error": enough.squared_relative_error if enough else None,
+                "device": card.hardware["device"],
+            }
+        if name == "nonlinear_poisson":
+            yield inverse_row(setup, network, card.seconds)
+
+
+def fem_costs(setup: OperatorSetup, truth: Solutions, error: float) -> list[FemCost]:
+    """Finite elements from the coarsest mesh that all shapes allow to one that is as good as the operator."""
+    few, costs = Solutions(truth.instances.subset(slice(0, 8)), truth.fields[:8], truth.lift), []
+    for factor in COARSENING:
+        try:
+            costs.append(fem_cost(setup, few, factor * setup.study.model.evaluation.mesh_size))
+        except (MeshError, SolveError):  # too coarse for a shape
+            continue
+        if costs[-1].squared_relative_error <= error:
+            break
+    return costs
+
+
+def inverse_row(setup: OperatorSetup, network: ProblemOperator, train_seconds: float, count: int = 4) -> dict[str, Any]:
+    """Shape and source from noisy values at 20 points, on unseen instances, judged by finite elements."""
+    exact, shapes, misfits, times = network.double().requires_grad_(False), [], [], []
+    drawn = setup.population.draw(count, seed=5000)
+    for index in range(count):
+        instance = drawn.subset(slice(index, index + 1))
+        sensors = measure(setup, instance, sensor_points(20, 0.55), NOISE, seed=index)
+        start = time.perf_counter()
+        found = recover(setup, exact, sensors, instance, UNKNOWN, starts=3, cloud=400)
+        times.append(time.perf_counter() - start)
+        misfits.append(found.fem_misfit)
+        shapes.append(_outline_error(setup, instance.theta, found.instance.theta))
+    return {
+        "experiment": "inverse_poisson",
+        "variant": f"outline from 20 sensors of noise {NOISE}; misfit by dolfinx {np.mean(misfits):.2f} noise",
+        "squared_relative_error": float(np.mean(shapes)),
+        "train_seconds": train_seconds,
+        "solve_seconds": float(np.mean(times)),
+        "dolfinx_seconds_at_same_error": None,
+        "device": "cpu",
+    }
+
+
+def _outline_error(setup: OperatorSetup, exact: torch.Tensor, found: torch.Tensor) -> float:
+    """Mean squared distance of control points over the mean square of their distance from the origin."""
+    one, other = (setup.family.control_points(theta) for theta in (exact, found))
+    return float(((one - other) ** 2).sum(-1).mean() / (one**2).sum(-1).mean())
+
+
+def burgers_rows() -> list[dict[str, Any]]:
+    """What ``benchmarks.burgers`` has measured."""
+    path = RESULTS / "burgers.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["| experiment | variant | squared relative error | training, s | one solve, ms | one of 256, ms |"]
+    lines[0] += " dolfinx at that error, ms (nodes) | dolfinx / operator, one | of 256 |"
+    lines.append("|" + "---|" * 9)
+    for row in rows:
+        fem, one, many = row.get("dolfinx_seconds_at_same_error"), row["solve_seconds"], row.get("solve_seconds_of_256")
+        cells = [row["experiment"], row["variant"]]
+        cells += [f"{row['squared_relative_error']:.2e}", f"{row['train_seconds']:.0f}"]
+        cells.append("" if one is None else f"{1e3 * one:.1f}")
+        cells.append("" if many is None else f"{1e3 * many:.1f}")
+        cells.append("" if fem is None else f"{1e3 * fem:.1f} ({row.get('dolfinx_nodes')})")
+        cells.append("" if fem is None or one is None else f"{fem / one:.2f}")
+        cells.append("" if fem is None or many is None else f"{fem / many:.2f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", choices=STUDIES, help="one experiment; the rows of others stay")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "experiments")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    path = RESULTS / "experiments.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+    for name in (chosen.only,) if chosen.only else STUDIES:
+        with ProgressBars() as bars:
+            fresh = list(study_rows(name, chosen.out, chosen.device, bars))
+        replaced = {row["experiment"] for row in fresh} | {"burgers"}
+        rows = [row for row in rows if row["experiment"] not in replaced] + fresh + burgers_rows()
+        write_json(path, {"machine": provenance(chosen.device, 0), "rows": rows})
+        lines = ["# Experiments", "", *_table(rows), ""]
+        write_text(RESULTS / "experiments.md", "\n".join(lines))
+    print("\n".join(_table(rows)))
+
+
+if __name__ == "__main__":
+    main()
