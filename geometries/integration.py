@@ -17,6 +17,7 @@ from geometries.triangle import (
     NODES,
     SUBTRIANGLES,
     VERTICES,
+    Array,
     edge_shape_functions,
     edge_shape_slopes,
     hat_functions,
@@ -56,9 +57,18 @@ class CellPoints:
         return torch.einsum("...mqk,...mqkd->...mqd", reference, self.inverse_jacobian)
 
 
-def cell_points(mesh: TaggedMesh, nodes: Tensor, points_per_side: int = 3) -> CellPoints:
-    """Quadrature over all cells for node positions (..., N, 2); the weights sum to the area."""
-    points, weights = triangle_quadrature(points_per_side)
+def cell_points(
+    mesh: TaggedMesh, nodes: Tensor, points_per_side: int = 3, rule: tuple[Array, Array] | None = None
+) -> CellPoints:
+    """Quadrature over all cells for node positions (..., N, 2); the weights sum to the area.
+
+    Args:
+        mesh: reference mesh.
+        nodes: positions of its nodes.
+        points_per_side: of the Gauss rule in a cell.
+        rule: points (Q, 2) and weights (Q,) in the reference triangle, in place of it.
+    """
+    points, weights = triangle_quadrature(points_per_side) if rule is None else rule
     cells = torch.from_numpy(mesh.cells).to(nodes.device)
     values, gradients = (torch.from_numpy(f(points)).to(nodes) for f in (shape_functions, shape_gradients))
     local = nodes[..., cells, :]

@@ -48,6 +48,25 @@ def triangle_quadrature(points_per_side: int = 3) -> tuple[Array, Array]:
     eta = np.broadcast_to((1 + b) / 2, xi.shape)
     return np.stack([xi.ravel(), eta.ravel()], -1), np.outer(weight_a, weight_b).ravel() / 8
 
+def random_triangle_quadrature(generator: np.random.Generator, pairs: int = 1) -> tuple[Array, Array]:
+    """As :func:`triangle_quadrature`, exact to degree 2 with positive weights, but at random points, 6 a pair.
+
+    A pair is two random points with their images under the three rotations of the triangle. Means over such an orbit
+    are exact for linear functions, and miss those of quadratic ones in proportion to S - 1/2 with S the sum of squares
+    of the barycentric coordinates; two orbits on either side of 1/2 are weighed so that this cancels.
+    """
+    points, weights = [], []
+    for _ in range(pairs):
+        drawn = generator.dirichlet((1.0, 1.0, 1.0), 64)
+        size = (drawn**2).sum(1)
+        inner, outer = drawn[size < 0.5][0], drawn[size > 0.5][0]
+        low, high = (inner**2).sum(), (outer**2).sum()
+        share = (high - 0.5) / (high - low)
+        for orbit, weight in ((inner, share), (outer, 1 - share)):
+            points += [np.roll(orbit, turn)[:2] for turn in range(3)]
+            weights += 3 * [weight / (6 * pairs)]
+    return np.stack(points), np.array(weights)
+
 
 def edge_shape_functions(s: Array) -> Array:
     """(Q, 3) values of the 3-node edge (first, second, middle) at s in [0, 1]."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -16,6 +16,9 @@ from solvers.physics import PHYSICS
 from studies.describe import Key, alternatives, expected, found, unknown
 from studies.schema import Section, StudyModel
 from studies.yaml_source import StudyError, read, value_of
+
+_COMMANDS = {None: "shapewright run", "operator": "shapewright learn", "evolution": "python -m benchmarks.burgers"}
+"""Kind of a study file -> the command that takes it; design studies name none."""
 
 __all__ = ["Study", "StudyError", "dump", "load_study"]
 
@@ -88,6 +91,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Sect
     """
     path = Path(path)
     data, lines = read(path)
+    _check_kind(data, Source(path, lines, {}), model)
     taken: dict[Key, str] = {}
     for override in overrides:
         try:
@@ -104,7 +108,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Sect
     except ValidationError as error:
         raise StudyError(_report(error, data, source, model)) from None
     study = Study(content, path, source)
-    if content.physics.name not in PHYSICS:
+    if "physics" in model.model_fields and content.physics.name not in PHYSICS:
         raise study.error("physics.name", found(content.physics.name), f"one of {', '.join(PHYSICS)}")
     return study
 
@@ -135,6 +139,19 @@ def dump(study: Study, folder: Path | None = None) -> str:
 
 def _relative(file: Path, folder: Path) -> str:
     return Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()
+
+
+def _check_kind(data: Mapping[str, Any], source: Source, model: type[Section]) -> None:
+    """One clear error for a file of another kind, in place of one for each of its keys."""
+    kind, wanted = data.get("kind"), None
+    if "kind" in model.model_fields:
+        (wanted,) = get_args(model.model_fields["kind"].annotation)
+    if kind == wanted or (wanted is None and kind not in _COMMANDS):  # else `kind` is one more unknown key
+        return
+    expected_kind = "none, for a design study" if wanted is None else f"'{wanted}'"
+    meant = f"; this file is for `{_COMMANDS[kind]}`" if kind in _COMMANDS else ""
+    place = source.place(("kind",))[1]
+    raise StudyError(f"{place}: kind: found {found(kind)}; expected {expected_kind}{meant}")
 
 
 def _apply(data: dict[str, Any], override: str, model: type[Section]) -> Key:

@@ -69,7 +69,7 @@ def run_operator_study(
     judgement = judge(setup, network, held_out(setup, workspace, report))
     card = OperatorCard(
         trained_for=setup.trained_for(),
-        training=asdict(setup.training_config()),
+        training=model.training.model_dump(mode="json"),
         squared_relative_error={str(points): error for points, error in judgement.mean.items()},
         hardware=hardware(device),
         seconds=round(seconds, 1),
@@ -162,11 +162,12 @@ def _train(
     setup: OperatorSetup, network: ProblemOperator, workspace: Workspace, report: Report
 ) -> tuple[list[Progress], float]:
     """History and seconds; the checkpoint stays, so that another judgement needs no other training."""
-    model = setup.study.model
-    truth = held_out(setup, workspace, report)
+    model, evaluation = setup.study.model, setup.study.model.evaluation
+    seed = evaluation.seed + 2  # the weights are not chosen by the instances that judge
+    validation = _solved(setup, workspace, "validation", setup.truth_lift, evaluation.held_out, seed, report)
     known = None
     if model.training.solutions:
-        seed = model.evaluation.seed + 1
+        seed = evaluation.seed + 1
         known = _solved(setup, workspace, "known", setup.lift, model.training.solutions, seed, report)
     checkpoint = workspace.path(f"training-{_training_key(setup)}.checkpoint")
     log, clock = workspace.path("training.csv"), WorkClock(checkpoint.with_suffix(".seconds"))
@@ -185,7 +186,7 @@ def _train(
         network,
         setup.training_lifts,
         setup.population,
-        truth,
+        validation,
         setup.training_config(),
         known,
         setup.residual_weights(),

@@ -62,10 +62,10 @@ class PhysicsTraining(Section):
     """Solutions per step."""
     points: Annotated[tuple[Count, Count], Strict(False)] = (300, 1500)
     """Least and largest number of points of the input clouds, drawn anew for each step."""
-    meshes: Count = 6
+    meshes: Count = 4
     """Meshes of slightly different cell sizes that take turns, so that no quadrature points can be learnt by heart."""
-    quadrature: Count = 2
-    """Points per side of the quadrature rule in each cell."""
+    quadrature: Count = 1
+    """Sixths of the points of the quadrature rule in each cell; their places are drawn anew for each step."""
     optimizer: Literal["adamw", "tensor_galore"] = "adamw"
     """Method of gradient descent."""
     rank: Annotated[float, Field(gt=0, le=1)] = 0.25
@@ -88,6 +88,8 @@ class PhysicsTraining(Section):
     """Looks without improvement after which training stops."""
     checkpoint_every: Count = 100
     """Steps between checkpoints, from which an interrupted training goes on."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    """Memory of the running average of the weights, which is judged and kept; 0 for the weights themselves."""
     seed: Seed = 0
     """Seed of initial weights and instances."""
 

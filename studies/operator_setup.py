@@ -70,7 +70,7 @@ class OperatorSetup:
     def training_lifts(self) -> tuple[DirichletLift, ...]:
         """Boundary values on meshes of slightly different cell sizes."""
         model = self.study.model
-        others = [1 + 0.2 * k / model.training.meshes for k in range(1, model.training.meshes)]
+        others = [1 + 0.1 * k / model.training.meshes for k in range(1, model.training.meshes)]
         return self.lift, *(self.lift_at(model.geometry.mesh_size * factor) for factor in others)
 
     def lift_at(self, mesh_size: float) -> DirichletLift:

@@ -29,14 +29,14 @@ class PhysicsTrainingConfig(TrainerConfig):
     Attributes:
         loss: energy, or weak_residual.
         points: least and largest number of points of the input clouds, drawn log-uniformly for each step.
-        quadrature: points per side of the rule in each cell.
+        quadrature: pairs of orbits, 6 points each, of the rule in each cell.
         solution_weight: of the squared relative error on known solutions, if there are any.
         solution_batch: known solutions per step.
     """
 
     loss: str = "energy"
     points: tuple[int, int] = (300, 1500)
-    quadrature: int = 2
+    quadrature: int = 1
     solution_weight: float = 1.0
     solution_batch: int = 4
 
@@ -68,11 +68,9 @@ def train_on_physics(
 
     Args:
         network: to train.
-        lifts: boundary values on meshes over which the physics is integrated, one after the other. Of one mesh alone
-            the network soon knows the quadrature points, and makes its energy small just there: see
-            :func:`surrogate.problem_operator.quadrature`.
+        lifts: boundary values on meshes over which the physics is integrated, one after the other.
         population: what instances are drawn from.
-        held_out: solved instances.
+        held_out: solved instances, by whose error the weights that are kept are chosen.
         config: how to train.
         known: solved instances to learn from, too.
         weights: of the weak residual, see :class:`surrogate.physics_loss.WeakResidual`.

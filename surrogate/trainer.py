@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,8 @@ class TrainerConfig:
         check_every: steps between looks at the held-out error; the best weights are kept.
         patience: looks without improvement after which training stops.
         checkpoint_every: steps between checkpoints.
+        average: memory of the running average of the weights that is judged and kept, B. Polyak and A. Juditsky,
+            *Acceleration of Stochastic Approximation by Averaging* (1992); 0 judges and keeps the weights themselves.
         seed: of the initial weights and of the order of the data.
     """
 
@@ -45,6 +48,7 @@ class TrainerConfig:
     check_every: int = 250
     patience: int = 8
     checkpoint_every: int = 250
+    average: float = 0.0
     seed: int = 0
 
 
@@ -92,7 +96,8 @@ def run_training(
         TrainingError: a loss, a gradient or a held-out error is not finite, named with the step.
     """
     optimizer = make_optimizer(network, config)
-    state = _State(best_error=math.inf, best_weights=_copy(network), history=[], stale=0)
+    averaged = _copy(network) if config.average else {}
+    state = _State(math.inf, best_weights=_copy(network), averaged=averaged, history=[], stale=0)
     start = _resume(checkpoint, config, network, optimizer, state)
     for step in range(start, config.steps):
         if state.stale >= config.patience:
@@ -106,10 +111,12 @@ def run_training(
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         _finite("gradient of the loss", float(norm), step, config)  # before the weights and a checkpoint have it
         optimizer.step()
+        _average(network, state, min(config.average, (step + 1) / (step + 10)))
         last = step + 1 == config.steps
         if last or (step + 1) % config.check_every == 0:
-            error = _finite(f"held-out {task.error_name}", task.error(), step, config)
-            _look(network, state, Progress(step + 1, config.steps, value, error))
+            with _averaged(network, state):
+                error = _finite(f"held-out {task.error_name}", task.error(), step, config)
+                _look(network, state, Progress(step + 1, config.steps, value, error))
         if checkpoint and (last or (step + 1) % config.checkpoint_every == 0):
             _save(checkpoint, config, step + 1, network, optimizer, state)
         error = state.history[-1].error if state.history else math.nan
@@ -139,6 +146,7 @@ class _State:
 
     best_error: float
     best_weights: dict[str, Tensor]
+    averaged: dict[str, Tensor]
     history: list[Progress]
     stale: int
 
@@ -157,6 +165,27 @@ def _schedule(step: int, steps: int) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _average(network: nn.Module, state: _State, memory: float) -> None:
+    """Let the averages follow the weights; buffers stay as they are, since no step changes them."""
+    parameters = dict(network.named_parameters())
+    for name in parameters.keys() & state.averaged.keys():
+        state.averaged[name].mul_(memory).add_(parameters[name].detach(), alpha=1 - memory)
+
+
+@contextmanager
+def _averaged(network: nn.Module, state: _State) -> Iterator[None]:
+    """The network with its averaged weights, for a while, if they are averaged at all."""
+    if not state.averaged:
+        yield
+        return
+    current = _copy(network)
+    network.load_state_dict(state.averaged)
+    try:
+        yield
+    finally:
+        network.load_state_dict(current)
 
 
 def _look(network: nn.Module, state: _State, progress: Progress) -> None:
@@ -188,6 +217,7 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "best_error": state.best_error,
         "best_weights": state.best_weights,
+        "averaged": state.averaged,
         "history": [asdict(progress) for progress in state.history],
         "stale": state.stale,
     }
@@ -212,5 +242,6 @@ def _resume(
     network.load_state_dict(content["weights"])
     optimizer.load_state_dict(content["optimizer"])
     state.best_error, state.best_weights, state.stale = content["best_error"], content["best_weights"], content["stale"]
+    state.averaged = content["averaged"]
     state.history = [Progress(**entry) for entry in content["history"]]
     return int(content["step"])

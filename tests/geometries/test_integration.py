@@ -17,6 +17,7 @@ from geometries.triangle import (
     edge_shape_functions,
     edge_shape_slopes,
     hat_functions,
+    random_triangle_quadrature,
     shape_functions,
     shape_gradients,
     triangle_quadrature,
@@ -150,3 +151,24 @@ def test_green_s_theorem_on_one_curved_cell(moves, powers):
     x, y = facets.points.unbind(-1)
     around = (x**i * y**j * facets.normals[..., 0] * facets.weights).sum()
     torch.testing.assert_close(inside, around, rtol=0, atol=1e-12)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_random_rules_are_positive_inside_and_exact_to_degree_two(seed, pairs):
+    points, weights = random_triangle_quadrature(np.random.default_rng(seed), pairs)
+    assert len(points) == len(weights) == 6 * pairs
+    assert weights.min() > 0
+    assert points.min() >= 0
+    assert points.sum(1).max() <= 1 + 1e-15
+    for i in range(3):
+        for j in range(3 - i):
+            exact = math.factorial(i) * math.factorial(j) / math.factorial(i + j + 2)
+            assert (weights * points[:, 0] ** i * points[:, 1] ** j).sum() == pytest.approx(exact, abs=1e-14)
+
+
+def test_random_rules_place_their_points_everywhere():
+    """Over many draws the weight in each corner triangle is near its quarter of the whole."""
+    drawn = [random_triangle_quadrature(np.random.default_rng(seed)) for seed in range(3000)]
+    points, weights = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    corner = points[:, 0] > 0.5
+    assert weights[corner].sum() / weights.sum() == pytest.approx(0.25, abs=0.03)

@@ -219,5 +219,5 @@ def test_a_physics_without_energy_is_refused():
     zero = (Dirichlet("u", "wall", lambda ops, q: 0.0),)
     of = case("stokes", "cavity", zero)
     place = cell_points(of.lift.shape_map.mesh, of.lift.shape_map.reference_nodes[None])
-    with pytest.raises(ValueError, match="training.loss is 'energy', but the physics has none"):
+    with pytest.raises(ValueError, match=r"training\.loss is 'energy', but the physics has none"):
         energy(of.data, {}, place)

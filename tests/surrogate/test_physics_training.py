@@ -32,7 +32,7 @@ def held_out(count=3):
 
 def train(network, config=SHORT, **options):
     of = poisson()
-    return train_on_physics(network, of.lift, of.population, held_out(), config, **options)
+    return train_on_physics(network, [of.lift], of.population, held_out(), config, **options)
 
 
 def weights_of(network):
@@ -40,8 +40,7 @@ def weights_of(network):
 
 
 def error_of(network):
-    with torch.no_grad():
-        return float(held_out_errors(network, held_out(), 120).mean())
+    return float(held_out_errors(network, held_out(), 120).detach().mean())
 
 
 class Killed(Exception):
@@ -139,6 +138,23 @@ def test_cloud_sizes_are_drawn_log_uniformly_within_their_bounds(monkeypatch):
     assert len(set(counts[:40])) > 30
 
 
+def test_meshes_take_turns(monkeypatch):
+    used = []
+    quadrature = physics_training.quadrature
+
+    def spy(lift, *rest):
+        used.append(lift)
+        return quadrature(lift, *rest)
+
+    monkeypatch.setattr(physics_training, "quadrature", spy)
+    lifts = [poisson().lift, poisson(mesh_size=0.4).lift]
+    for loss in ("energy", "weak_residual"):
+        used.clear()
+        config = replace(SHORT, steps=4, loss=loss)
+        train_on_physics(poisson().network().float(), lifts, poisson().population, held_out(), config)
+        assert [lifts.index(lift) for lift in used] == [0, 1, 0, 1]
+
+
 def test_the_error_is_the_squared_relative_one_of_each_instance():
     """A network that gives c times the solution is off by (1 - c)^2, whatever the size of the solution."""
     of = poisson()
@@ -166,7 +182,7 @@ def test_an_instance_is_weighed_by_its_size():
     of = poisson()
     network = of.network()
     place = physics_training.quadrature(of.lift, of.population.draw(2, 0), 2, 0)
-    task = physics_training._PhysicsTask(network, of.lift, of.population, held_out(), SHORT, None, None)
+    task = physics_training._PhysicsTask(network, [of.lift], of.population, held_out(), SHORT, None, None)
     values = torch.rand(2, place.weights[0].numel(), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     typical = network.scale.square().sum() / 20
     size = task._size(values, place) - typical
@@ -179,7 +195,7 @@ def test_what_is_not_finite_stops_the_training_with_its_step():
     bad = Solutions(held_out().instances, held_out().fields * float("nan"), held_out().lift)
     of = poisson()
     with pytest.raises(TrainingError, match="the held-out squared relative error is nan at step 1"):
-        train_on_physics(network, of.lift, of.population, bad, SHORT)
+        train_on_physics(network, [of.lift], of.population, bad, SHORT)
 
 
 @pytest.mark.gpu

@@ -257,3 +257,34 @@ def test_trains_on_a_gpu_as_on_the_cpu():
     found = train(small_surrogate().cuda(), DATA, HELD_OUT, config)
     assert found[-1].loss == pytest.approx(expected[-1].loss, rel=1e-6)
     assert found[-1].error == pytest.approx(expected[-1].error, rel=1e-6)
+
+
+def test_averaged_weights_are_judged_and_kept():
+    """With a memory of 0.5 the kept weights are the average by hand of those that single steps leave."""
+    steps = []
+
+    def spy(progress):
+        steps.append(weights_of(surrogate))
+
+    surrogate = small_surrogate(0)
+    start = weights_of(surrogate)
+    config = replace(SHORT, steps=3, average=0.5, check_every=3)
+    history = train(surrogate, DATA, HELD_OUT, config, report=spy)
+    by_hand = start
+    for step, weights in enumerate(steps, start=1):
+        memory = min(0.5, step / (step + 9))
+        by_hand = {name: memory * by_hand[name] + (1 - memory) * weights[name] for name in weights}
+    kept = weights_of(surrogate)
+    for name in kept:
+        torch.testing.assert_close(kept[name], by_hand[name], rtol=1e-5, atol=1e-7)
+    assert measure(surrogate, HELD_OUT).gradient == pytest.approx(history[-1].error)
+
+
+def test_an_averaged_training_resumes_bit_for_bit(tmp_path):
+    config = replace(SHORT, average=0.9)
+    _, whole = unbroken(config)
+    checkpoint = tmp_path / "training.checkpoint"
+    train_until(7, checkpoint, config)
+    surrogate = small_surrogate()
+    train(surrogate, DATA, HELD_OUT, config, checkpoint)
+    assert_same_weights(whole, weights_of(surrogate))
