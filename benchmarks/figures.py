@@ -130,11 +130,11 @@ def plateau(setup: Setup, surrogate: SurrogateModel, seed: int = 0) -> tuple[flo
     theta = bounds.mean(1) + 0.2 * span * (generator.random(len(span)) - 0.5)
     direction = generator.standard_normal(len(span)) * span
     direction /= np.linalg.norm(direction / span)
-    slope = float(surrogate.evaluate(theta[None])[1][0] @ direction)
+    slope = float(surrogate.evaluate(theta[None])[1][0, 0] @ direction)
     rows = []
     for exponent in np.arange(-1.0, -11.01, -0.5):
         step = 10.0**exponent
-        above, below = (surrogate.evaluate((theta + sign * step * direction)[None])[0][0] for sign in (1, -1))
+        above, below = (surrogate.evaluate((theta + sign * step * direction)[None])[0][0, 0] for sign in (1, -1))
         rows.append((step, abs((above - below) / (2 * step) - slope) / abs(slope)))
     longest = run = 0
     for _, error in rows:

@@ -80,14 +80,14 @@ class FiniteDifferences:
         self.span = upper - self.lower
 
     def evaluate(self, theta: Array) -> tuple[Array, Array]:
-        """See :class:`studies.models.Model`; P + 1 solves each."""
+        """See :class:`studies.models.Model`; P + 2 solves each."""
         z = (theta - self.lower) / self.span
-        gradients = np.stack([approx_fprime(design, self._value, 1e-6) for design in z]) / self.span
-        return np.array([self._value(design) for design in z]), gradients
+        values = np.stack([self._values(design) for design in z])
+        slopes = [approx_fprime(design, self._values, 1e-6) for design in z]
+        return values, np.reshape(slopes, (*values.shape, -1)) / self.span
 
-    def _value(self, z: Array) -> float:
-        solution = self.fem.solve(torch.from_numpy(self.lower + self.span * z))
-        return solution.values[self.fem.setup.problem.objective.name]
+    def _values(self, z: Array) -> Array:
+        return np.array(list(self.fem.solve(torch.from_numpy(self.lower + self.span * z)).values.values()))
 
 
 Search = Callable[[Setup, SurrogateModel, Optimizer], tuple[Array, Counter[str]]]
@@ -154,7 +154,7 @@ def _measured(search: Search, setups: Sequence[Setup], surrogate: SurrogateModel
         solves += spent
     seconds = time.monotonic() - started
     judge: Model = FemModel(setups[0])
-    return Found(judge.evaluate(np.stack(designs))[0], solves, seconds)
+    return Found(judge.evaluate(np.stack(designs))[0][:, 0], solves, seconds)
 
 
 METHODS: dict[str, Callable[[Setup, SurrogateModel], Found]] = {

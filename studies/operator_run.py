@@ -101,18 +101,21 @@ def judge(setup: OperatorSetup, network: ProblemOperator, truth: Solutions) -> J
 def seconds_per_solve(
     setup: OperatorSetup, network: ProblemOperator, instances: Instances, points: int, lift: DirichletLift
 ) -> float:
-    """Wall time per instance for a whole batch: sampling clouds, encoding, fields at the mesh nodes of ``lift``."""
+    """Wall time per instance for a whole batch: sampling clouds, encoding, fields at the mesh nodes of ``lift``.
+
+    The median of four after a first one that warms up; a batch of more than 32 warms itself up and is timed once.
+    """
     instances = instances.to(network.scale)
     times = []
     with torch.no_grad():
-        for _ in range(4):  # the first one warms up
+        for _ in range(5 if len(instances) <= 32 else 1):
             start = time.perf_counter()
             for part in range(0, len(instances), 32):
                 own = instances.subset(slice(part, part + 32))
                 latent = network.encode(own, *clouds(lift, own, points, seed=0))
                 network.nodal_fields(latent, own, lift, lift.shape_map.nodes(own.theta)).sum().item()
             times.append(time.perf_counter() - start)
-    return float(np.median(times[1:])) / len(instances)
+    return float(np.median(times[1:] or times)) / len(instances)
 
 
 @dataclass(frozen=True)

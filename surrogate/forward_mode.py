@@ -7,7 +7,7 @@ enters the kernel's gelu, the sums over a neighbourhood are
     d_ab sum m g(z) = sum m_ab g + (m_a v_b + m_b v_a) g' + m g'' v_a v_b,    v_a = d_a z = W d_a o,
 
 where v is the same for every edge of a uniform grid and so leaves the sums: they are matrix products of the K weights
-of a query, and their derivatives, with its (K, hidden) activations. What is kept for the reverse pass is z alone.
+of a query, and their derivatives, with its (K, hidden) activations. Nothing of an edge is kept for the reverse pass.
 The rules of such jets go back to R. E. Wengert, *A simple automatic derivative evaluation program* (1964).
 """
 
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from surrogate.gelu_derivatives import gelu_derivatives
 from surrogate.kernel_integral import Decoder
+from surrogate.latent_grid import Neighbours
+from surrogate.neighbourhood_sums import gather
 
 
 @dataclass(frozen=True)
@@ -78,30 +80,32 @@ def decoder_jet(
 
     Without ``kind`` no second derivatives are carried.
     """
-    near = decoder.grid.neighbours(queries, shape_index)
     scale = queries.new_tensor(decoder.grid.spacing).mul(decoder.grid.radius).reciprocal()
-    weights = _weights(decoder, near.offset, scale, kind)
-    nodes = decoder.per_node(latent).flatten(0, -2)
-    z = nodes[near.index] + decoder.per_edge(near.offset)
-    along = -scale[:, None] * decoder.per_edge.weight.mT
-    first = torch.cat([weights.value, weights.gradient], -2)
+    rows = 1 + len(scale)
+
+    def weights(near: Neighbours) -> tuple[Tensor, ...]:
+        jet = _weights(decoder, near.along_axes, scale, kind)
+        first = torch.cat([jet.value, jet.gradient], -2)
+        return (first, jet.value) if kind is None else (torch.cat([first, jet.second], -2), first, jet.value)
+
+    nodes, per_edge = decoder.per_node(latent).flatten(0, -2), decoder.per_edge.weight
+    sums = gather(weights, decoder.grid, nodes, queries, shape_index, per_edge)
+    along = -scale[:, None] * per_edge.mT
     if kind is None:
-        g, slope = gelu_derivatives(z, 1)
-        value, gradient = (first @ g).split([1, len(scale)], -2)
-        return Jet(value, gradient + weights.value @ slope * along, None).linear(decoder.readout)
-    g, slope, curvature = gelu_derivatives(z, 2)
-    value, gradient, second = (torch.cat([first, weights.second], -2) @ g).tensor_split([1, 1 + len(scale)], -2)
-    mean_slope, rise = (first @ slope).split([1, len(scale)], -2)
-    mixed = kind.symmetric(rise, along.expand_as(rise))
-    second = second + mixed + weights.value @ curvature * kind.outer(along, along)
-    return Jet(value, gradient + mean_slope * along, second).linear(decoder.readout)
+        value, gradient, slope = sums.split([1, len(scale), 1], -2)
+        return Jet(value, gradient + slope * along, None).linear(decoder.readout)
+    of_gelu, of_slope, curvature = sums.split([sums.shape[-2] - rows - 1, rows, 1], -2)
+    value, gradient, second = of_gelu.tensor_split([1, rows], -2)
+    slope, rise = of_slope.split([1, len(scale)], -2)
+    second = second + kind.symmetric(rise, along.expand_as(rise)) + curvature * kind.outer(along, along)
+    return Jet(value, gradient + slope * along, second).linear(decoder.readout)
 
 
 def _weights(decoder: Decoder, offset: Tensor, scale: Tensor, kind: SecondOrder | None) -> Jet:
-    """Jet (N, ., K) of the weights of K neighbours at ``offset`` (N, K, d), of slope -``scale`` (d,) in the query."""
-    d = (offset**2).sum(-1)[:, None, :]
+    """Jet (N, ., K) of the weights of K neighbours at ``offset`` (N, d, K), of slope -``scale`` (d,) in the query."""
+    d = offset.square().sum(-2, keepdim=True)
     slope = decoder.mollifier.slope(d)
-    towards = (-2 * scale * offset).mT  # first derivative of d; the second is 2 scale^2
+    towards = -2 * scale[:, None] * offset  # first derivative of d; the second is 2 scale^2
     jet = Jet(decoder.mollifier.weight(d), slope * towards, None)
     if kind is not None:
         bend = kind.outer(torch.diag(scale), torch.diag(scale)).sum(-1, keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,12 +35,7 @@ class _GeluDerivatives(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
-        (z,) = ctx.saved_tensors
-        square = z * z
-        bent = grads[1] * (2 - square)
-        if len(grads) == 3:
-            bent = torch.addcmul(bent, grads[2], z * (square - 4))
-        return torch.addcmul(_gelu_backward(grads[0], z), bent, _density(z)), None
+        return gelu_pullback(ctx.saved_tensors[0], grads), None
 
     @staticmethod
     def jvp(ctx: FunctionCtx, tangent: Tensor, order: None) -> tuple[Tensor, ...]:
@@ -49,5 +45,18 @@ class _GeluDerivatives(torch.autograd.Function):
         return (*moved, z * (square - 4) * density * tangent)[: ctx.order + 1]
 
 
+def gelu_pullback(z: Tensor, grads: Sequence[Tensor]) -> Tensor:
+    """Slope by z from those by gelu(z) and by as many of its first two derivatives as there are."""
+    total = _gelu_backward(grads[0], z)
+    if len(grads) == 1:
+        return total
+    square = z * z
+    bent = grads[1] * (2 - square)
+    if len(grads) == 3:
+        bent = torch.addcmul(bent, grads[2], z * (square - 4))
+    return torch.addcmul(total, bent, _density(z))
+
+
 def _density(z: Tensor) -> Tensor:
-    return torch.exp(torch.addcmul(z.new_tensor(-0.5 * math.log(2 * math.pi)), z, z, value=-0.5))
+    """As a power of two, which is several times faster than one of e."""
+    return torch.exp2(torch.addcmul(z.new_tensor(-0.5 * math.log2(2 * math.pi)), z, z, value=-0.5 / math.log(2)))

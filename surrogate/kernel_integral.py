@@ -9,10 +9,10 @@ part per edge, and its last layer is linear and so leaves the sum: an edge costs
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from surrogate.latent_grid import LatentGrid
+from surrogate.latent_grid import LatentGrid, Neighbours
 from surrogate.mollifier import Mollifier
+from surrogate.neighbourhood_sums import gather, scatter
 
 REDUCTIONS = ("mean", "integral")
 
@@ -38,11 +38,10 @@ class Encoder(nn.Module):
 
         ``weights`` are quadrature weights in units of the grid's own measure, so that sums are of order one.
         """
-        near = self.grid.neighbours(points, shape_index)
-        mass = self.mollifier.weight((near.offset**2).sum(-1)) * weights[:, None]
-        edges = functional.gelu(self.per_point(features)[:, None, :] + self.per_edge(near.offset)) * mass[..., None]
-        total = edges.new_zeros(shapes * self.grid.nodes, edges.shape[-1])
-        total = total.index_add(0, near.index.reshape(-1), edges.flatten(0, 1))
+        rows = self.per_point(features)
+        total = scatter(
+            self.mollifier.weight, self.grid, shapes, rows, weights, points, shape_index, self.per_edge.weight
+        )
         return self.readout(total).unflatten(0, (shapes, *self.grid.shape))
 
 
@@ -81,10 +80,11 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor, queries: Tensor, shape_index: Tensor) -> Tensor:
         """(N, outputs) at queries (N, d) of shapes ``shape_index`` (N,), from latent (B, *grid, channels)."""
-        near = self.grid.neighbours(queries, shape_index)
-        weight = self.mollifier.weight((near.offset**2).sum(-1))
-        mean = self.reduction == "mean"
-        weight = weight / weight.sum(-1, keepdim=True) if mean else weight * self.node_weight
         nodes = self.per_node(latent).flatten(0, -2)
-        edges = functional.gelu(nodes[near.index] + self.per_edge(near.offset))
-        return self.readout((edges * weight[..., None]).sum(1))
+        sums = gather(self._weights, self.grid, nodes, queries, shape_index, self.per_edge.weight)
+        return self.readout(sums.squeeze(1))
+
+    def _weights(self, near: Neighbours) -> tuple[Tensor]:
+        weight = self.mollifier.weight(near.along_axes.square().sum(1, keepdim=True))
+        mean = self.reduction == "mean"
+        return (weight / weight.sum(-1, keepdim=True) if mean else weight * self.node_weight,)

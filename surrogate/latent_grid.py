@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from math import inf, prod
 
 import torch
@@ -22,11 +21,23 @@ class Neighbours:
 
     Attributes:
         index: (N, K) int64 flat index into the nodes of all shapes' grids.
-        offset: (N, K, d) grid node minus point, in radii; differentiable in the point.
+        stencil: (K, d) place of each neighbour from the lower corner of the point's cell, in radii.
+        place: (N, d) place of the point in its cell, in radii; differentiable in the point.
     """
 
     index: Tensor
-    offset: Tensor
+    stencil: Tensor
+    place: Tensor
+
+    @property
+    def offset(self) -> Tensor:
+        """(N, K, d) grid node minus point, in radii: ``stencil`` minus ``place``."""
+        return self.along_axes.mT
+
+    @property
+    def along_axes(self) -> Tensor:
+        """(N, d, K): the offsets with the axes first, which is how they lie in memory."""
+        return self.stencil.mT - self.place[..., None]
 
 
 @dataclass(frozen=True)
@@ -85,9 +96,8 @@ class LatentGrid:
         return self.periodic or (False,) * self.dimension
 
     @cached_property
-    def _stencil(self) -> Tensor:
-        window = range(1 - self.radius, 1 + self.radius)
-        return torch.tensor(list(product(window, repeat=self.dimension)))
+    def _window(self) -> Tensor:
+        return torch.arange(1 - self.radius, 1 + self.radius)
 
     def coordinates(self, like: Tensor) -> Tensor:
         """(*shape, d) node positions scaled to [-1, 1]; zero along periodic axes, where no place is special."""
@@ -110,14 +120,14 @@ class LatentGrid:
         position = (points - origin) / spacing
         base = torch.floor(position.detach())
         self._check_inside(points, base)
-        stencil = self._stencil.to(points.device)
-        node = base.long()[:, None, :] + stencil
-        offset = (node.to(points.dtype) - position[:, None, :]) / self.radius
+        cell, window = base.long(), self._window.to(points.device)
         flat = shape_index[:, None]
         for axis, (count, wraps) in enumerate(zip(self.shape, self._wraps, strict=True)):
-            place = node[..., axis]
-            flat = flat * count + (place % count if wraps else place)
-        return Neighbours(flat, offset)
+            along = cell[:, axis, None] + window
+            along = along % count if wraps else along
+            flat = (flat[:, :, None] * count + along[:, None, :]).flatten(1)
+        stencil = torch.cartesian_prod(*[window.to(points.dtype)] * self.dimension).view(-1, self.dimension)
+        return Neighbours(flat, stencil / self.radius, (position - base) / self.radius)
 
     def _check_inside(self, points: Tensor, base: Tensor) -> None:
         counts = zip(self.shape, self._wraps, strict=True)

@@ -172,14 +172,14 @@ def test_clouds_have_about_the_points_asked_for_and_measure_the_domain(count, se
     assert np.array_equal(around.points, again[1].points)
 
 
-def test_the_turned_rule_integrates_as_well_at_other_places():
-    """Exact to degree three on straight cells, whatever the turns, which the seed decides."""
+def test_the_rule_integrates_as_well_at_other_places():
+    """Exact to degree two on straight cells, whatever the places, which the seed decides."""
     of = squeezed()
     instances = of.population.draw(1, seed=0)
-    places = [quadrature(of.lift, instances, 4, seed) for seed in (0, 1, 0)]
+    places = [quadrature(of.lift, instances, 2, seed) for seed in (0, 1, 0)]
     assert torch.equal(places[0].points, places[2].points)
     assert not torch.equal(places[0].points, places[1].points)
-    for power in range(4):
+    for power in range(2):
         integrals = [(p.points[..., 0] ** power * p.points[..., 1] * p.weights).sum() for p in places[:2]]
         torch.testing.assert_close(integrals[0], integrals[1], rtol=1e-7, atol=0)
     nodal = of.lift.shape_map.nodes(instances.theta)[..., 0]
