@@ -101,20 +101,22 @@ def judge(setup: OperatorSetup, network: ProblemOperator, truth: Solutions) -> J
 def seconds_per_solve(
     setup: OperatorSetup, network: ProblemOperator, instances: Instances, points: int, lift: DirichletLift
 ) -> float:
-    """Wall time per instance for a whole batch: sampling clouds, encoding, fields at the mesh nodes of ``lift``.
+    """Time per instance for a whole batch: sampling clouds, encoding, fields at the mesh nodes of ``lift``.
 
-    The median of four after a first one that warms up; a batch of more than 32 warms itself up and is timed once.
+    Processor time on a CPU, which other work on the machine does not lengthen, as in :func:`fem_cost`; wall time on a
+    GPU. The median of four after a first one that warms up; a batch of more than 32 warms itself up and is timed once.
     """
     instances = instances.to(network.scale)
+    clock = time.process_time if network.scale.device.type == "cpu" else time.perf_counter
     times = []
     with torch.no_grad():
         for _ in range(5 if len(instances) <= 32 else 1):
-            start = time.perf_counter()
+            start = clock()
             for part in range(0, len(instances), 32):
                 own = instances.subset(slice(part, part + 32))
                 latent = network.encode(own, *clouds(lift, own, points, seed=0))
                 network.nodal_fields(latent, own, lift, lift.shape_map.nodes(own.theta)).sum().item()
-            times.append(time.perf_counter() - start)
+            times.append(clock() - start)
     return float(np.median(times[1:] or times)) / len(instances)
 
 
@@ -131,7 +133,7 @@ class FemCost:
 def fem_cost(setup: OperatorSetup, truth: Solutions, mesh_size: float) -> FemCost:
     """Mesh each instance afresh with coarser cells, solve, and compare at the resolved mesh's nodes.
 
-    The time is that of the solver with everything compiled and all symbolic work done; meshing is not in it.
+    The time is the solver's processor time, with everything compiled and all symbolic work done; meshing is not in it.
 
     Raises:
         solvers.errors.SolveError, geometries.mesher.MeshError: the mesh is too coarse for a shape.
@@ -144,9 +146,9 @@ def fem_cost(setup: OperatorSetup, truth: Solutions, mesh_size: float) -> FemCos
         mesh = mesh_family(setup.family, setup.family.control_points(theta).numpy(), mesh_size)
         solver = FemSolver(setup.problem, mesh)
         solver.solve(parameters=numbers)
-        start = time.perf_counter()
+        start = time.process_time()
         solution = solver.solve(parameters=numbers)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
         fine = fine_map.nodes(theta)
         found = torch.from_numpy(interpolation_matrix(mesh, fine.numpy()) @ solution.fields[field])
         weights, exact = nodal_weights(fine_map.mesh, fine)[:, None], truth.fields[index, :, :judged]
