@@ -162,13 +162,15 @@ def burgers_rows() -> list[dict[str, Any]]:
     return [{name: row[name] for name in row if name != "history"} | missing for row in rows]
 
 
-def _heading(machine: dict[str, Any]) -> list[str]:
-    on, packages = machine["hardware"], machine["packages"]
+def _heading(machine: dict[str, Any], device: str) -> list[str]:
+    on = machine["hardware"]
+    chosen = (name for name in machine["packages"] if "torch" in name or "dolfinx" in name)
+    packages = ", ".join(f"{name} {machine['packages'][name]}" for name in chosen)
     return [
         "# Experiments",
         "",
         f"Measured by `python -m benchmarks.experiments` on {on['processor']}, one thread of {on['cores']} cores,"
-        f" device {on['device']}; torch {packages['torch']}, dolfinx {packages['fenics-dolfinx']}. GPU: not measured,"
+        f" device {device}; {packages}. GPU: not measured,"
         " unless a device is named here. Errors are squared, relative, in L2, of instances that neither trained nor"
         " chose the weights; medians and worst ones are in `experiments.json`. Training curves:"
         " [training.png](training.png).",
@@ -202,16 +204,17 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     path = RESULTS / "experiments.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
     for name in (chosen.only,) if chosen.only else NAMES:
         with ProgressBars() as bars:
             fresh = list(experiment_rows(name, chosen.out, chosen.device, bars))
+        rows = json.loads(path.read_text())["rows"] if path.exists() else []
         replaced = {row["experiment"] for row in fresh} | {"burgers"}
         rows = [row for row in rows if row["experiment"] not in replaced] + fresh + burgers_rows()
         machine = provenance(chosen.device, 0)
         write_json(path, {"machine": machine, "rows": rows})
-        write_text(RESULTS / "experiments.md", "\n".join([*_heading(machine), *_table(rows), ""]))
-    print("\n".join(_table(rows)))
+        text = "\n".join([*_heading(machine, chosen.device), *_table(rows), ""])
+        write_text(RESULTS / "experiments.md", text)
+        print(text)
 
 
 if __name__ == "__main__":
