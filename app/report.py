@@ -68,6 +68,7 @@ def _content(finished: Finished) -> Mapping[str, Any]:
         "checks": checks_table(finished),
         "shapes": shape_figures(finished.shapes),
         "sizes": _sizes(finished),
+        "peak": _peak(finished),
         "fields": _surrogate_and_fem(finished) if finished.card is not None else [],
         "start_fields": _start_and_optimum(finished),
         "convergence": _convergence(finished),
@@ -112,6 +113,24 @@ def _sizes(finished: Finished) -> str:
         for points in zip(*moved, strict=True)
     )
     return f"Extent in x by y: {before} at the start, {after} at the optimum."
+
+
+def _peak(finished: Finished) -> str:
+    """The true maximum behind a smooth one, in a sentence or two; empty for another objective."""
+    objective = finished.certificate["objective"]
+    peak = objective["peak"]
+    if peak is None:
+        return ""
+    where = "in the domain" if peak["on"] is None else f"along “{peak['on']}”"
+    text = (
+        f"The objective is a smooth maximum, {number(objective['fem'], 5)}. The quantity itself, {where} on the finest"
+        f" mesh: largest {number(peak['maximum'], 5)}, least {number(peak['minimum'], 5)}, mean"
+        f" {number(peak['mean'], 5)}; largest less least is {percent(abs(peak['flatness']))} of the mean."
+    )
+    if peak["at_least"] is None:
+        return text
+    bounds = f"{number(peak['at_least'], 5)} and {number(peak['at_most'], 5)}"
+    return f"{text} The smooth maximum alone says that the largest is between {bounds}."
 
 
 def _surrogate_and_fem(finished: Finished) -> list[tuple[str, str, list[Figure]]]:

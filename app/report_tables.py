@@ -12,6 +12,7 @@ from app.report_data import Finished
 from app.verdict import check_rows, pass_or_fail
 from geometries.catalogue import builtin_families
 from geometries.quantities import QUANTITIES
+from solvers.physics import PHYSICS
 from studies.schema import Constraint
 
 RELATIONS = {"equals": "=", "at_least": "≥", "at_most": "≤"}
@@ -56,7 +57,7 @@ def constraints_table(finished: Finished) -> Table:
         target = "0" if abs(found["target"]) < 1e-2 * scale else limit(found["target"])
         rows.append(
             (
-                _quantity(constraint, found["unit"]),
+                _quantity(finished, constraint, found["unit"]),
                 _snapped(finished.at_initial_design(found["name"]), scale),
                 _snapped(found["value"], scale),
                 f"{RELATIONS[constraint.kind]} {target}",
@@ -70,13 +71,15 @@ def constraints_table(finished: Finished) -> Table:
         "Tolerance: the violation that still counts as satisfied. Price: by how much the optimal"
         f" {words(objective['name'])} changes, to first order, when the required value is raised by one unit"
         f" (in {unit(objective['unit']) or '1'} per unit); a constraint that holds with room to spare has none."
+        " What depends on the solution is by finite elements on the re-read CAD."
     )
     columns = ("Quantity", "#Start", "#Optimum", "#Required", "#Difference", "#Tolerance", "Result", "#Price")
     return Table(columns, rows, note)
 
 
-def _quantity(constraint: Constraint, name: str) -> tuple[str, str]:
-    known = QUANTITIES.get(constraint.quantity)
+def _quantity(finished: Finished, constraint: Constraint, name: str) -> tuple[str, str]:
+    functionals = {functional.name: functional for functional in PHYSICS[finished.study.physics.name].functionals}
+    known = QUANTITIES.get(constraint.quantity) or functionals.get(constraint.quantity)
     heading = capital(words(constraint.quantity)) + (f" [{unit(name)}]" if unit(name) else "")
     return heading, capital(known.description) if known else ""
 

@@ -76,7 +76,7 @@ def print_catalogue(console: Console) -> None:
             where = f" (over '{functional.on}')" if functional.on else ""
             table.add_row("objective", functional.name, functional.unit, functional.description + where)
         console.print(table)
-    console.print("[bold]geometric quantities[/] for constraints")
+    console.print("[bold]geometric quantities[/] for constraints, beside the objectives of the physics")
     table = Table("quantity", "unit", "meaning")
     for name, quantity in QUANTITIES.items():
         table.add_row(name, quantity.unit, quantity.description)

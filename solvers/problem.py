@@ -82,6 +82,8 @@ class Functional:
         lifting: tag of a boundary region; the integrand then knows ``lifting`` and its derivatives ``lifting_x``,
             ``lifting_y``: the quadratic finite-element function that is 1 at the nodes of the region, 0 at all others.
         maximum_of: ``f(ops, q)``, the quantity of which this is a smooth maximum; None if it is none.
+        bounds: of a smooth maximum along a closed curve, ``f(value, length, slope)``: the least and the largest maximum
+            that its value allows, by the curve's length and the quantity's Lipschitz constant along it.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Functional:
     outer: Function | None = None
     lifting: str | None = None
     maximum_of: Function | None = None
+    bounds: Callable[[float, float, float], tuple[float, float]] | None = None
 
     def __post_init__(self) -> None:
         if self.on is not None and self.lifting is not None:

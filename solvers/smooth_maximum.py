@@ -45,7 +45,10 @@ def p_norm(
     def root(ops: Any, integral: Any) -> Any:
         return scale * integral ** (1 / exponent)
 
-    return Functional(name, power, unit, description, on, root, maximum_of=density)
+    def bounds(value: float, length: float, slope: float) -> tuple[float, float]:
+        return p_norm_bounds(value, exponent, length, slope)
+
+    return Functional(name, power, unit, description, on, root, maximum_of=density, bounds=bounds)
 
 
 def kreisselmeier_steinhauser(
@@ -69,7 +72,11 @@ def kreisselmeier_steinhauser(
     def logarithm(ops: Any, integral: Any) -> Any:
         return scale / sharpness * ops.log(integral)
 
-    return Functional(name, exponential, unit, description, on, logarithm, maximum_of=density)
+    def bounds(value: float, length: float, slope: float) -> tuple[float, float]:
+        least, largest = kreisselmeier_steinhauser_bounds(value / scale, sharpness, length, slope / scale)
+        return scale * least, scale * largest
+
+    return Functional(name, exponential, unit, description, on, logarithm, maximum_of=density, bounds=bounds)
 
 
 def p_norm_bounds(value: float, exponent: int, length: float, slope: float) -> tuple[float, float]:

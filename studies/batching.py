@@ -28,11 +28,11 @@ class LockstepEvaluator:
         self._condition = threading.Condition()
         self._running = searches
         self._requests: dict[int, Array] = {}
-        self._answers: dict[int, tuple[float, Array] | BaseException] = {}
+        self._answers: dict[int, tuple[Any, Array] | BaseException] = {}
         self._stopped = False
 
-    def __call__(self, search: int, design: Array) -> tuple[float, Array]:
-        """Value and gradient at ``design`` (P,) for one search; waits for the others."""
+    def __call__(self, search: int, design: Array) -> tuple[Any, Array]:
+        """Values and gradients at ``design`` (P,) for one search; waits for the others."""
         with self._condition:
             if not self._stopped:
                 self._requests[search] = design
@@ -69,7 +69,7 @@ class LockstepEvaluator:
         searches = sorted(self._requests)  # not in the order of their arrival, which rounding would show
         try:
             values, gradients = self._evaluate(np.stack([self._requests[s] for s in searches]))
-            answers: list[Any] = list(zip(values.tolist(), gradients, strict=True))
+            answers: list[Any] = list(zip(values, gradients, strict=True))
         except BaseException as error:  # every waiting search has to end with it
             answers = [error] * len(searches)
         self._requests.clear()
@@ -78,7 +78,7 @@ class LockstepEvaluator:
 
 
 def run_in_lockstep(
-    searches: Sequence[Callable[[Callable[[Array], tuple[float, Array]]], Any]],
+    searches: Sequence[Callable[[Callable[[Array], tuple[Any, Array]]], Any]],
     evaluate: Callable[[Array], tuple[Array, Array]],
 ) -> list[Any]:
     """Run every search(evaluate_one) in a thread of its own; results in order.

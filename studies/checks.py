@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ def check_study(setup: Setup, seed: int = 0) -> list[TaylorTest]:
         *_geometry(setup, theta, direction),
         *_finite_elements(setup, theta, direction),
         *_operator(setup, surrogate, theta, generator),
-        _chain(surrogate, theta, direction),
+        *_chain(setup, surrogate, theta, direction),
     ]
 
 
@@ -145,19 +146,19 @@ def _geometry(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[Taylor
 
 
 def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[TaylorTest]:
-    model = FemModel(setup)
-    name = setup.problem.objective.name
-    _, gradient, solution = model.value_and_gradient(theta)
-    along = float(gradient @ direction)
+    _, gradients, solution = FemModel(setup).functionals(theta)
     tangent = solution.tangent(setup.shape_map.velocity(theta, direction).numpy())
 
-    def anew(h: float) -> float:
+    def anew(h: float, name: str) -> float:
         """Value by a solver that shares no state with the one that gave the gradient."""
         nodes = setup.shape_map.nodes(theta + h * direction).numpy()
         return FemSolver(setup.problem, setup.shape_map.mesh.moved(nodes)).solve().values[name]
 
-    yield taylor_test("FEM objective in theta (adjoint)", anew, along)
-    yield taylor_test("FEM objective in theta (tangent)", anew, tangent.values[name])
+    for place, (functional, gradient) in enumerate(zip(setup.problem.functionals, gradients, strict=True)):
+        name, what = functional.name, functional.name if place else "objective"
+        value = partial(anew, name=name)
+        yield taylor_test(f"FEM {what} in theta (adjoint)", value, float(gradient @ direction.numpy()))
+        yield taylor_test(f"FEM {what} in theta (tangent)", value, tangent.values[name])
     field = setup.problem.physics.fields[0].name
     probe = np.cos(np.arange(tangent.fields[field].size)).reshape(tangent.fields[field].shape)
 
@@ -196,11 +197,13 @@ def _operator(
     yield _by_autograd("mGNO in input points", in_input, interior.points, smooth)
 
 
-def _chain(surrogate: DesignSurrogate, theta: Tensor, direction: Tensor) -> TaylorTest:
+def _chain(setup: Setup, surrogate: DesignSurrogate, theta: Tensor, direction: Tensor) -> Iterator[TaylorTest]:
     _, gradients = surrogate.value_and_gradient(theta[None])
 
-    def value(h: float) -> float:
+    def value(h: float, place: int) -> float:
         with torch.no_grad():
-            return float(surrogate.evaluate((theta + h * direction)[None])[1][0, 0])
+            return float(surrogate.evaluate((theta + h * direction)[None])[1][0, place])
 
-    return taylor_test("surrogate objective in theta (whole chain)", value, float(gradients[0, 0] @ direction))
+    for place, functional in enumerate(setup.problem.functionals):
+        name = f"surrogate {functional.name if place else 'objective'} in theta (whole chain)"
+        yield taylor_test(name, partial(value, place=place), float(gradients[0, place] @ direction))

@@ -1,9 +1,9 @@
-"""The objective on ever finer meshes of the exported CAD, and its extrapolation to none."""
+"""The functionals on ever finer meshes of the exported CAD, and their extrapolation to none."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from geometries.integration import nodal_weights
 from geometries.mesher import mesh_family, mesh_step
-from solvers.fem import FemSolver
+from solvers.fem import FemSolution, FemSolver
 from studies.setup import Setup
 
 LEAST_ORDER, LARGEST_ORDER = 0.05, 30.0
@@ -26,11 +26,24 @@ SAFETY, SAFETY_WITHOUT_ORDER = 1.25, 3.0
 
 @dataclass(frozen=True)
 class Level:
-    """Objective on one mesh: mean cell size h, degrees of freedom, value."""
+    """A functional on one mesh: mean cell size h, degrees of freedom, value."""
 
     h: float
     dofs: int
     value: float
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What fresh meshes of the CAD give.
+
+    Attributes:
+        levels: functional -> its values, from the coarsest mesh to the finest.
+        finest: the solution on the finest.
+    """
+
+    levels: Mapping[str, list[Level]]
+    finest: FemSolution
 
 
 @dataclass(frozen=True)
@@ -91,20 +104,20 @@ def _without_order(value: float, error: float, note: str) -> Extrapolation:
     return Extrapolation(value, None, error, SAFETY_WITHOUT_ORDER * error, note)
 
 
-def refine(setup: Setup, theta: Tensor, step: Path) -> list[Level]:
-    """Objective on fresh meshes of the STEP file read back, each of half the cell size."""
+def refine(setup: Setup, theta: Tensor, step: Path) -> Refined:
+    """All functionals on fresh meshes of the STEP file read back, each of half the cell size."""
     control_points = setup.family.control_points(theta).numpy()
     size = setup.study.model.validation.mesh_size or setup.study.model.geometry.mesh_size
     unit = setup.study.model.geometry.length_unit
-    levels = []
+    levels: dict[str, list[Level]] = {functional.name: [] for functional in setup.problem.functionals}
     for refinement in range(setup.study.model.validation.refinements):
         save = step.with_suffix(".msh") if refinement == 0 else None
         mesh = mesh_step(step, setup.family, control_points, size / 2**refinement, unit, save)
         solution = FemSolver(setup.problem, mesh).solve()
         area = float(nodal_weights(mesh, torch.from_numpy(mesh.nodes)).sum())
-        value = solution.values[setup.problem.objective.name]
-        levels.append(Level(math.sqrt(area / len(mesh.cells)), solution.dofs, value))
-    return levels
+        for name, value in solution.values.items():
+            levels[name].append(Level(math.sqrt(area / len(mesh.cells)), solution.dofs, value))
+    return Refined(levels, solution)
 
 
 def initial_value(setup: Setup) -> float:

@@ -15,6 +15,13 @@ import torch
 
 from solvers.errors import SolveError
 from solvers.fem import FemSolver
+from studies.constraints import (
+    Functionals,
+    constraint_gaps,
+    constraint_values,
+    geometric_values,
+    worst_violation,
+)
 from studies.correction import Array, Evaluate
 from studies.models import SurrogateModel, unfolded
 from studies.optimizer import (
@@ -24,11 +31,8 @@ from studies.optimizer import (
     Optimum,
     Scaling,
     Search,
-    constraint_gaps,
-    constraint_values,
     optimize,
     scaling_of,
-    worst_violation,
 )
 from studies.sampling import random_directions, solve_design
 from studies.schema import Optimizer
@@ -123,50 +127,60 @@ def manage_study(
 
     def record(step: Step) -> None:
         if np.isfinite(step.values).all():
-            history.append(_iterate(setup, scaling, index, len(history), step, centres.solves))
+            history.append(_iterate(setup, scaling, index, len(history), step, centres))
             report(history[-1])
 
     found = manage(problem, scaling.z(theta), region, record)
     theta = scaling.theta(found.centre.z)
-    violation = worst_violation(setup, constraint_values(setup, theta)[0])
+    violation = worst_violation(setup, _quantities(setup, theta, centres))
     objective = setup.sign * scaling.objective * float(found.centre.values[0])
     best = Search(index, theta, objective, violation, found.reason, tuple(history))
     return Optimum(best, (*proposed.searches, best))
 
 
 def managed_problem(setup: Setup, surrogate: SurrogateModel, centres: Centres, scaling: Scaling) -> ManagedProblem:
-    """The study in scaled parameters; its constraints are geometric, and so exact."""
+    """The study in scaled parameters: conditions on functionals are corrected like the objective, others exact."""
     factor = setup.sign / scaling.objective
+    geometric = [c for c in setup.constraints if c.functional is None]
+    expensive_ones = [c for c in setup.constraints if c.functional is not None]
+    places = [c.functional for c in expensive_ones]
 
-    def scaled(value: float, gradient: Array) -> tuple[Array, Array]:
-        return np.array([factor * value]), (factor * gradient * scaling.span)[None]
+    def scaled(values: Array, gradients: Array) -> tuple[Array, Array]:
+        gaps, rows = constraint_gaps(expensive_ones, values[places], gradients[places] * scaling.span)
+        return np.append(factor * values[0], gaps), np.vstack([factor * gradients[0] * scaling.span, rows])
 
     def expensive(z: Array) -> tuple[Array, Array]:
         solution = centres(scaling.theta(z))
         if solution is None:
-            return np.full(1, np.nan), np.full((1, len(z)), np.nan)
-        return scaled(float(solution.values[0, 0]), solution.gradients[0, 0].numpy())
+            return np.full(1 + len(places), np.nan), np.full((1 + len(places), len(z)), np.nan)
+        return scaled(*_functionals(solution))
 
     def cheap(z: Array) -> tuple[Array, Array]:
         values, gradients = surrogate.evaluate(scaling.theta(z)[None])
-        return scaled(float(values[0]), gradients[0])
+        return scaled(values[0], gradients[0])
 
     def exact(z: Array) -> tuple[Array, Array]:
-        values, rows = constraint_values(setup, scaling.theta(z))
-        return constraint_gaps(setup, values, rows * scaling.span)
+        values, rows = geometric_values(setup, scaling.theta(z))
+        return constraint_gaps(geometric, values, rows * scaling.span)
 
     def gradient_scale() -> float:
-        return float(np.linalg.norm(expensive(scaling.z(setup.initial.numpy()))[1]))
+        return float(np.linalg.norm(expensive(scaling.z(setup.initial.numpy()))[1][0]))
 
     return ManagedProblem(
         expensive,
         remembered(cheap),
         remembered(exact),
-        np.array([c.kind == "equals" for c in setup.constraints], dtype=bool),
-        np.zeros(0, dtype=bool),
+        np.array([c.kind == "equals" for c in geometric], dtype=bool),
+        np.array([c.kind == "equals" for c in expensive_ones], dtype=bool),
         gradient_scale,
-        feasible=min([0.1 * c.tolerance for c in setup.constraints], default=1e-7),
+        min([0.1 * c.tolerance for c in geometric], default=1e-7),
+        min([0.1 * c.tolerance for c in expensive_ones], default=1e-7),
     )
+
+
+def _functionals(solution: Dataset) -> Functionals:
+    """All functionals and their gradients at a centre."""
+    return solution.values[0].numpy(), solution.gradients[0].numpy()
 
 
 def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
@@ -193,23 +207,30 @@ def _start(setup: Setup, surrogate: SurrogateModel, centres: Centres, proposed: 
     if solution is None:
         return start
     values, _ = surrogate.evaluate(np.stack([start, first]))
-    foretold, exact = setup.sign * values, setup.sign * float(solution.values[0, 0])
+    foretold, exact = setup.sign * values[:, 0], setup.sign * float(solution.values[0, 0])
     if abs(exact - foretold[1]) <= DOUBTFUL * (foretold[0] - foretold[1]):
         return first
     at_start = centres(start)
     return start if at_start is not None and setup.sign * float(at_start.values[0, 0]) < exact else first
 
 
-def _iterate(setup: Setup, scaling: Scaling, start: int, number: int, step: Step, solves: Counter[str]) -> Iterate:
-    theta = scaling.theta(step.z)
-    quantities, _ = constraint_values(setup, theta)
+def _quantities(setup: Setup, theta: Array, centres: Centres) -> Array:
+    """(C,) what the study's conditions are on at a centre (P,)."""
+    solution = centres(theta)
+    none = np.full(len(setup.problem.functionals), np.nan)
+    functionals = (none, np.full((len(none), len(theta)), np.nan)) if solution is None else _functionals(solution)
+    return constraint_values(setup, theta, functionals)[0]
+
+
+def _iterate(setup: Setup, scaling: Scaling, start: int, number: int, step: Step, centres: Centres) -> Iterate:
+    theta, solves = scaling.theta(step.z), centres.solves
     return Iterate(
         start,
         number,
         number + 1,
         setup.sign * scaling.objective * float(step.values[0]),
         scaling.objective * float(np.linalg.norm(step.jacobian[0])),
-        tuple(quantities.tolist()),
+        tuple(_quantities(setup, theta, centres).tolist()),
         tuple(theta.tolist()),
         FemStep(step.ratio, step.radius, step.accepted, step.kkt, solves["forward"], solves["adjoint"]),
     )

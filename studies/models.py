@@ -1,4 +1,4 @@
-"""What an optimizer can be driven by: the objective and its design gradient, by surrogate or by FEM."""
+"""What an optimizer can be driven by: functionals and their design gradients, by surrogate or by FEM."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class OutsideBoxWarning(UserWarning):
 
 
 class Model(Protocol):
-    """Objective and gradient of a batch of designs."""
+    """All functionals of a batch of designs; the first is the objective."""
 
     def evaluate(self, theta: Array) -> tuple[Array, Array]:
-        """(B,) objectives and (B, P) gradients for designs (B, P); rows of NaN where there is no answer."""
+        """(B, J) values and (B, J, P) gradients for designs (B, P); rows of NaN where there is no answer."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,7 @@ class SurrogateModel:
             if name not in self._warned:
                 self._warned.add(name)
                 warnings.warn(message, OutsideBoxWarning, stacklevel=2)
-        values, gradients = self.functionals(theta)
-        return values[:, 0], gradients[:, 0]
-
-    def functionals(self, theta: Array) -> tuple[Array, Array]:
-        """(B, J) values and (B, J, P) gradients of all functionals; not a number where there is no answer."""
-        count = len(self.setup.problem.functionals)
-        values, gradients = np.full((len(theta), count), np.nan), np.full((len(theta), count, theta.shape[1]), np.nan)
+        values, gradients = _no_answers(self.setup, theta)
         valid = unfolded(self.setup, torch.from_numpy(theta))
         if valid.any():
             values[valid], gradients[valid] = self._functionals(theta[valid])
@@ -68,8 +62,7 @@ class SurrogateModel:
             values, gradients = self.surrogate.value_and_gradient(designs)
         except OutsideGridError:
             if len(theta) == 1:
-                count = len(self.setup.problem.functionals)
-                return np.full((1, count), np.nan), np.full((1, count, theta.shape[1]), np.nan)
+                return _no_answers(self.setup, theta)
             alone = [self._functionals(design[None]) for design in theta]  # the others do have an answer
             return np.concatenate([a[0] for a in alone]), np.concatenate([a[1] for a in alone])
         return values.cpu().double().numpy(), gradients.cpu().double().numpy()
@@ -98,25 +91,38 @@ class FemModel:
         """Objective, its gradient (P,) by the adjoint, and the solution."""
         solution = self.solve(theta)
         name = self.setup.problem.objective.name
+        return solution.values[name], self._gradient(theta, solution, name), solution
+
+    def functionals(self, theta: Tensor) -> tuple[Array, Array, FemSolution]:
+        """(J,) functionals of a design (P,), their (J, P) gradients by as many adjoints, and the solution."""
+        solution = self.solve(theta)
+        names = [functional.name for functional in self.setup.problem.functionals]
+        gradients = np.stack([self._gradient(theta, solution, name).numpy() for name in names])
+        return np.array([solution.values[name] for name in names]), gradients, solution
+
+    def _gradient(self, theta: Tensor, solution: FemSolution, name: str) -> Tensor:
         self.solves["adjoint"] += 1
-        gradient = self.setup.shape_map.pull_back(theta, torch.from_numpy(solution.gradient(name)))
-        return solution.values[name], gradient, solution
+        return self.setup.shape_map.pull_back(theta, torch.from_numpy(solution.gradient(name)))
 
     def evaluate(self, theta: Array) -> tuple[Array, Array]:
         """See :class:`Model`."""
-        values, gradients = np.full(len(theta), np.nan), np.full(theta.shape, np.nan)
+        values, gradients = _no_answers(self.setup, theta)
         for index in np.flatnonzero(unfolded(self.setup, torch.from_numpy(theta))):
             try:
-                value, gradient, _ = self.value_and_gradient(torch.from_numpy(theta[index]))
+                values[index], gradients[index], _ = self.functionals(torch.from_numpy(theta[index]))
             except SolveError:
                 continue
-            values[index], gradients[index] = value, gradient.numpy()
         return values, gradients
 
     @property
     def counts(self) -> Mapping[str, int]:
         """Solves so far by kind."""
         return dict(self.solves)
+
+
+def _no_answers(setup: Setup, theta: Array) -> tuple[Array, Array]:
+    count = len(setup.problem.functionals)
+    return np.full((len(theta), count), np.nan), np.full((len(theta), count, theta.shape[1]), np.nan)
 
 
 def outside_box(setup: Setup, theta: Array, box: Mapping[str, Sequence[float]]) -> dict[str, str]:

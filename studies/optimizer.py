@@ -16,11 +16,13 @@ from scipy.stats import qmc
 
 from geometries.quantities import valid_designs
 from studies.batching import run_in_lockstep
+from studies.constraints import Functionals, constraint_gaps, constraint_values, worst_violation
 from studies.models import Model
 from studies.schema import Optimizer
 from studies.setup import Setup
 
 Array = NDArray[np.float64]
+EvaluateOne = Callable[[Array], Functionals]
 
 
 class ExitReason(Enum):
@@ -179,70 +181,52 @@ def scaling_of(setup: Setup, objective: float) -> Scaling:
     return Scaling(lower, upper - lower, abs(objective) or 1.0)
 
 
-def constraint_values(setup: Setup, theta: Array) -> tuple[Array, Array]:
-    """(C,) quantities and (C, P) Jacobian of the study's constraints at a design (P,)."""
-    design = torch.from_numpy(np.asarray(theta)).requires_grad_()
-    values, rows = [], []
-    for constraint in setup.constraints:
-        value = setup.quantity(constraint.quantity, design)
-        rows.append(torch.autograd.grad(value, design)[0].numpy())
-        values.append(float(value.detach()))
-    return np.array(values), np.array(rows).reshape(len(values), len(theta))
-
-
-def worst_violation(setup: Setup, values: Array) -> float:
-    """Largest violation over the tolerance; 1 or less means that all constraints are satisfied."""
-    ratios = [
-        c.violation(float(v)) / (c.tolerance * max(1.0, abs(c.target)))
-        for c, v in zip(setup.constraints, values, strict=True)
-    ]
-    return max([0.0, *ratios])
-
-
-def constraint_gaps(setup: Setup, values: Array, rows: Array) -> tuple[Array, Array]:
-    """(C,) signed gaps over the size of their targets, zero or non-negative when met, and their Jacobian (C, P)."""
-    factor = np.array([(-1 if c.kind == "at_most" else 1) / (abs(c.target) or 1.0) for c in setup.constraints])
-    targets = np.array([c.target for c in setup.constraints])
-    return factor * (values - targets), factor[:, None] * rows
-
-
 class _Memory:
     """scipy asks for value, gradient and constraints apart; each design is evaluated once."""
 
-    def __init__(self, setup: Setup, evaluate: Callable[[Array], tuple[float, Array]], scaling: Scaling) -> None:
+    def __init__(self, setup: Setup, evaluate: EvaluateOne, scaling: Scaling, start: Array, first: Functionals) -> None:
         self.setup, self.evaluate, self.scaling = setup, evaluate, scaling
-        self.evaluations = 0
+        self.evaluations = 1
         self.worst = 1.0
         """Largest scaled objective so far, or its size at the start if that is larger."""
-        self._at: Array | None = None
+        self._at = start
+        self.functionals = self._answered = first
+        """At the last design, and where the model last had an answer."""
         self._constraints_at: Array | None = None
-        self.value, self.gradient = math.nan, np.zeros(0)
         self.constraints: tuple[Array, Array] = np.zeros(0), np.zeros(0)
+
+    def ask(self, z: Array) -> bool:
+        """Have the functionals at z; whether the model has an answer there."""
+        if not np.array_equal(z, self._at):
+            self._at = z.copy()
+            self.functionals = self.evaluate(self.scaling.theta(z))
+            self.evaluations += 1
+        if not np.isfinite(self.functionals[0]).all():
+            return False
+        self._answered = self.functionals
+        return True
 
     def objective(self, z: Array) -> tuple[float, Array]:
         """Scaled objective to minimize, and its gradient; a wall where the model has no answer."""
-        if self._at is None or not np.array_equal(z, self._at):
-            self._at = z.copy()
-            self.value, self.gradient = self.evaluate(self.scaling.theta(z))
-            self.evaluations += 1
-        if not math.isfinite(self.value):
+        if not self.ask(z):
             # a line search backs off from a wall that is higher than all before
             return self.worst + 1.0, np.zeros_like(z)
-        scaled = self.setup.sign * self.value / self.scaling.objective
+        values, gradients = self.functionals
+        scaled = self.setup.sign * float(values[0]) / self.scaling.objective
         self.worst = max(self.worst, scaled)
-        return scaled, self.setup.sign * self.gradient * self.scaling.span / self.scaling.objective
-
-    def start(self, z: Array, value: float, gradient: Array) -> None:
-        """Take the evaluation that the scaling was made from."""
-        self._at, self.value, self.gradient, self.evaluations = z.copy(), value, gradient, 1
+        return scaled, self.setup.sign * gradients[0] * self.scaling.span / self.scaling.objective
 
     def constraint(self, z: Array) -> tuple[Array, Array]:
-        """Signed gaps (zero or non-negative when met), scaled, and their Jacobian in z."""
+        """Signed gaps (zero or non-negative when met), scaled, and their Jacobian in z; flat on a wall."""
         if self._constraints_at is None or not np.array_equal(z, self._constraints_at):
             self._constraints_at = z.copy()
-            self.constraints = constraint_values(self.setup, self.scaling.theta(z))
+            functionals = None
+            if any(condition.functional is not None for condition in self.setup.constraints):
+                values, gradients = self._answered
+                functionals = self.functionals if self.ask(z) else (values, np.zeros_like(gradients))
+            self.constraints = constraint_values(self.setup, self.scaling.theta(z), functionals)
         values, rows = self.constraints
-        return constraint_gaps(self.setup, values, rows * self.scaling.span)
+        return constraint_gaps(self.setup.constraints, values, rows * self.scaling.span)
 
 
 def _search(
@@ -251,45 +235,45 @@ def _search(
     index: int,
     start: Array,
     report: Callable[[Iterate], None],
-    evaluate: Callable[[Array], tuple[float, Array]],
+    evaluate: EvaluateOne,
 ) -> Search:
-    first, gradient = evaluate(start)
+    values, gradients = evaluate(start)
+    first = float(values[0])
+    if not np.isfinite(values).all():
+        return Search(index, start, first, math.inf, ExitReason.NO_ANSWER, ())
     scaling = scaling_of(setup, first)
-    memory = _Memory(setup, evaluate, scaling)
+    z = scaling.z(start)
+    memory = _Memory(setup, evaluate, scaling, z, (values, gradients))
     history: list[Iterate] = []
 
     def record(z: Array) -> None:
-        memory.objective(z)
+        memory.ask(z)
         if history and history[-1].theta == tuple(scaling.theta(z).tolist()):
             return
-        quantities, _ = constraint_values(setup, scaling.theta(z))
+        values, gradients = memory.functionals
+        quantities, _ = constraint_values(setup, scaling.theta(z), memory.functionals)
         iterate = Iterate(
             index,
             len(history),
             memory.evaluations,
-            float(memory.value),
-            float(np.linalg.norm(memory.gradient * scaling.span)),
+            float(values[0]),
+            float(np.linalg.norm(gradients[0] * scaling.span)),
             tuple(quantities.tolist()),
             tuple(scaling.theta(z).tolist()),
         )
         history.append(iterate)
         report(iterate)
 
-    if not math.isfinite(first):
-        return Search(index, start, first, math.inf, ExitReason.NO_ANSWER, ())
-    z = scaling.z(start)
-    memory.start(z, first, gradient)
     record(z)
-    if not np.linalg.norm(gradient * scaling.span) > 1e-12 * scaling.objective:
-        violation = worst_violation(setup, constraint_values(setup, start)[0])
+    if not np.linalg.norm(gradients[0] * scaling.span) > 1e-12 * scaling.objective:
+        violation = worst_violation(setup, np.array(history[0].quantities))
         return Search(index, start, first, violation, ExitReason.ZERO_GRADIENT, tuple(history))
     result = _minimize(setup, config, memory, z, record)
     z = np.clip(result.x, 0.0, 1.0)
     record(z)
-    quantities, _ = constraint_values(setup, scaling.theta(z))
-    violation = worst_violation(setup, quantities)
+    violation = worst_violation(setup, np.array(history[-1].quantities))
     reason = _reason(result, config, violation, history)
-    return Search(index, scaling.theta(z), float(memory.value), violation, reason, tuple(history))
+    return Search(index, scaling.theta(z), history[-1].objective, violation, reason, tuple(history))
 
 
 def _minimize(

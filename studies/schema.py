@@ -121,7 +121,7 @@ class Physics(Section):
     """The boundary-value problem."""
 
     name: Name
-    """Equations: poisson or stokes; `shapewright list` shows their components, coefficients and units."""
+    """Equations such as poisson or plane_stress; `shapewright list` shows components, coefficients and units."""
     coefficients: dict[Name, Formula] = Field(default_factory=dict)
     """Parameters of the physics where they differ from its defaults: a number or a formula of x and y."""
     source: Formula | dict[Name, Formula] = Field(default_factory=dict)
@@ -190,10 +190,10 @@ class Objective(Section):
 
 
 class Constraint(Section):
-    """A condition on a geometric quantity of the part."""
+    """A condition on a geometric quantity of the part, or on a functional of the solution."""
 
     quantity: Name
-    """Quantity such as area, centroid_x, thickness, jacobian; `shapewright list` shows them."""
+    """Quantity such as area, centroid_x, thickness, jacobian, or a functional of the physics such as lift."""
     equals: float | Literal["initial"] | None = None
     """Required value, or initial for the value of the start design."""
     at_least: float | Literal["initial"] | None = None
@@ -201,7 +201,10 @@ class Constraint(Section):
     at_most: float | Literal["initial"] | None = None
     """Upper limit, or initial for the value of the start design."""
     tolerance: Positive = 1e-6
-    """Violation that counts as satisfied, relative to the target (absolute where that is below one)."""
+    """Violation that counts as satisfied, relative to the target (absolute where that is below one).
+
+    A functional is judged on fresh meshes of the exported CAD: no tighter than the error of geometry.mesh_size.
+    """
 
     @property
     def kind(self) -> Literal["equals", "at_least", "at_most"]:
@@ -308,6 +311,8 @@ class Training(Section):
     """Looks without improvement after which training stops."""
     checkpoint_every: Count = 250
     """Steps between checkpoints, from which an interrupted training goes on."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Memory of the running average of the weights, which is judged and kept; 0 for the weights themselves."""
     seed: Seed = 0
     """Seed of initial weights and batches."""
 

@@ -25,7 +25,7 @@ def curvatures(fem: FemModel, theta: Tensor, gradient: Tensor) -> NDArray[np.flo
     middle, step = bounds.mean(1), STEP * (bounds[:, 1] - bounds[:, 0])
     steps = torch.where(theta <= middle, step, -step)
     _, neighbours = fem.evaluate((theta + torch.diag(steps)).numpy())
-    return (np.diagonal(neighbours) - gradient.numpy()) / steps.numpy()
+    return (np.diagonal(neighbours[:, 0]) - gradient.numpy()) / steps.numpy()
 
 
 def tolerance_for(slope: float, curvature: float, allowed: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,8 +21,10 @@ from geometries.quantities import ShapeError, check_design, quantities_of
 from geometries.shape_map import ShapeMap
 from geometries.stiffness import dirichlet_factor
 from solvers.errors import ProblemError
+from solvers.fem import FemSolver
 from solvers.physics import PHYSICS, Dirichlet, Function, Functional, Natural, Physics, Problem
 from solvers.problem import Pin, unit_in
+from studies.constraints import Condition
 from studies.expressions import ExpressionError, parse
 from studies.loader import Study, StudyError
 from studies.schema import BoundaryCondition, Integral
@@ -33,36 +35,6 @@ COORDINATES = ("x", "y")
 
 
 @dataclass(frozen=True)
-class GeometricConstraint:
-    """A condition on a geometric quantity, its target a number.
-
-    Attributes:
-        name: quantity and kind, such as ``area equals``.
-        quantity: a name of :data:`geometries.quantities.QUANTITIES`.
-        kind: equals, at_least or at_most.
-        target: in the quantity's unit.
-        tolerance: violation that counts as satisfied, relative to the target (absolute below one).
-        unit: of the quantity, spelt out.
-    """
-
-    name: str
-    quantity: str
-    kind: str
-    target: float
-    tolerance: float
-    unit: str
-
-    def violation(self, value: float) -> float:
-        """By how much ``value`` misses the target; zero or less when it does not."""
-        gap = value - self.target
-        return abs(gap) if self.kind == "equals" else (-gap if self.kind == "at_least" else gap)
-
-    def satisfied(self, value: float) -> bool:
-        """Whether the violation is within the tolerance."""
-        return self.violation(value) <= self.tolerance * max(1.0, abs(self.target))
-
-
-@dataclass(frozen=True)
 class Setup:
     """A study ready to run.
 
@@ -70,8 +42,8 @@ class Setup:
         study: as loaded.
         family: geometry family with the study's bounds and start.
         shape_map: the family on the reference mesh of its own bounds; a surrogate shares it whatever the study's are.
-        problem: the boundary-value problem; its first functional is the objective.
-        constraints: geometric constraints.
+        problem: the boundary-value problem; its functionals are the objective, then those under a condition.
+        constraints: conditions on geometric quantities and on functionals, as the study lists them.
         initial: (P,) float64 start design.
     """
 
@@ -79,15 +51,16 @@ class Setup:
     family: Family
     shape_map: ShapeMap
     problem: Problem
-    constraints: tuple[GeometricConstraint, ...]
+    constraints: tuple[Condition, ...]
     initial: Tensor
 
     @property
     def space(self) -> FieldSpace:
-        """Components and coefficients, as the surrogate needs them."""
-        physics = self.problem.physics
-        defaults = {c.name: _constant(c.default) for c in physics.coefficients}
-        return FieldSpace(physics.components, defaults | dict(self.problem.coefficients))
+        """Components, coefficients and sources, as the surrogate needs them."""
+        problem = self.problem
+        defaults = {c.name: _constant(c.default) for c in problem.physics.coefficients}
+        coefficients = defaults | dict(problem.coefficients)
+        return FieldSpace(problem.physics.components, coefficients, problem.sources, problem.parameters)
 
     @property
     def sign(self) -> int:
@@ -131,13 +104,14 @@ class Setup:
         """Everything that a surrogate of this study depends on, as plain data."""
         model = self.study.model
         network = model.surrogate.model_dump(mode="json", exclude={"weights"})
+        others = [functional.name for functional in self.problem.functionals[1:]]
         return {
             "geometry": geometry_key(self.study),
             "parameters": [p.name for p in self.family.parameters],
             "physics": model.physics.model_dump(mode="json", exclude=None if model.physics.pins else {"pins"}),
             "objective": _functional_key(model.objective.functional),
             "surrogate": network,
-        }
+        } | ({"constrained": others} if others else {})
 
 
 def build_setup(study: Study) -> Setup:
@@ -151,8 +125,10 @@ def build_setup(study: Study) -> Setup:
         shape_map = build_shape_map(native, study.model.geometry.mesh_size, _shipped_mesh(study, native))
     except MeshError as error:
         raise StudyError(f"{study.place('geometry')}: geometry: cannot be meshed: {error}") from error
-    objective = _objective(study, family, PHYSICS[study.model.physics.name])
-    problem = boundary_value_problem(study, family, (objective,))
+    physics = PHYSICS[study.model.physics.name]
+    objective = _objective(study, family, physics)
+    functionals = (objective, *_constrained(study, family, physics, objective, quantities_of(shape_map)))
+    problem = boundary_value_problem(study, family, functionals)
     initial = family.default
     try:
         check_design(shape_map, initial)
@@ -160,7 +136,7 @@ def build_setup(study: Study) -> Setup:
         raise study.error(
             "geometry.initial", f"a start design that is no valid shape ({error})", "a valid one"
         ) from error
-    return Setup(study, family, shape_map, problem, _constraints(study, shape_map, initial), initial)
+    return Setup(study, family, shape_map, problem, _constraints(study, shape_map, problem, initial), initial)
 
 
 def _shipped_mesh(study: Study, family: Family) -> TaggedMesh | None:
@@ -302,35 +278,65 @@ def _objective(study: Study, family: Family, physics: Physics) -> Functional:
             raise study.error(
                 key, f"'{wanted}'", f"one of {', '.join(known)}, or {{name: ..., integrand: ...}}"
             )
-        functional = replace(known[wanted], unit=unit_in(known[wanted].unit, study.model.geometry.length_unit))
+        functional = _ready_made(study, family, key, known[wanted])
     else:
         derivatives = [f"{component}_{axis}" for component in physics.components for axis in COORDINATES]
         names = (*COORDINATES, *physics.components, *derivatives, *(c.name for c in physics.coefficients))
         names += ("nx", "ny") if wanted.on else ()
         integrand = formula(study, f"{key}.integrand", wanted.integrand, names)
         functional = Functional(wanted.name, integrand, wanted.unit, "", wanted.on)
-    if functional.on is not None:
-        _known_tag(study, key, functional.on, family)
+        if wanted.on is not None:
+            _known_tag(study, key, wanted.on, family)
     return functional
 
 
-def _constraints(study: Study, shape_map: ShapeMap, initial: Tensor) -> tuple[GeometricConstraint, ...]:
+def _ready_made(study: Study, family: Family, key: str, functional: Functional) -> Functional:
+    """A functional of the physics, its unit spelt out, if the family has its boundary regions."""
+    for tag in (functional.on, functional.lifting):
+        if tag is not None:
+            _known_tag(study, key, tag, family)
+    return replace(functional, unit=unit_in(functional.unit, study.model.geometry.length_unit))
+
+
+def _constrained(
+    study: Study, family: Family, physics: Physics, objective: Functional, geometric: Iterable[str]
+) -> Iterator[Functional]:
+    """Functionals of the physics that stand under a condition, each once, the objective apart."""
+    known, seen = {f.name: f for f in physics.functionals}, {objective.name, *geometric}
+    for index, entry in enumerate(study.model.constraints):
+        if entry.quantity not in seen and entry.quantity in known:
+            seen.add(entry.quantity)
+            yield _ready_made(study, family, f"constraints.{index}.quantity", known[entry.quantity])
+
+
+def _constraints(study: Study, shape_map: ShapeMap, problem: Problem, initial: Tensor) -> tuple[Condition, ...]:
     known = quantities_of(shape_map)
+    functionals = {functional.name: place for place, functional in enumerate(problem.functionals)}
+    length = study.model.geometry.length_unit
     constraints = []
     for index, entry in enumerate(study.model.constraints):
-        if entry.quantity not in known:
+        quantity = known.get(entry.quantity)
+        place = functionals.get(entry.quantity) if quantity is None else None
+        if quantity is not None:
+            unit = quantity.unit.replace("length", length)
+        elif place is not None:
+            unit = problem.functionals[place].unit
+        else:
+            of_physics = ", ".join(functional.name for functional in problem.physics.functionals)
             raise study.error(
-                f"constraints.{index}.quantity", f"'{entry.quantity}'", f"one of {', '.join(known)}"
+                f"constraints.{index}.quantity",
+                f"'{entry.quantity}'",
+                f"one of {', '.join(known)}, or of the physics {of_physics}",
             )
-        quantity = known[entry.quantity]
-        target = (
-            float(quantity.evaluate(shape_map, initial)) if entry.target == "initial" else float(entry.target)
-        )
-        unit = quantity.unit.replace("length", study.model.geometry.length_unit)
+        if entry.target != "initial":
+            target = float(entry.target)
+        elif quantity is not None:
+            target = float(quantity.evaluate(shape_map, initial))
+        else:
+            solution = FemSolver(problem, shape_map.mesh).solve(shape_map.nodes(initial).numpy())
+            target = solution.values[entry.quantity]
         name = f"{entry.quantity} {entry.kind.replace('_', ' ')}"
-        constraints.append(
-            GeometricConstraint(name, entry.quantity, entry.kind, target, entry.tolerance, unit)
-        )
+        constraints.append(Condition(name, entry.quantity, entry.kind, target, entry.tolerance, unit, place))
     return tuple(constraints)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 from torch import Tensor
 
-from studies.optimizer import constraint_values
+from studies.constraints import Functionals, constraint_values
 from studies.setup import Setup
 
 Array = NDArray[np.float64]
@@ -31,15 +31,18 @@ class Stationarity:
     multipliers: dict[str, float]
 
 
-def stationarity(setup: Setup, theta: Tensor, gradient: Tensor, at_start: Tensor) -> Stationarity:
+def stationarity(
+    setup: Setup, theta: Tensor, gradient: Tensor, at_start: Tensor, functionals: Functionals | None = None
+) -> Stationarity:
     """Least-squares multipliers with their signs, and what they leave of the objective's gradient (P,) at theta.
 
-    Parameters on a bound may be pushed further against it; inequality constraints count when they are active.
+    Parameters on a bound may be pushed further against it; inequality constraints count when they are active. The
+    ``functionals`` at theta are needed where a constraint is on one of them.
     """
     lower, upper = setup.family.bounds.numpy().T
     span = upper - lower
     objective = setup.sign * gradient.numpy() * span
-    values, rows = constraint_values(setup, theta.numpy())
+    values, rows = constraint_values(setup, theta.numpy(), functionals)
     columns, low, owners = [], [], []
     for constraint, value, row in zip(setup.constraints, values, rows, strict=True):
         active = constraint.kind == "equals" or constraint.violation(value) > -1e-4 * max(1.0, abs(constraint.target))

@@ -33,6 +33,8 @@ ACTIVE = 1e-4
 """An inequality whose gap is smaller than this counts as active."""
 RESOLUTION = 1e-13
 """A predicted reduction smaller than this, relative to the objective's scale, is rounding."""
+LARGEST_PENALTY = 1e6
+"""Beyond it a constraint that is still missed is taken to be out of reach."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class ManagedProblem:
         equal: (C,) whether each exact gap is an equality.
         expensive_equal: (F - 1,) the same of the expensive gaps.
         gradient_scale: size of the objective's gradient that a residual is relative to where nothing is active.
-        feasible: largest violation of a gap that counts as met.
+        feasible, expensive_feasible: largest violation of an exact, an expensive gap that counts as met.
     """
 
     expensive: Evaluate
@@ -59,6 +61,7 @@ class ManagedProblem:
     expensive_equal: NDArray[np.bool_]
     gradient_scale: Callable[[], float]
     feasible: float = 1e-7
+    expensive_feasible: float = 1e-7
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,10 @@ def manage(
             if predicted > RESOLUTION:
                 break
         if not predicted > RESOLUTION:
-            radius *= 0.25
+            if _met(problem, centre) or penalty >= LARGEST_PENALTY:
+                radius *= 0.25
+            else:  # bounds may balance the objective where a constraint is missed, whose multiplier is then nothing
+                penalty *= 10.0
             continue
         length = float(np.abs(trial - centre.z).max())
         step = ask(
@@ -223,12 +229,17 @@ def restore(problem: ManagedProblem, z: Array) -> Array:
 def _end(
     problem: ManagedProblem, centre: Step, radius: float, solves: int, region: Region
 ) -> ExitReason | None:
-    met = violation(centre.values[1:], problem.expensive_equal).max(initial=0.0) <= problem.feasible
+    met = _met(problem, centre)
     if centre.kkt <= region.tolerance and met:
         return ExitReason.STATIONARY
     if radius < region.least_radius:
-        return ExitReason.LEAST_RADIUS
+        return ExitReason.LEAST_RADIUS if met else ExitReason.INFEASIBLE
     return ExitReason.SOLVE_BUDGET if solves >= region.budget else None
+
+
+def _met(problem: ManagedProblem, centre: Step) -> bool:
+    missed = violation(centre.values[1:], problem.expensive_equal).max(initial=0.0)
+    return bool(missed <= problem.expensive_feasible)
 
 
 def _penalty(problem: ManagedProblem, centre: Step) -> float:

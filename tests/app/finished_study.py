@@ -173,6 +173,7 @@ def _certificate(
             "extrapolation": "Richardson extrapolation of the three finest",
             "surrogate_relative_error": 0.00123456789 if surrogate else None,
             "improvement": abs(last - first) / first,
+            "peak": None,
         },
         "constraints": constraints,
         "field_relative_l2_error": dict.fromkeys(components, 0.00098765432) if surrogate else None,

@@ -138,13 +138,13 @@ def test_check_prints_the_table_of_taylor_tests(study):
 def test_check_fails_where_a_derivative_is_wrong(study, monkeypatch):
     from studies.models import FemModel
 
-    right = FemModel.value_and_gradient
+    right = FemModel.functionals
 
     def wrong(self, theta):
-        value, gradient, solution = right(self, theta)
-        return value, 1.17 * gradient, solution
+        values, gradients, solution = right(self, theta)
+        return values, 1.17 * gradients, solution
 
-    monkeypatch.setattr(FemModel, "value_and_gradient", wrong)
+    monkeypatch.setattr(FemModel, "functionals", wrong)
     result = call("check", study)
     assert result.exit_code == Exit.FAILED
     assert "FEM objective in theta (adjoint): the derivative" in result.stdout

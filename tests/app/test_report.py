@@ -274,6 +274,15 @@ def test_grid_convergence_index_and_a_degenerate_order_are_said(changed) -> None
     assert "This order is degenerate: a corner, a tip or a jump holds it down" in text
 
 
+def test_the_true_maximum_stands_beside_a_smooth_one(changed) -> None:
+    peak = {"on": "hole", "maximum": 3.0361, "minimum": 3.0150, "mean": 3.0278, "flatness": 0.0069}
+    folder = changed("certificate.json", lambda c: c["objective"].update(peak=peak | {"at_least": 2.9, "at_most": 3.2}))
+    text = words_of(page(write_report(folder)))
+    assert "along “hole” on the finest mesh: largest 3.0361, least 3.0150, mean 3.0278" in text
+    assert "largest less least is 0.69 % of the mean" in text
+    assert "The smooth maximum alone says that the largest is between 2.9000 and 3.2000." in text
+
+
 def test_familiarity_is_told_with_what_it_is_worth(changed) -> None:
     folder = changed("certificate.json", lambda c: None)
     text = words_of(page(write_report(folder)))

@@ -88,7 +88,7 @@ class Analytic:
         variable = torch.from_numpy(theta).requires_grad_()
         values = torch.stack([self.function(design) for design in variable])
         (gradients,) = torch.autograd.grad(values.sum(), variable)
-        return values.detach().numpy(), gradients.numpy()
+        return values.detach().numpy()[:, None], gradients.numpy()[:, None]
 
 
 def geometric(setup: Setup, quantity: str) -> Analytic:

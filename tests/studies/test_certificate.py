@@ -168,8 +168,8 @@ def test_multipliers_are_slopes_of_the_optimum_in_the_target(objective, kind):
     for value in (target - 1e-3, target, target + 1e-3):
         setup = shipped_with(objective, f"{{quantity: area, {kind}: {value!r}}}")
         best = optimize(setup, model, config).best
-        gradient = torch.from_numpy(model.evaluate(best.theta[None])[1][0])
-        start = torch.from_numpy(model.evaluate(setup.initial.numpy()[None])[1][0])
+        gradient = torch.from_numpy(model.evaluate(best.theta[None])[1][0, 0])
+        start = torch.from_numpy(model.evaluate(setup.initial.numpy()[None])[1][0, 0])
         found[value] = best.objective, stationarity(setup, torch.from_numpy(best.theta), gradient, start)
     slope = (found[target + 1e-3][0] - found[target - 1e-3][0]) / 2e-3
     (multiplier,) = found[target][1].multipliers.values()

@@ -57,7 +57,7 @@ def test_the_history_records_ratio_radius_acceptance_and_solves(finished, optimu
 
 def test_the_optimum_is_finite_elements_own(finished, optimum):
     theta = torch.tensor(list(optimum["parameters"].values()), dtype=torch.float64)
-    value = FemModel(setup_of()).evaluate(theta.numpy()[None])[0][0]
+    value = FemModel(setup_of()).evaluate(theta.numpy()[None])[0][0, 0]
     assert optimum["objective"] == pytest.approx(value, rel=1e-9)
     assert finished[0]["kkt_residual"] <= 1.1e-3
     assert finished[0]["exit"]["reason"] == "STATIONARY"

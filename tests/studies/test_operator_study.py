@@ -38,17 +38,18 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_studies_build_and_no_design_of_their_box_folds(path):
-    """On the meshes of training and of judgement, at all corners of the box and at random designs."""
+    """On the meshes of training and judgement, at random designs and, with few parameters, at all corners of the box."""
     setup = build_operator_setup(load_operator_study(path))
     bounds = setup.family.bounds
-    theta = torch.cat([torch.cartesian_prod(*bounds), setup.population.draw(40, 5).theta])
+    corners = torch.cartesian_prod(*bounds) if len(bounds) <= 4 else bounds[:, 0][None]
+    theta = torch.cat([corners, setup.population.draw(100, 5).theta])
     for lift in (*setup.training_lifts, setup.truth_lift):
         mesh = lift.shape_map.mesh
         reference = bernstein_jacobians(mesh, lift.shape_map.reference_nodes)
         parts = [bernstein_jacobians(mesh, lift.shape_map.nodes(part)) / reference for part in theta.split(16)]
         least = min(float(part.min()) for part in parts)
         print(f"{path.stem}, {len(mesh.nodes)} nodes: least Jacobian {least:.3f} of the reference's")
-        assert least > 0.05
+        assert least > 0
 
 
 def test_a_run_leaves_weights_card_history_and_errors(whole):
@@ -116,7 +117,7 @@ def test_a_checkpoint_of_another_problem_is_left_alone(tmp_path):
     steps.clear()
     other = 'physics.source={u: "strength"}'
     run(tmp_path, tmp_path / "out", other, report=lambda *progress: steps.append(progress[:2]))
-    assert steps[0] == ("held_out", 1)
+    assert steps[0] == ("validation", 1)
     assert ("train", 1) in steps
 
 
@@ -274,7 +275,7 @@ def test_data_for_the_surrogate_are_those_of_the_problem(tmp_path):
 
 
 def test_the_physics_is_integrated_on_meshes_of_several_sizes(tmp_path):
-    setup = setup_of(tmp_path, "training.meshes=3")
+    setup = setup_of(tmp_path, "training.meshes=3", "geometry.mesh_size=0.2")
     nodes = [len(lift.shape_map.mesh.nodes) for lift in setup.training_lifts]
     assert len(set(nodes)) == 3
     assert nodes == sorted(nodes, reverse=True)

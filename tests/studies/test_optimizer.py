@@ -13,16 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from studies.constraints import constraint_values, worst_violation
 from studies.models import FemModel
 from studies.optimizer import (
     ExitReason,
     Scaling,
     Search,
     _rank,
-    constraint_values,
     optimize,
     start_designs,
-    worst_violation,
 )
 from studies.schema import Optimizer
 from tests.studies.study_cases import Analytic, geometric, quadratic, setup_of
@@ -118,7 +117,8 @@ def with_values(function):
     class Given:
         def evaluate(self, theta):
             pairs = [function(design) for design in theta]
-            return np.array([value for value, _ in pairs]), np.stack([gradient for _, gradient in pairs])
+            values, gradients = zip(*pairs, strict=True)
+            return np.array(values)[:, None], np.stack(gradients)[:, None]
 
     return Given()
 
@@ -273,9 +273,9 @@ def test_the_history_is_what_happened(method):
         np.testing.assert_array_equal(search.history[-1].theta, search.theta)
         for iterate in search.history:
             values, gradients = model.evaluate(np.array([iterate.theta]))
-            assert iterate.objective == pytest.approx(values[0], rel=1e-12)
+            assert iterate.objective == pytest.approx(values[0, 0], rel=1e-12)
             span = 0.9  # bounds 0.6 to 1.5
-            assert iterate.gradient_norm == pytest.approx(np.linalg.norm(gradients[0] * span), rel=1e-9)
+            assert iterate.gradient_norm == pytest.approx(np.linalg.norm(gradients[0, 0] * span), rel=1e-9)
             quantities, _ = constraint_values(setup, np.array(iterate.theta))
             np.testing.assert_allclose(iterate.quantities, quantities, rtol=1e-12)
         assert search.violation == worst_violation(setup, np.array(search.history[-1].quantities))

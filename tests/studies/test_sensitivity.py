@@ -16,7 +16,7 @@ def test_curvatures_are_second_differences_of_the_objective():
     value, gradient, _ = fem.value_and_gradient(theta)
     found = curvatures(fem, theta, gradient)
     step = 1e-3 * np.eye(len(theta))
-    above, below = (fem.evaluate(theta.numpy() + sign * step)[0] for sign in (1, -1))
+    above, below = (fem.evaluate(theta.numpy() + sign * step)[0][:, 0] for sign in (1, -1))
     np.testing.assert_allclose(found, (above - 2 * value + below) / 1e-6, rtol=2e-2, atol=1e-3)
 
 

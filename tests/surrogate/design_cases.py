@@ -26,6 +26,8 @@ class Integral:
     name: str
     integrand: Function
     on: str | None = None
+    outer: Function | None = None
+    lifting: str | None = None
 
 
 SPACE = FieldSpace(("u", "p"), {"k": lambda ops, q: 1 + 0.5 * q["x"] ** 2})

@@ -125,7 +125,7 @@ def test_batch_and_derivatives():
 
 def test_unknown_quantities_are_refused_by_name():
     nodes, fields = sampled(SQUARE, lambda x, y: x, lambda x, y: y)
-    with pytest.raises(KeyError, match="there is no quantity 'w' here; there are x, y, u, v, k, c, u_x"):
+    with pytest.raises(KeyError, match="there is no quantity 'w' here; there are x, y, u, v, k, c, source_u"):
         value(lambda ops, q: q["w"], SQUARE, nodes, fields)
     with pytest.raises(KeyError, match="there is no quantity 'nx' here"):
         value(lambda ops, q: q["nx"], SQUARE, nodes, fields)
