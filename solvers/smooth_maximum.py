@@ -97,9 +97,11 @@ def p_norm_bounds(value: float, exponent: int, length: float, slope: float) -> t
 
     def implied(maximum: float) -> float:
         """Logarithm of the least p-norm^p of a curve with this maximum."""
-        reach = min(length / 2 * slope / maximum, 1.0)
+        reach = length / 2 * slope / maximum
+        if reach < 1e-12:  # as good as constant
+            return exponent * math.log(maximum) + math.log(length)
         tail = -math.expm1((exponent + 1) * math.log1p(-reach)) if reach < 1 else 1.0
-        return (exponent + 1) * math.log(maximum) + math.log(2 * tail / (slope * (exponent + 1)))
+        return exponent * math.log(maximum) + math.log(length * tail / (reach * (exponent + 1)))
 
     low, high = least, 2 * least
     while implied(high) < exponent * math.log(value):

@@ -38,7 +38,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_studies_build_and_no_design_of_their_box_folds(path):
-    """On the meshes of training and judgement, at random designs and, with few parameters, at all corners of the box."""
+    """On the meshes of training and judgement, at random designs and, of few parameters, at all corners."""
     setup = build_operator_setup(load_operator_study(path))
     bounds = setup.family.bounds
     corners = torch.cartesian_prod(*bounds) if len(bounds) <= 4 else bounds[:, 0][None]
