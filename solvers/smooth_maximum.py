@@ -121,5 +121,6 @@ def kreisselmeier_steinhauser_bounds(
     """
     least = value - math.log(length) / sharpness
     steepness = sharpness * slope
-    width = -2 * math.expm1(-steepness * length / 2) / steepness if steepness else length
+    bent = steepness * length > 1e-12  # else as good as constant
+    width = -2 * math.expm1(-steepness * length / 2) / steepness if bent else length
     return least, value - math.log(width) / sharpness
