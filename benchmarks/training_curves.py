@@ -1,12 +1,13 @@
-"""Picture of the training curves in ``benchmarks/results/training``: loss and held-out error by hours of training.
+"""Pictures of the training curves in ``benchmarks/results/training`` and in ``burgers.json``.
 
-Run as ``python -m benchmarks.training_curves``; writes ``training.png`` beside them. A stage starts from the best
-weights of the one before, with a warm-up of the learning rate of its own.
+Run as ``python -m benchmarks.training_curves``; writes ``training.png`` and ``burgers.png`` beside them. A stage starts
+from the best weights of the one before, with a warm-up of the learning rate of its own.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import matplotlib
@@ -34,8 +35,24 @@ def curve(path: Path) -> tuple[list[float], list[float], list[float]]:
     return hours, losses, errors
 
 
+def draw_burgers() -> None:
+    """Held-out error by step, a panel for each grid and a line for each way of differentiating."""
+    rows = json.loads((FOLDER.parent / "burgers.json").read_text())["rows"]
+    grids = sorted({row["points"] for row in rows})
+    figure, axes = plt.subplots(1, len(grids), figsize=(3.4 * len(grids), 3), sharey=True, layout="constrained")
+    for grid, axis in zip(grids, axes, strict=True):
+        for row in (row for row in rows if row["points"] == grid):
+            steps, squares = zip(*row["history"], strict=True)
+            axis.plot(steps, [square**0.5 for square in squares], label=row["derivatives"])
+        axis.set(title=f"{grid} x {grid}", xlabel="steps", yscale="log")
+    axes[0].set_ylabel("held-out relative L2 error")
+    axes[0].legend()
+    figure.savefig(FOLDER.parent / "burgers.png", dpi=90)
+
+
 def main() -> None:
     """Draw all curves."""
+    draw_burgers()
     paths = sorted(FOLDER.glob("*.csv"))
     figure, axes = plt.subplots(2, len(paths), figsize=(3.4 * len(paths), 5), sharex="col", layout="constrained")
     for path, (above, below) in zip(paths, axes.T, strict=True):
