@@ -1,4 +1,4 @@
-"""Optimizer moments in fewer bytes: bfloat16, or eight bits with a logarithmic code.
+"""Optimizer moments in fewer bytes: bfloat16, or eight bits that are the upper ones of a floating-point number.
 
 Rounding is dithered: up with the probability that makes the mean right. To the nearest, an average that changes by
 0.1 % a step would never leave its level. The dither is an additive recurrence in entry and step rather than a
@@ -6,10 +6,10 @@ random number, so that a resumed run and every process of a distributed one roun
 
 Errors of one rounding of x, with s the largest magnitude in the block of 128 entries that share one scale:
 - bfloat16: below 2^-7 \\|x\\|;
-- eight bits, non-negative: below (2^(1/8) - 1) x, and values below 2^-31.875 s are raised to that level, never
-  to zero, since a square root of them divides;
-- eight bits, signed: below (2^(1/8) - 1) \\|x\\| + 2^-15.75 s. That floor is the square root of the other's: a first
-  moment can be lost only where the second moment's root has about reached its own floor.
+- eight bits (five of exponent, three of mantissa), non-negative: below x / 8, and values below 1.125 2^-32 s are raised
+  to that level, never to zero, since a square root of them divides;
+- eight bits, signed (four of exponent, three of mantissa): below \\|x\\| / 8 + 1.25 2^-16 s. That floor is about the
+  square root of the other's: a first moment can be lost only where the second moment's root has about reached its own.
 
 Complex values are stored as pairs of real ones. A block's share of its scale is 4 bytes in 128.
 """
@@ -21,8 +21,9 @@ from torch import Tensor
 
 KINDS = ("full", "bfloat16", "8bit")
 BLOCK = 128
-_STEPS_PER_OCTAVE = 8
 _TOP = {True: 127, False: 255}  # the largest code, signed or not
+_CUT = 20  # bits of a single precision mantissa that are cut off; three stay
+_ONE = 0x3F800000 >> _CUT  # what is left of 1.0
 _GOLDEN = 2654435769  # 2^32 divided by the golden ratio
 _SILVER = 1779033703
 
@@ -41,23 +42,24 @@ def encode(values: Tensor, kind: str, step: int, signed: bool) -> tuple[Tensor, 
     if kind == "full":
         return values, None
     real = torch.view_as_real(values) if values.is_complex() else values
-    flat = real.flatten(1).float()
+    flat = real.flatten(1).float().contiguous()
     dither = _dither(flat.shape[1], step, signed, flat.device)
     if kind == "bfloat16":
-        noise = (dither * 65536).to(torch.int32)
-        bits = (flat.contiguous().view(torch.int32) + noise) & -65536
+        bits = (flat.view(torch.int32) + (dither >> 4)) & -65536
         return bits.view(torch.float32).to(torch.bfloat16).reshape(real.shape), None
     blocks = _blocks(flat)
-    scale = blocks.abs().amax(-1)
-    ratio = blocks.abs() / scale.clamp_min(torch.finfo(torch.float32).tiny)[..., None]
+    magnitude = blocks.abs()
+    scale = magnitude.amax(-1)
+    ratio = magnitude.div_(scale.clamp_min(torch.finfo(torch.float32).tiny)[..., None])
+    noise = _blocks(dither[None])
     top = _TOP[signed]
-    low = (torch.log2(ratio) * _STEPS_PER_OCTAVE + top).floor_().clamp_(0, top - 1)
-    below, above = _level(low, top), _level(low + 1, top)
+    codes = (ratio.view(torch.int32) + noise).bitwise_right_shift_(_CUT).sub_(_ONE - top)
     if signed:
-        below = below.where(low > 0, 0)
-    chance = (ratio - below) / (above - below)
-    codes = low + (_blocks(dither[None]) < chance)
-    codes = (codes * blocks.sign()).to(torch.int8) if signed else codes.to(torch.uint8)
+        lowest = _level(torch.ones_like(codes[0, 0, 0]), top)  # the level below it is zero
+        below = ((2**_CUT / lowest) * ratio).clamp_max_(2**_CUT).int().add_(noise).bitwise_right_shift_(_CUT)
+        codes = torch.where(ratio < lowest, below, codes).to(torch.int8).mul_(blocks.sign().to(torch.int8))
+    else:
+        codes = codes.clamp_min_(0).to(torch.uint8)
     return codes.flatten(1)[:, : flat.shape[1]].reshape(real.shape).contiguous(), scale
 
 
@@ -70,14 +72,15 @@ def decode(codes: Tensor, scales: Tensor | None, like: torch.dtype) -> Tensor:
     else:
         signed = codes.dtype == torch.int8
         blocks = _blocks(codes.flatten(1))
-        magnitude = _level(blocks.abs().float(), _TOP[signed]) * scales[..., None]
-        values = magnitude * blocks.sign() if signed else magnitude  # the sign of code 0 is 0
+        values = _level(blocks.int().abs(), _TOP[signed]).mul_(scales[..., None])
+        if signed:
+            values.mul_(blocks.sign())  # that of code 0 is 0
         real = values.flatten(1)[:, : codes[0].numel()].reshape(codes.shape).to(like.to_real())
     return torch.view_as_complex(real) if like.is_complex else real
 
 
 def _level(code: Tensor, top: int) -> Tensor:
-    return torch.exp2((code - top) / _STEPS_PER_OCTAVE)
+    return (code + (_ONE - top)).bitwise_left_shift_(_CUT).view(torch.float32)
 
 
 def _blocks(flat: Tensor) -> Tensor:
@@ -86,7 +89,12 @@ def _blocks(flat: Tensor) -> Tensor:
 
 
 def _dither(count: int, step: int, signed: bool, device: torch.device) -> Tensor:
-    """Numbers in [0, 1), spread evenly over entries at a step and over steps at an entry."""
-    shift = (step * _SILVER + signed * (_GOLDEN >> 3)) % 2**32
-    whole = (torch.arange(count, device=device) * _GOLDEN + shift) & 0xFFFFFFFF
-    return (whole >> 8).float() / 2**24
+    """Integers below 2^20, spread evenly over entries at a step and over steps at an entry."""
+    shift = _wrapped(step * _SILVER + signed * (_GOLDEN >> 3))
+    whole = torch.arange(count, dtype=torch.int32, device=device).mul_(_wrapped(_GOLDEN)).add_(shift)  # modulo 2^32
+    return whole.bitwise_right_shift_(32 - _CUT).bitwise_and_(2**_CUT - 1)
+
+
+def _wrapped(value: int) -> int:
+    """The 32-bit integer of the same bits."""
+    return (value + 2**31) % 2**32 - 2**31
