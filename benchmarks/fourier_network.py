@@ -57,6 +57,11 @@ class FourierNetwork(nn.Module):
         """The complex weights of order four."""
         return [block.spectral.weight for block in self.blocks]
 
+    def other_parameters(self) -> list[nn.Parameter]:
+        """All but those."""
+        spectral = set(map(id, self.spectral_weights()))
+        return [parameter for parameter in self.parameters() if id(parameter) not in spectral]
+
 
 def relative_error(found: Tensor, truth: Tensor) -> Tensor:
     """Mean over the batch of the L2 norm of the difference by that of the truth."""

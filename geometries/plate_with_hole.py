@@ -20,9 +20,10 @@ def plate_with_hole(
 ) -> Family:
     """A plate around the origin whose hole starts as a circle of ``radius`` and stays symmetric about both axes.
 
-    Control points stand at fixed fractions of the half-length along x; ``a`` stretches them, and ``h1 ...`` move each
-    up, with its mirror images. Affine images of the circle, ellipses as exact as the circle, are among the designs.
-    A cubic B-spline runs inside its control polygon: that is larger, so that the *hole* has the area of the circle.
+    ``a`` and ``b`` are the half-lengths of the control polygon: with them alone the hole is an affine image of the
+    circle, an ellipse as exact as the circle. ``d1 ...`` move each control point between up by a share of its height,
+    with its mirror images. A cubic B-spline runs inside its control polygon: that is larger, so that the *hole* has
+    the area of the circle.
 
     Args:
         width, height: of the plate, which is [-width/2, width/2] x [-height/2, height/2]; length unit.
@@ -45,23 +46,24 @@ def plate_with_hole(
     step = 2 * math.pi / control_points
     polygon = radius * 3 / (2 + math.cos(step))  # interpolation damps the first harmonic by (2 + cos step) / 3
     quarter = control_points // 4
-    heights = [polygon * math.sin(k * step) for k in range(1, quarter + 1)]
-    cosines = torch.tensor([math.cos(k * step) for k in range(1, quarter)] + [0.0], dtype=torch.float64)
+    angles = torch.arange(1, quarter + 1, dtype=torch.float64) * step  # from above the x-axis up to the y-axis
 
     parameters = [
-        Parameter("a", polygon, 0.6 * polygon, slenderness * polygon, description="half-length of the hole along x")
+        Parameter("a", polygon, 0.6 * polygon, slenderness * polygon, description="half-length along x"),
+        Parameter("b", polygon, 0.4 * polygon, 1.3 * polygon, description="half-length along y"),
     ]
-    for k, h in enumerate(heights, 1):
+    for k in range(1, quarter):
         where = f"height of control point {k}, {360 * k / control_points:.0f} degrees from the x-axis on the circle"
-        parameters.append(Parameter(f"h{k}", h, 0.4 * h, 1.3 * h, description=where))
+        parameters.append(Parameter(f"d{k}", 0.0, -0.15, 0.15, "1", f"relative change of the {where}"))
     half = torch.tensor([width / 2, height / 2], dtype=torch.float64)
     corners = half * torch.tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64)
     rim = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
 
     def place(theta: Tensor) -> Tensor:
-        a, h = theta[..., :1], theta[..., 1:]
+        a, b = theta[..., :1], theta[..., 1:2]
+        share = 1 + torch.cat([theta[..., 2:], torch.zeros_like(b)], -1)
         right = torch.stack([a, torch.zeros_like(a)], -1)
-        first = torch.stack([a * cosines.to(theta), h], -1)  # from above the x-axis up to the y-axis
+        first = torch.stack([a * torch.cos(angles).to(theta), b * share * torch.sin(angles).to(theta)], -1)
         upper = torch.cat([right, first, (first * first.new_tensor([-1, 1])).flip(-2)[..., 1:, :]], -2)
         return torch.cat([rim.to(theta).expand(*theta.shape[:-1], 8, 2), upper, -upper], -2)
 

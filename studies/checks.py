@@ -113,7 +113,7 @@ def check_study(setup: Setup, seed: int = 0) -> list[TaylorTest]:
     return [
         *_geometry(setup, theta, direction),
         *_finite_elements(setup, theta, direction),
-        *_operator(setup, surrogate, theta, generator),
+        *_operator(surrogate, theta, generator),
         *_chain(setup, surrogate, theta, direction),
     ]
 
@@ -171,11 +171,8 @@ def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator
     )
 
 
-def _operator(
-    setup: Setup, surrogate: DesignSurrogate, theta: Tensor, generator: torch.Generator
-) -> Iterator[TaylorTest]:
-    nodes = setup.shape_map.nodes(theta)[None]
-    interior, boundary = nodal_cloud(setup.shape_map, nodes), boundary_cloud(setup.shape_map, nodes)
+def _operator(surrogate: DesignSurrogate, theta: Tensor, generator: torch.Generator) -> Iterator[TaylorTest]:
+    interior, boundary = surrogate.clouds(surrogate.shape_map.nodes(theta)[None])
     operator = surrogate.operator
     size = float(interior.points.max() - interior.points.min())
 

@@ -20,7 +20,6 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from geometries.point_cloud import boundary_cloud, nodal_cloud
 from studies.sampling import draw_designs
 from studies.setup import Setup
 from surrogate.accuracy import measure
@@ -110,8 +109,6 @@ def _features(surrogate: DesignSurrogate, theta: Tensor) -> Tensor:
     like = next(surrogate.parameters())
     parts = []
     for part in theta.to(like).split(16):
-        nodes = surrogate.shape_map.nodes(part)
-        interior, boundary = nodal_cloud(surrogate.shape_map, nodes), boundary_cloud(surrogate.shape_map, nodes)
-        latent = surrogate.operator.encode(interior, boundary).movedim(-1, 1)
+        latent = surrogate.operator.encode(*surrogate.clouds(surrogate.shape_map.nodes(part))).movedim(-1, 1)
         parts.append(adaptive_avg_pool2d(latent, CELLS).flatten(1))
     return torch.cat(parts)

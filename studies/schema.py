@@ -251,6 +251,8 @@ class Surrogate(Section):
     """Trained weights to use instead of training (*.safetensors), relative to this file."""
     grid: Annotated[tuple[GridSize, GridSize], Strict(False)] = (32, 32)
     """Points of the latent grid along x and y."""
+    grading: Positive | None = None
+    """Length beyond which the latent grid becomes coarse around the part, in the length unit; none for an even grid."""
     width: Count = 32
     """Channels of the latent grid."""
     modes: Count | Annotated[tuple[Count, Count], Strict(False)] = 10

@@ -18,6 +18,7 @@ from surrogate.accuracy import measure
 from surrogate.allocator import keep_freed_memory
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
+from surrogate.graded_coordinates import GradedCoordinates
 from surrogate.latent_grid import LatentGrid
 from surrogate.model_card import (
     ModelCard,
@@ -48,6 +49,10 @@ def build_surrogate(
         normalization = Normalization(
             torch.zeros(count, len(components)), factor, torch.ones(len(components))
         )
+    family, grading = setup.family, None
+    if model.grading is not None:
+        center = family.part_points(family.default).mean(0)
+        grading = GradedCoordinates(tuple(center.tolist()), model.grading)
     torch.manual_seed(setup.study.model.training.seed)
     try:
         surrogate = DesignSurrogate(
@@ -55,8 +60,9 @@ def build_surrogate(
             setup.space,
             setup.problem.functionals,
             OperatorConfig(model.width, model.hidden, model.modes_per_axis, model.layers, model.mollifier),
-            grid or latent_grid_for(setup.shape_map, model.grid, model.radius),
+            grid or latent_grid_for(setup.shape_map, model.grid, model.radius, grading),
             normalization,
+            grading,
         )
     except ValueError as error:
         raise StudyError(f"{setup.study.place('surrogate.grid')}: surrogate.grid: {error}") from error

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from geometries.point_cloud import boundary_cloud, nodal_cloud
+from geometries.point_cloud import PointCloud, boundary_cloud, nodal_cloud
 from geometries.shape_map import ShapeMap
 from surrogate.functionals import FieldSpace, Functional, integrate_all
+from surrogate.graded_coordinates import GradedCoordinates
 from surrogate.latent_grid import LatentGrid, grid_around
 from surrogate.operator import MollifiedGraphNeuralOperator, OperatorConfig
 
@@ -39,6 +40,7 @@ class DesignSurrogate(nn.Module):
         config: sizes of the operator.
         grid: latent grid.
         normalization: see the module.
+        grading: coordinates of the latent grid, if not the points' own.
     """
 
     reference: Tensor
@@ -53,9 +55,11 @@ class DesignSurrogate(nn.Module):
         config: OperatorConfig,
         grid: LatentGrid,
         normalization: Normalization,
+        grading: GradedCoordinates | None = None,
     ) -> None:
         super().__init__()
         self.shape_map, self.space, self.functionals = shape_map, space, tuple(functionals)
+        self.grading = grading
         self.operator = MollifiedGraphNeuralOperator(
             grid, config, 0, len(shape_map.mesh.tag_names), len(space.components)
         )
@@ -74,10 +78,17 @@ class DesignSurrogate(nn.Module):
 
     def fields_at(self, nodes: Tensor) -> Tensor:
         """Fields (B, N, c) for node positions (B, N, 2)."""
-        interior = nodal_cloud(self.shape_map, nodes)
-        latent = self.operator.encode(interior, boundary_cloud(self.shape_map, nodes))
+        interior, boundary = self.clouds(nodes)
+        latent = self.operator.encode(interior, boundary)
         change = self.operator.decode(latent, interior.points, interior.shape_index)
         return self.reference + self.factor * self.scale * change.unflatten(0, nodes.shape[:2])
+
+    def clouds(self, nodes: Tensor) -> tuple[PointCloud, PointCloud]:
+        """What the operator sees of shapes with nodes (B, N, 2), inside and on the boundary, in the grid's coordinates."""
+        interior, boundary = nodal_cloud(self.shape_map, nodes), boundary_cloud(self.shape_map, nodes)
+        if self.grading is None:
+            return interior, boundary
+        return self.grading.interior(interior), self.grading.boundary(boundary)
 
     def evaluate(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Fields (B, N, c) and functionals (B, J) of designs theta (B, P)."""
@@ -95,7 +106,9 @@ class DesignSurrogate(nn.Module):
         return values.detach(), torch.stack(gradients, 1)
 
 
-def latent_grid_for(shape_map: ShapeMap, shape: Sequence[int], radius: int, seed: int = 0) -> LatentGrid:
+def latent_grid_for(
+    shape_map: ShapeMap, shape: Sequence[int], radius: int, grading: GradedCoordinates | None = None, seed: int = 0
+) -> LatentGrid:
     """Latent grid that holds every design of the parameter box.
 
     A B-spline stays in the hull of its control points; their extent is taken over random corners and inner points
@@ -106,4 +119,6 @@ def latent_grid_for(shape_map: ShapeMap, shape: Sequence[int], radius: int, seed
     uniform = torch.rand(4096, len(bounds), generator=generator, dtype=torch.float64)
     theta = bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * torch.cat([uniform, uniform.round()])
     points = shape_map.family.control_points(theta).flatten(0, 1)
+    if grading is not None:
+        points = grading.place(points)
     return grid_around(points.amin(0).tolist(), points.amax(0).tolist(), shape, radius)

@@ -59,7 +59,8 @@ class FourierBlock(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """(B, *grid, c) to the same."""
         spectral = self.spectral(grid.movedim(-1, 1)).movedim(1, -1)
-        return grid + self.mix(functional.gelu(spectral + self.local(grid)))
+        # the sum takes the layout of its first term, and what follows wants channels last
+        return grid + self.mix(functional.gelu(self.local(grid) + spectral))
 
 
 def check_modes(modes: tuple[int, ...], shape: tuple[int, ...]) -> None:

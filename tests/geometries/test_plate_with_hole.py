@@ -34,8 +34,8 @@ def test_the_hole_starts_as_the_circle_that_was_asked_for(count):
 
 def test_ellipses_of_axes_two_to_one_are_among_the_designs():
     family = plate_with_hole(control_points=16)
-    theta = family.default * math.sqrt(0.5)
-    theta[0] *= 2
+    theta = family.default.clone()
+    theta[:2] *= torch.tensor([math.sqrt(2), math.sqrt(0.5)])
     assert (theta >= family.bounds[:, 0]).all()
     assert (theta <= family.bounds[:, 1]).all()
     x, y = family.outline(family.control_points(theta).numpy(), 1).T

@@ -1,0 +1,135 @@
+"""The optimizers that the Tensor-GaLore benchmark compares, each with the settings that are tried for it.
+
+AdamW is the complex Adam with a real second moment, 12 bytes a complex parameter; dense AdamW in eight bits, too, is
+:class:`surrogate.tensor_galore.TensorGaLore` at full rank, where a test holds it equal to AdamW. GaLore on the
+unfolding along one mode is the Tucker subspace in which only that mode is truncated; here its moments are rotated at
+refreshes, which the published one does not do. The public Tensor-GaLore is neuraloperator's.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+
+from benchmarks.fourier_network import FourierNetwork
+from surrogate.tensor_galore import TensorGaLore
+
+UPDATE_GAP, WEIGHT_DECAY = 200, 1e-4
+DENSE_RATES = (4e-3, 8e-3, 1.6e-2, 3.2e-2)
+RATES, SCALES = (8e-3, 1.6e-2), (0.5, 1.0)
+RANKS = (0.5, 0.25, 0.1, 0.05)
+MODES = ("frequency along x", "frequency along y", "channels in", "channels out")
+INSTALL = "neuraloperator is not installed; `pip install -e '.[benchmark]' -c constraints.txt` installs it"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Learning rate; and scale, in units of sqrt(full size / core size), where there is a subspace."""
+
+    rate: float
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An optimizer of the comparison.
+
+    Attributes:
+        name, rank: of its row; a rank of None is the full one.
+        build: optimizer of a network.
+        settings: what is tried on the validation set.
+        width_share: of the network's width, for a smaller network with as many bytes of optimizer.
+    """
+
+    name: str
+    rank: float | None
+    build: Callable[[FourierNetwork, Setting], torch.optim.Optimizer]
+    settings: tuple[Setting, ...]
+    width_share: float = 1.0
+
+    @property
+    def label(self) -> str:
+        """Name and rank."""
+        return self.name if self.rank is None else f"{self.name}, rank {self.rank:g}"
+
+
+def contenders() -> tuple[Contender, ...]:
+    """All rows of the table, AdamW first."""
+    dense = tuple(map(Setting, DENSE_RATES))
+    projected = tuple(Setting(rate, scale) for rate, scale in product(RATES, SCALES))
+    found = [
+        Contender("AdamW", None, _ours(1.0), dense),
+        Contender("AdamW of torch", None, _torch, dense),
+        Contender("AdamW, 8 bits", None, _ours(1.0, moments="8bit"), dense),
+        Contender("AdamW, half the width", None, _ours(1.0), dense, width_share=0.5),
+    ]
+    found += [Contender(f"GaLore on {name}", 0.25, _unfolding(mode, 0.25), projected) for mode, name in enumerate(MODES)]
+    found += [Contender("neuraloperator's Tensor-GaLore", rank, _public(rank), projected) for rank in RANKS]
+    found += [Contender("ours without the discarded part", 0.25, _ours(0.25), projected)]
+    found += [Contender("ours", rank, _ours(rank, discarded=1.0), projected) for rank in RANKS]
+    found += [
+        Contender("ours, 8 bits", rank, _ours(rank, discarded=1.0, moments="8bit"), projected) for rank in RANKS
+    ]
+    return tuple(found)
+
+
+def _ours(rank: float, **options: object) -> Callable[[FourierNetwork, Setting], TensorGaLore]:
+    def build(network: FourierNetwork, setting: Setting) -> TensorGaLore:
+        projected = {"params": network.spectral_weights(), "rank": rank, "scale": setting.scale / math.sqrt(rank)}
+        groups = [projected | options, {"params": network.other_parameters(), "rank": 1.0}]
+        return TensorGaLore(groups, lr=setting.rate, weight_decay=WEIGHT_DECAY, update_gap=UPDATE_GAP)
+
+    return build
+
+
+def _unfolding(mode: int, rank: float) -> Callable[[FourierNetwork, Setting], TensorGaLore]:
+    """A share ``rank`` of one mode's directions is kept, and all of the others'."""
+
+    def build(network: FourierNetwork, setting: Setting) -> TensorGaLore:
+        ranks = tuple(rank if mode == k else 1.0 for k in range(4))
+        projected = {"params": network.spectral_weights(), "rank": ranks, "scale": setting.scale / math.sqrt(rank)}
+        groups = [projected, {"params": network.other_parameters(), "rank": 1.0}]
+        return TensorGaLore(groups, lr=setting.rate, weight_decay=WEIGHT_DECAY, update_gap=UPDATE_GAP)
+
+    return build
+
+
+def _torch(network: FourierNetwork, setting: Setting) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(network.parameters(), lr=setting.rate, weight_decay=WEIGHT_DECAY)
+
+
+def _public(rank: float) -> Callable[[FourierNetwork, Setting], torch.optim.Optimizer]:
+    def build(network: FourierNetwork, setting: Setting) -> torch.optim.Optimizer:
+        return load()(
+            network.other_parameters(),
+            lr=setting.rate,
+            weight_decay=WEIGHT_DECAY,
+            galore_params=network.spectral_weights(),
+            galore_rank=rank,
+            galore_update_proj_gap=UPDATE_GAP,
+            galore_scale=setting.scale / math.sqrt(rank),
+        )
+
+    return build
+
+
+def load() -> type[torch.optim.Optimizer]:
+    """neuraloperator's AdamW with its Tensor-GaLore.
+
+    Raises:
+        ModuleNotFoundError: says how to install it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import tensorly
+            from neuralop.training.adamw import AdamW
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(INSTALL) from error
+    tensorly.set_backend("pytorch")
+    return AdamW
