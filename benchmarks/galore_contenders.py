@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -35,6 +35,9 @@ class Setting:
     scale: float = 1.0
 
 
+Build = Callable[[FourierNetwork, Setting], torch.optim.Optimizer]
+
+
 @dataclass(frozen=True)
 class Contender:
     """An optimizer of the comparison.
@@ -48,7 +51,7 @@ class Contender:
 
     name: str
     rank: float | None
-    build: Callable[[FourierNetwork, Setting], torch.optim.Optimizer]
+    build: Build
     settings: tuple[Setting, ...]
     width_share: float = 1.0
 
@@ -62,23 +65,30 @@ def contenders() -> tuple[Contender, ...]:
     """All rows of the table, AdamW first."""
     dense = tuple(map(Setting, DENSE_RATES))
     projected = tuple(Setting(rate, scale) for rate, scale in product(RATES, SCALES))
+
+    def low_rank(name: str, build: Callable[..., Build], ranks: Sequence[float], **options: object) -> list[Contender]:
+        return [Contender(name, rank, build(rank, **options), projected) for rank in ranks]
+
     found = [
         Contender("AdamW", None, _ours(1.0), dense),
-        Contender("AdamW of torch", None, _torch, dense),
         Contender("AdamW, 8 bits", None, _ours(1.0, moments="8bit"), dense),
         Contender("AdamW, half the width", None, _ours(1.0), dense, width_share=0.5),
+        *low_rank("ours", _ours, RANKS),
+        *low_rank("ours, 8 bits", _ours, RANKS, moments="8bit"),
+        *low_rank("ours, nothing along the discarded part", _ours, [0.25], discarded=0.0),
+        *low_rank("neuraloperator's Tensor-GaLore", _public, RANKS),
     ]
-    found += [Contender(f"GaLore on {name}", 0.25, _unfolding(mode, 0.25), projected) for mode, name in enumerate(MODES)]
-    found += [Contender("neuraloperator's Tensor-GaLore", rank, _public(rank), projected) for rank in RANKS]
-    found += [Contender("ours without the discarded part", 0.25, _ours(0.25), projected)]
-    found += [Contender("ours", rank, _ours(rank, discarded=1.0), projected) for rank in RANKS]
-    found += [
-        Contender("ours, 8 bits", rank, _ours(rank, discarded=1.0, moments="8bit"), projected) for rank in RANKS
-    ]
+    for mode, name in enumerate(MODES):
+        found += low_rank(f"GaLore on {name}", _unfolding, [0.25], mode=mode)
     return tuple(found)
 
 
-def _ours(rank: float, **options: object) -> Callable[[FourierNetwork, Setting], TensorGaLore]:
+def torchs_adamw() -> Contender:
+    """torch's own, 16 bytes a complex parameter, for its memory and its time."""
+    return Contender("AdamW of torch", None, _torch, (Setting(RATES[0]),))
+
+
+def _ours(rank: float, **options: object) -> Build:
     def build(network: FourierNetwork, setting: Setting) -> TensorGaLore:
         projected = {"params": network.spectral_weights(), "rank": rank, "scale": setting.scale / math.sqrt(rank)}
         groups = [projected | options, {"params": network.other_parameters(), "rank": 1.0}]
@@ -87,12 +97,13 @@ def _ours(rank: float, **options: object) -> Callable[[FourierNetwork, Setting],
     return build
 
 
-def _unfolding(mode: int, rank: float) -> Callable[[FourierNetwork, Setting], TensorGaLore]:
+def _unfolding(rank: float, mode: int) -> Build:
     """A share ``rank`` of one mode's directions is kept, and all of the others'."""
 
     def build(network: FourierNetwork, setting: Setting) -> TensorGaLore:
         ranks = tuple(rank if mode == k else 1.0 for k in range(4))
-        projected = {"params": network.spectral_weights(), "rank": ranks, "scale": setting.scale / math.sqrt(rank)}
+        scale = setting.scale / math.sqrt(rank)
+        projected = {"params": network.spectral_weights(), "rank": ranks, "scale": scale, "discarded": 0.0}
         groups = [projected, {"params": network.other_parameters(), "rank": 1.0}]
         return TensorGaLore(groups, lr=setting.rate, weight_decay=WEIGHT_DECAY, update_gap=UPDATE_GAP)
 
@@ -103,7 +114,7 @@ def _torch(network: FourierNetwork, setting: Setting) -> torch.optim.Optimizer:
     return torch.optim.AdamW(network.parameters(), lr=setting.rate, weight_decay=WEIGHT_DECAY)
 
 
-def _public(rank: float) -> Callable[[FourierNetwork, Setting], torch.optim.Optimizer]:
+def _public(rank: float) -> Build:
     def build(network: FourierNetwork, setting: Setting) -> torch.optim.Optimizer:
         return load()(
             network.other_parameters(),

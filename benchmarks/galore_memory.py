@@ -6,18 +6,20 @@ exact on any machine; peak memory is that of the process beyond what it had befo
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.fourier_network import FourierNetwork
-from benchmarks.galore_contenders import Contender
+from benchmarks.galore_contenders import Contender, contenders, torchs_adamw
 from benchmarks.galore_training import held_bytes
 from benchmarks.isolated import PEAK_RESET, kib
+from studies.workspace import content_key, write_json
 
 STEPS = 4
 
@@ -33,17 +35,20 @@ class LargeNetwork:
     batch: int = 1
 
 
-def memory_row(contender: Contender, network: LargeNetwork) -> dict[str, Any]:
-    """Bytes of the optimizer, peak MiB of training, seconds of the first and of later optimizer steps."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(partial(_measure, contender.label, network))
+def finished_memory(contender: Contender, folder: Path, sizes: LargeNetwork = LargeNetwork()) -> dict[str, Any]:
+    """Bytes of the optimizer, peak MiB of training, seconds of the first and of a later optimizer step."""
+    path = folder / f"memory_{content_key(contender.label, vars(sizes))}.json"
+    if not path.exists():
+        with get_context("spawn").Pool(1) as pool:
+            row = pool.apply(_measure, (contender.label, sizes))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"optimizer": contender.name, "rank": contender.rank, **row})
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _measure(label: str, sizes: LargeNetwork) -> dict[str, Any]:
-    from benchmarks.galore_contenders import contenders
-
     torch.set_num_threads(1)
-    contender = next(each for each in contenders() if each.label == label)
+    contender = next(each for each in (*contenders(), torchs_adamw()) if each.label == label)
     field = torch.randn(sizes.batch, sizes.resolution, sizes.resolution)
     before = kib("VmRSS")
     PEAK_RESET.write_text("5")

@@ -45,8 +45,8 @@ class Budget:
     width: int = 32
     modes: int = 8
     layers: int = 4
-    batch: int = 8
-    trial_steps: int = 300
+    batch: int = 4
+    trial_steps: int = 250
     steps: int = 800
     looks: int = 10
 
@@ -69,7 +69,14 @@ def problem_data(problem: str, budget: Budget, folder: Path, device: str) -> Par
 
 
 def finished_run(
-    problem: str, contender: Contender, setting: Setting, seed: int, steps: int, budget: Budget, data: Parts, folder: Path
+    problem: str,
+    contender: Contender,
+    setting: Setting,
+    seed: int,
+    steps: int,
+    budget: Budget,
+    data: Parts,
+    folder: Path,
 ) -> dict[str, Any]:
     """The run's result, from its file if there is one."""
     device = str(data["train"][0].device)

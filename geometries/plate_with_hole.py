@@ -20,10 +20,10 @@ def plate_with_hole(
 ) -> Family:
     """A plate around the origin whose hole starts as a circle of ``radius`` and stays symmetric about both axes.
 
-    ``a`` and ``b`` are the half-lengths of the control polygon: with them alone the hole is an affine image of the
-    circle, an ellipse as exact as the circle. ``d1 ...`` move each control point between up by a share of its height,
-    with its mirror images. A cubic B-spline runs inside its control polygon: that is larger, so that the *hole* has
-    the area of the circle.
+    ``size`` and ``aspect`` make the hole an affine image of the circle, an ellipse as exact as the circle, with the
+    half-lengths size sqrt(aspect) and size / sqrt(aspect) of the control polygon. ``d1 ...`` move the control points
+    between up by a share of their height, with their mirror images. A cubic B-spline runs inside its control polygon:
+    that is larger, so that the *hole* has the area of the circle.
 
     Args:
         width, height: of the plate, which is [-width/2, width/2] x [-height/2, height/2]; length unit.
@@ -41,16 +41,16 @@ def plate_with_hole(
         )
     if not isinstance(control_points, int) or control_points < 8 or control_points % 4:
         raise FamilyError(f"plate_with_hole: control_points is {control_points}; allowed is a multiple of 4, 8 or more")
-    if not slenderness > 1:
-        raise FamilyError(f"plate_with_hole: slenderness is {slenderness}; allowed is more than 1")
+    if not slenderness > 1.1:
+        raise FamilyError(f"plate_with_hole: slenderness is {slenderness}; allowed is more than 1.1")
     step = 2 * math.pi / control_points
     polygon = radius * 3 / (2 + math.cos(step))  # interpolation damps the first harmonic by (2 + cos step) / 3
     quarter = control_points // 4
     angles = torch.arange(1, quarter + 1, dtype=torch.float64) * step  # from above the x-axis up to the y-axis
 
     parameters = [
-        Parameter("a", polygon, 0.6 * polygon, slenderness * polygon, description="half-length along x"),
-        Parameter("b", polygon, 0.4 * polygon, 1.3 * polygon, description="half-length along y"),
+        Parameter("size", polygon, 0.9 * polygon, 1.1 * polygon, description="mean half-length of the control polygon"),
+        Parameter("aspect", 1.0, 0.8, (slenderness / 1.1) ** 2, "1", "half-length along x by that along y"),
     ]
     for k in range(1, quarter):
         where = f"height of control point {k}, {360 * k / control_points:.0f} degrees from the x-axis on the circle"
@@ -60,7 +60,8 @@ def plate_with_hole(
     rim = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
 
     def place(theta: Tensor) -> Tensor:
-        a, b = theta[..., :1], theta[..., 1:2]
+        size, root = theta[..., :1], torch.sqrt(theta[..., 1:2])
+        a, b = size * root, size / root
         share = 1 + torch.cat([theta[..., 2:], torch.zeros_like(b)], -1)
         right = torch.stack([a, torch.zeros_like(a)], -1)
         first = torch.stack([a * torch.cos(angles).to(theta), b * share * torch.sin(angles).to(theta)], -1)

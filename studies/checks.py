@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from geometries.integration import nodal_weights
-from geometries.point_cloud import boundary_cloud, nodal_cloud
+from geometries.point_cloud import boundary_cloud
 from geometries.quantities import quantities_of
 from solvers.fem import FemSolver
 from studies.models import FemModel

@@ -84,7 +84,7 @@ class DesignSurrogate(nn.Module):
         return self.reference + self.factor * self.scale * change.unflatten(0, nodes.shape[:2])
 
     def clouds(self, nodes: Tensor) -> tuple[PointCloud, PointCloud]:
-        """What the operator sees of shapes with nodes (B, N, 2), inside and on the boundary, in the grid's coordinates."""
+        """What the operator sees of nodes (B, N, 2), inside and on the boundary, in the grid's coordinates."""
         interior, boundary = nodal_cloud(self.shape_map, nodes), boundary_cloud(self.shape_map, nodes)
         if self.grading is None:
             return interior, boundary

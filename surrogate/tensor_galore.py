@@ -46,8 +46,8 @@ class TensorGaLore(torch.optim.Optimizer):
         cold_every: every so many refreshes the subspace and its ranks are found from nothing; 0 for only the first.
         scale: factor on the step from the subspace; by default sqrt(full size / core size), with which the step
             is as long as AdamW's.
-        discarded: weight of a step along the part of the gradient outside the subspace, without state; 1 for one
-            of the same rate as inside, and at most of its length.
+        discarded: weight of a step along the part of the gradient outside the subspace, without state: 1 for one
+            of the same rate as inside, and at most of its length; 0 for none, which is the published method.
         matrices: whether tensors of order 2 are projected too; vectors never are.
         moments: "full", "bfloat16" or "8bit", see :mod:`surrogate.moment_storage`.
         complex_pairs: parameters are real with a last dimension 2 and mean complex tensors.
@@ -84,7 +84,7 @@ class TensorGaLore(torch.optim.Optimizer):
         update_gap: int = 200,
         cold_every: int = 0,
         scale: float | None = None,
-        discarded: float = 0.0,
+        discarded: float = 1.0,
         matrices: bool = False,
         moments: str = "full",
         complex_pairs: bool = False,

@@ -1,7 +1,8 @@
-"""The data of the Tensor-GaLore benchmark are solutions: against dolfinx, exact flows, orders, and the energy balance."""
+"""Data of the Tensor-GaLore benchmark are solutions: against dolfinx, exact flows, orders, the energy balance."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_time_stepping_is_of_order_four():
     flow, start = Flow(48, 1e-3), 4 * vorticity.initial(1, 48, seed=2)
     truth = flow.evolve(start, 2.0, 640, flow.force())
     errors = [float((flow.evolve(start, 2.0, n, flow.force()) - truth).norm()) for n in (20, 40, 80)]
-    orders = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    orders = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
     assert min(orders) == pytest.approx(4, abs=0.3)
 
 
