@@ -175,7 +175,7 @@ def memory_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 def design_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Of the shipped study; errors of each seed."""
     yield (
-        f"Study {rows[0]['study']}, {rows[0]['steps']} steps and {len(rows[0]['gradient_error'])} seeds with the best of"
+        f"Study {rows[0]['study']}, {rows[0]['steps']} steps, {len(rows[0]['gradient_error'])} seeds, the best of"
         f" {len(RATES)} learning rates; errors on held-out designs that nothing was chosen by."
     )
     yield ""

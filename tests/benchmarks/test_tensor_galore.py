@@ -1,0 +1,106 @@
+"""The Tensor-GaLore benchmark: what is counted, what is chosen by what, and that finished runs are taken over."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks import galore_training, tensor_galore
+from benchmarks.fourier_network import FourierNetwork
+from benchmarks.galore_contenders import INSTALL, Setting, contenders, torchs_adamw
+from benchmarks.galore_training import Budget, finished_run, held_bytes, problem_data, run
+
+TINY = Budget(train=6, validation=4, test=4, width=8, modes=4, layers=2, batch=3, trial_steps=2, steps=3, looks=3)
+KEYS = {
+    "problem", "resolution", "optimizer", "rank", "parameters", "optimizer_bytes", "saving", "test_error_mean",
+    "test_error_spread", "step_seconds", "refresh_share",
+}  # fmt: skip
+OURS = [c for c in contenders() if "neuraloperator" not in c.name]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("galore")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    return problem_data("darcy", TINY, folder, "cpu")
+
+
+def stepped(contender):
+    torch.manual_seed(0)
+    network = FourierNetwork(16, 4, 2)
+    optimizer = contender.build(network, contender.settings[0])
+    network(torch.randn(2, 12, 12)).square().mean().backward()
+    before = [p.detach().clone() for p in network.parameters()]
+    optimizer.step()
+    moved = all(not torch.equal(p, q) for p, q in zip(network.parameters(), before, strict=True))
+    return network, held_bytes(optimizer), moved
+
+
+@pytest.mark.parametrize("contender", [*contenders(), torchs_adamw()], ids=lambda c: c.label)
+def test_every_contender_moves_all_weights_and_its_bytes_are_counted(contender):
+    if "neuraloperator" in contender.name:
+        pytest.importorskip("neuralop", reason=INSTALL)
+    network, count, moved = stepped(contender)
+    assert moved
+    spectral = sum(p.numel() for p in network.spectral_weights())
+    other = 8 * sum(p.numel() for p in network.other_parameters())
+    if contender.name == "AdamW of torch":
+        assert 0 <= count - 16 * spectral - other < 200  # and counters of steps
+    elif contender.rank is None and "8 bits" not in contender.name:
+        assert 0 <= count - 12 * spectral - other < 400
+    else:
+        assert count < 0.9 * stepped(contenders()[0])[1]
+
+
+def test_a_run_is_its_seed(data):
+    first, second = (run(OURS[3], Setting(8e-3), 1, 3, TINY, data) for _ in range(2))
+    assert first["test_error"] == second["test_error"]
+    assert first["test_error"] != run(OURS[3], Setting(8e-3), 2, 3, TINY, data)["test_error"]
+    assert [look["step"] for look in first["looks"]] == [1, 2, 3]
+    assert first["looks"][-1]["error"] == first["validation_error"]
+
+
+def test_finished_runs_are_taken_over(data, tmp_path, monkeypatch):
+    first = finished_run("darcy", OURS[0], Setting(8e-3), 0, 2, TINY, data, tmp_path)
+    monkeypatch.setattr(galore_training, "run", lambda *_: pytest.fail("trained again"))
+    assert finished_run("darcy", OURS[0], Setting(8e-3), 0, 2, TINY, data, tmp_path) == first
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        finished_run("darcy", OURS[0], Setting(4e-3), 0, 2, TINY, data, tmp_path)
+
+
+def test_rows_hold_what_the_tables_need(data, tmp_path):
+    rows = tensor_galore.compare("darcy", OURS[:4], TINY, data, tmp_path)
+    assert all(row.keys() >= KEYS for row in rows)
+    assert rows[0]["saving"] == 0.0
+    assert all(0 < row["test_error_mean"] < 2 for row in rows)
+    text = list(tensor_galore.table(rows))
+    assert len(text) == 2 + len(rows)
+
+
+def test_settings_are_chosen_by_validation_and_judged_by_test(monkeypatch):
+    """The setting that would do best on the test data is not the one that is taken."""
+
+    def fake(problem, contender, setting, seed, steps, *_):
+        best_on_test = setting == contender.settings[0]
+        return {
+            "validation_error": 0.3 if best_on_test else 0.2 + setting.rate,
+            "test_error": 0.1 if best_on_test else 0.5 + 0.01 * seed,
+            "train_error": 0.0, "finite": True, "parameters": 1, "optimizer_bytes": 1, "step_seconds": 1.0,
+            "optimizer_seconds": 1.0, "refresh_share": 0.0,
+            "looks": [{"step": 1, "seconds": 1.0, "error": 0.4}, {"step": 2, "seconds": 2.0, "error": 0.2}],
+        }  # fmt: skip
+
+    monkeypatch.setattr(tensor_galore, "finished_run", fake)
+    row = tensor_galore.row_of("darcy", OURS[0], TINY, {}, None)
+    assert row["learning_rate"] == OURS[0].settings[1].rate
+    assert row["test_error_mean"] == pytest.approx(0.51)
+    assert row["test_error_spread"] == pytest.approx(0.02)
+    assert tensor_galore.seconds_to(0.25, row["looks"]) == 2.0
+    assert tensor_galore.seconds_to(0.1, row["looks"]) is None
+
+
+def test_all_contenders_have_as_many_trials():
+    assert {len(contender.settings) for contender in contenders()} == {4}
