@@ -46,8 +46,8 @@ class Budget:
     modes: int = 8
     layers: int = 4
     batch: int = 4
-    trial_steps: int = 250
-    steps: int = 800
+    trial_steps: int = 600
+    steps: int = 600
     looks: int = 10
 
 

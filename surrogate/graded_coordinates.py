@@ -2,7 +2,8 @@
 
 ``c + l asinh((x - c) / l)`` along each axis: lengths near the center c are kept, far away they shrink like l / |x - c|,
 so that a wide domain leaves most nodes to where fields vary. Quadrature weights are taken along: of the interior by the
-determinant, of the boundary by the stretch along it, so that both measure what the grid sees.
+determinant, of the boundary by the stretch along it, so that both measure what the grid sees. Training measures its
+errors with the same weights.
 """
 
 from __future__ import annotations

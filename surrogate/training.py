@@ -136,10 +136,13 @@ def _loss(surrogate: DesignSurrogate, batch: Dataset, which: int, scales: _Scale
     error = fields - batch.solution.to(like)
     with torch.no_grad():
         nodes = surrogate.shape_map.nodes(theta)
-        weights = nodal_weights(surrogate.shape_map.mesh, nodes)
-        weights = weights / weights.sum(-1, keepdim=True)
         cells = cell_points(surrogate.shape_map.mesh, nodes)
-        cell_weights = cells.weights / cells.weights.sum((-1, -2), keepdim=True)
+        weights, cell_weights = nodal_weights(surrogate.shape_map.mesh, nodes), cells.weights
+        if surrogate.grading is not None:  # errors count where the latent grid is fine
+            weights = weights * surrogate.grading.slopes(nodes).prod(-1)
+            cell_weights = cell_weights * surrogate.grading.slopes(cells.points).prod(-1)
+        weights = weights / weights.sum(-1, keepdim=True)
+        cell_weights = cell_weights / cell_weights.sum((-1, -2), keepdim=True)
     slope = sum(
         ((cells.gradient(error[..., c]) ** 2).sum(-1) * cell_weights).sum((-1, -2)) / scales.slope[c] ** 2
         for c in range(error.shape[-1])
