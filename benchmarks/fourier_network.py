@@ -66,5 +66,3 @@ class FourierNetwork(nn.Module):
 def relative_error(found: Tensor, truth: Tensor) -> Tensor:
     """Mean over the batch of the L2 norm of the difference by that of the truth."""
     return ((found - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)).mean()
-
-

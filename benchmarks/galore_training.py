@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -88,23 +89,21 @@ def finished_run(
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def run(
-    contender: Contender, setting: Setting, seed: int, steps: int, budget: Budget, data: Parts
-) -> dict[str, Any]:
+def run(contender: Contender, setting: Setting, seed: int, steps: int, budget: Budget, data: Parts) -> dict[str, Any]:
     """Train with warm-up and cosine decay to zero.
 
     Returns:
         errors on all parts at the end and validation errors on the way with the seconds until then, bytes of the
-        optimizer, median processor seconds of a step and of the optimizer's part in it, share of refreshes.
+        optimizer, share of refreshes in the time.
     """
     given, wanted = data["train"]
     torch.manual_seed(seed)
-    network = FourierNetwork(round(budget.width * contender.width_share), budget.modes, budget.layers).to(given.device)
+    network = network_of(contender, budget).to(given.device)
     mean, deviation = wanted.mean(), wanted.std()
     optimizer = contender.build(network, setting)
     rates = [group["lr"] for group in optimizer.param_groups]
     generator = torch.Generator().manual_seed(seed)
-    clock, whole, own, looks, wall = _Clock(given.device), [], [], [], 0.0
+    clock, whole, looks, wall = Clock(given.device), [], [], 0.0
 
     def error(part: str) -> float:
         with torch.no_grad():
@@ -121,12 +120,9 @@ def run(
         begun, began = clock.seconds(), time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         relative_error(deviation * network(given[index]) + mean, wanted[index]).backward()
-        halfway = clock.seconds()
         optimizer.step()
-        ended = clock.seconds()
+        whole.append(clock.seconds() - begun)
         wall += time.perf_counter() - began
-        whole.append(ended - begun)
-        own.append(ended - halfway)
         if (step + 1) % max(1, steps // budget.looks) == 0 and step + 1 < steps:
             looks.append({"step": step + 1, "seconds": sum(whole), "error": error("validation")})
     result = {f"{part}_error": error(part) for part in data}
@@ -135,11 +131,38 @@ def run(
         "looks": looks,
         "parameters": sum(p.numel() * (2 if p.is_complex() else 1) for p in network.parameters()),
         "optimizer_bytes": held_bytes(optimizer),
-        "step_seconds": float(torch.tensor(whole).median()),
-        "optimizer_seconds": sum(own) / steps,
         "refresh_share": getattr(optimizer, "refresh_seconds", 0.0) / wall,
         "finite": math.isfinite(result["validation_error"]),
     }
+
+
+def step_seconds(
+    contenders: Sequence[Contender], budget: Budget, data: Parts, rounds: int = 30
+) -> list[dict[str, float]]:
+def step_seconds(
+    contenders: Sequence[Contender], budget: Budget, data: Parts, rounds: int = 30
+) -> list[dict[str, float]]:
+    given, wanted = (part[: budget.batch] for part in data["train"])
+    clock, sides, times = Clock(given.device), [], [([], []) for _ in contenders]
+    for contender in contenders:
+        torch.manual_seed(0)
+        network = network_of(contender, budget).to(given.device)
+        sides.append((network, contender.build(network, contender.settings[0])))
+    for _ in range(rounds):
+        for (network, optimizer), (whole, own) in zip(sides, times, strict=True):
+            begun = clock.seconds()
+            optimizer.zero_grad(set_to_none=True)
+            relative_error(network(given), wanted).backward()
+            halfway = clock.seconds()
+            optimizer.step()
+            own.append(clock.seconds() - halfway)
+            whole.append(clock.seconds() - begun)
+    return [{"step_seconds": median(whole), "optimizer_seconds": median(own)} for whole, own in times]
+
+
+def network_of(contender: Contender, budget: Budget) -> FourierNetwork:
+    """With fresh weights."""
+    return FourierNetwork(round(budget.width * contender.width_share), budget.modes, budget.layers)
 
 
 def schedule(step: int, steps: int) -> float:
@@ -158,13 +181,14 @@ def held_bytes(optimizer: torch.optim.Optimizer) -> int:
     return optimizer_state_bytes(optimizer) + sum(factor.numel() * factor.element_size() for factor in factors)
 
 
-class _Clock:
+class Clock:
     """Processor seconds of this thread; wall seconds with all work done where there is a GPU."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
     def seconds(self) -> float:
+        """Since a moment that only differences do not depend on."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
             return time.perf_counter()

@@ -22,7 +22,7 @@ from app.provenance import provenance
 from benchmarks.galore_contenders import Contender, Setting, contenders, load, torchs_adamw
 from benchmarks.galore_design import RATES, design_rows
 from benchmarks.galore_memory import LargeNetwork, finished_memory
-from benchmarks.galore_training import PROBLEMS, Budget, Parts, finished_run, problem_data
+from benchmarks.galore_training import PROBLEMS, Budget, Parts, finished_run, problem_data, step_seconds
 from studies.workspace import write_json, write_text
 from surrogate.allocator import keep_freed_memory
 
@@ -39,6 +39,7 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Rows of a problem."""
     rows = [row_of(problem, contender, budget, data, folder) for contender in rivals]
+    rows = [row | times for row, times in zip(rows, step_seconds(rivals, budget, data), strict=True)]
     dense = rows[0]
     target = MARGIN * mean(look[-1]["error"] for look in dense["looks"])
     for row in rows:
@@ -77,8 +78,6 @@ def row_of(problem: str, contender: Contender, budget: Budget, data: Parts, fold
         "test_error_spread": max(errors) - min(errors),
         "train_error_mean": mean(run["train_error"] for run in runs),
         "last_tenth": mean(run["looks"][-1]["error"] / run["looks"][-2]["error"] - 1 for run in runs),
-        "step_seconds": min(run["step_seconds"] for run in runs),
-        "optimizer_seconds": min(run["optimizer_seconds"] for run in runs),
         "refresh_share": mean(run["refresh_share"] for run in runs),
         "learning_rate": best.rate,
         "scale": best.scale,
@@ -218,7 +217,7 @@ def main() -> None:
         data = problem_data(problem, budget, chosen.folder, chosen.device)
         content["rows"] += compare(problem, rivals, budget, data, chosen.folder)
     for rival in (rivals[0], torchs_adamw(), *rivals[1:]):
-        content["memory"].append(finished_memory(rival, chosen.folder))
+        content["memory"].append(finished_memory(rival, chosen.folder, chosen.device))
         print(content["memory"][-1], flush=True)
     content["design"] = design_rows(chosen.folder, chosen.device)
     chosen.results.mkdir(parents=True, exist_ok=True)

@@ -88,8 +88,7 @@ def test_settings_are_chosen_by_validation_and_judged_by_test(monkeypatch):
         return {
             "validation_error": 0.3 if best_on_test else 0.2 + setting.rate,
             "test_error": 0.1 if best_on_test else 0.5 + 0.01 * seed,
-            "train_error": 0.0, "finite": True, "parameters": 1, "optimizer_bytes": 1, "step_seconds": 1.0,
-            "optimizer_seconds": 1.0, "refresh_share": 0.0,
+            "train_error": 0.0, "finite": True, "parameters": 1, "optimizer_bytes": 1, "refresh_share": 0.0,
             "looks": [{"step": 1, "seconds": 1.0, "error": 0.4}, {"step": 2, "seconds": 2.0, "error": 0.2}],
         }  # fmt: skip
 
