@@ -139,7 +139,7 @@ def run(contender: Contender, setting: Setting, seed: int, steps: int, budget: B
 def step_seconds(
     contenders: Sequence[Contender], budget: Budget, data: Parts, rounds: int = 30
 ) -> list[dict[str, float]]:
-    """Median seconds of a step and of the optimizer's part in it, all contenders in turn so that all see one machine."""
+    """Median seconds of a step and of the optimizer's part in it; the contenders take turns, so all see one machine."""
     given, wanted = (part[: budget.batch] for part in data["train"])
     clock, sides, times = Clock(given.device), [], [([], []) for _ in contenders]
     for contender in contenders:
