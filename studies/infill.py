@@ -23,7 +23,7 @@ from studies.surrogates import hardware, training_config
 from surrogate.accuracy import Accuracy, measure
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
-from surrogate.model_card import ModelCard, reference_tensors, save_surrogate
+from surrogate.model_card import ModelCard, half_precision, reference_tensors, save_surrogate
 from surrogate.trainer import Progress
 from surrogate.training import train
 
@@ -98,6 +98,7 @@ def tune(
     )
     train(network, mixture, judged, how, report=report)
     network.eval()
+    weights = half_precision(network)
     after = measure(network, held_out.to(device)), measure(network, there.to(device))
     kept = after[1].gradient < before[1].gradient and not forgotten(before[0], after[0], config.margin)
     tuned = Tuned(len(learnt), (before[0], after[0]), (before[1], after[1]), kept)
@@ -112,7 +113,7 @@ def tune(
             seconds=round(card.seconds + time.monotonic() - started, 1),
         )
         tensors = reference_tensors(setup.shape_map.mesh, network.operator.grid)
-        save_surrogate(path, network.state_dict() | tensors, new)
+        save_surrogate(path, weights | tensors, new)
     return tuned
 
 

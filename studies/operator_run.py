@@ -21,6 +21,7 @@ from studies.work_clock import WorkClock
 from studies.workspace import Workspace, content_key, write_json
 from surrogate.allocator import keep_freed_memory
 from surrogate.instances import Instances
+from surrogate.model_card import half_precision
 from surrogate.operator_card import OperatorCard, load_operator, save_operator
 from surrogate.physics_training import Solutions, held_out_errors, train_on_physics
 from surrogate.problem_operator import ProblemOperator, clouds
@@ -66,6 +67,7 @@ def run_operator_study(
         return setup, network.to(device), card
     network = network.to(device)
     history, seconds = _train(setup, network, workspace, report)
+    half_precision(network)  # judged as it is saved
     judgement = judge(setup, network, held_out(setup, workspace, report))
     card = OperatorCard(
         trained_for=setup.trained_for(),

@@ -23,6 +23,7 @@ from surrogate.latent_grid import LatentGrid
 from surrogate.model_card import (
     ModelCard,
     SurrogateFileError,
+    half_precision,
     load_grid,
     load_surrogate,
     reference_tensors,
@@ -104,6 +105,7 @@ def train_surrogate(
     checkpoint = path.with_name(path.name + ".checkpoint")
     clock = WorkClock(checkpoint.with_name(checkpoint.name + ".seconds"))
     train(surrogate, data, held_out, config, checkpoint, lambda progress: (clock.tick(), report(progress))[1])
+    weights = half_precision(surrogate)
     card = ModelCard(
         trained_for=setup.trained_for(),
         training=asdict(config),
@@ -115,7 +117,7 @@ def train_surrogate(
         box={p.name: [p.lower, p.upper] for p in setup.family.parameters},
     )
     grid = surrogate.operator.grid
-    save_surrogate(path, surrogate.state_dict() | reference_tensors(setup.shape_map.mesh, grid), card)
+    save_surrogate(path, weights | reference_tensors(setup.shape_map.mesh, grid), card)
     checkpoint.unlink(missing_ok=True)
     clock.file.unlink(missing_ok=True)
     return card

@@ -13,6 +13,7 @@ import torch
 from surrogate.model_card import (
     GRID_KEY,
     SurrogateFileError,
+    half_precision,
     read_weights,
     refuse_differences,
     save_surrogate,
@@ -47,7 +48,7 @@ def save_operator(path: Path, network: ProblemOperator, card: OperatorCard) -> N
     """Write weights, scales and place of the latent grid, with the card inside and beside."""
     grid = network.operator.grid
     place = torch.tensor([grid.origin, grid.spacing], dtype=torch.float64)
-    save_surrogate(path, network.state_dict() | {GRID_KEY: place}, card)
+    save_surrogate(path, half_precision(network) | {GRID_KEY: place}, card)
 
 
 def load_operator(path: Path, network: ProblemOperator, expected: Mapping[str, Any]) -> OperatorCard:

@@ -15,6 +15,7 @@ from surrogate.model_card import (
     ModelCard,
     SurrogateFileError,
     card_path,
+    half_precision,
     load_mesh,
     load_surrogate,
     reference_tensors,
@@ -62,6 +63,21 @@ def test_a_loaded_surrogate_predicts_the_same(file):
     theta, other = random_designs(2, seed=4), small_surrogate(seed=7)
     other.load_state_dict(load_surrogate(file, STUDY)[0])
     assert torch.equal(other.evaluate(theta)[1], small_surrogate().evaluate(theta)[1])
+
+
+def test_half_precision_is_what_is_judged(tmp_path):
+    """Files are half as large, only parameters are rounded, and the network in hand equals the one that is read."""
+    surrogate, theta = small_surrogate().double(), random_designs(2, seed=4).double()
+    exact = {name: tensor.clone() for name, tensor in surrogate.state_dict().items()}
+    save_surrogate(tmp_path / "whole.safetensors", small_surrogate().state_dict(), CARD)
+    save_surrogate(tmp_path / "half.safetensors", half_precision(surrogate), CARD)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "whole.safetensors").stat().st_size
+    read = small_surrogate(seed=7).double()
+    read.load_state_dict(load_surrogate(tmp_path / "half.safetensors", STUDY)[0])
+    assert torch.equal(read.evaluate(theta)[1], surrogate.evaluate(theta)[1])
+    for name, tensor in read.state_dict().items():
+        torch.testing.assert_close(tensor, exact[name], rtol=2.0**-11, atol=2.0**-25)
+    assert all(torch.equal(buffer, exact[name]) for name, buffer in read.named_buffers() if name in exact)
 
 
 def test_the_mesh_comes_back(file):
