@@ -72,11 +72,21 @@ def draw_designs(setup: Setup, count: int, seed: int) -> Tensor:
 
 
 def random_directions(setup: Setup, count: int, tangents: int, seed: int) -> Tensor:
-    """(count, T, P) design directions: isotropic in parameters scaled to their bounds, of unit length there."""
+    """(count, T, P) design directions of unit length in parameters scaled to their bounds.
+
+    They are isotropic, or single parameters drawn for each design, without repetition as long as there are any left:
+    ``sampling.directions`` of the study says which.
+    """
     generator = torch.Generator().manual_seed(seed)
     bounds = setup.family.bounds
-    direction = torch.randn(count, tangents, len(bounds), generator=generator, dtype=torch.float64)
-    return direction / direction.norm(dim=-1, keepdim=True) * (bounds[:, 1] - bounds[:, 0])
+    if setup.study.model.sampling.directions == "axes":
+        ranks = torch.rand(count, len(bounds), generator=generator).argsort(-1)
+        order = ranks[:, torch.arange(tangents) % len(bounds)]
+        direction = torch.nn.functional.one_hot(order, len(bounds)).to(bounds)
+    else:
+        direction = torch.randn(count, tangents, len(bounds), generator=generator, dtype=torch.float64)
+        direction = direction / direction.norm(dim=-1, keepdim=True)
+    return direction * (bounds[:, 1] - bounds[:, 0])
 
 
 def stack_fields(solution: FemSolution, setup: Setup) -> NDArray[np.float64]:

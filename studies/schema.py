@@ -237,7 +237,9 @@ class Sampling(Section):
     held_out: Count = 128
     """Further designs to measure the errors of the surrogate on."""
     tangents: Annotated[int, Field(ge=0)] = 1
-    """Random directions per design along which the material derivative of the fields is recorded."""
+    """Directions per design along which the material derivative of the fields is recorded."""
+    directions: Literal["isotropic", "axes"] = "isotropic"
+    """Random directions in the box, or single parameters, which teaches the effect of each where one outweighs all."""
     seed: Seed = 0
     """Seed of designs and directions."""
     workers: Count = 2
@@ -302,7 +304,9 @@ class Training(Section):
     slope_weight: NotNegative = 0.3
     """Weight of the fields' spatial gradients in the loss, beside 1 for the fields."""
     tangent_weight: NotNegative = 0.5
-    """Weight of the fields' material derivatives along random design directions."""
+    """Weight of the fields' material derivatives along the design directions."""
+    tangent_slope_weight: NotNegative = 0.0
+    """Weight of the spatial gradients of the material derivatives; for objectives that are made of slopes."""
     objective_weight: NotNegative = 0.1
     """Weight of the objective's value."""
     gradient_weight: NotNegative = 0.5

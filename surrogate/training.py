@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from geometries.integration import cell_points, nodal_weights
+from geometries.integration import CellPoints, cell_points, nodal_weights
 from surrogate.accuracy import measure
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
@@ -27,22 +27,29 @@ class TrainingConfig(TrainerConfig):
     Attributes:
         slope_weight: of the error in the fields' spatial gradients.
         tangent_weight: of the error in material derivatives.
+        tangent_slope_weight: of the error in their spatial gradients.
         objective_weight, gradient_weight: of the functionals and of their derivatives along the direction.
     """
 
     slope_weight: float = 0.3
     tangent_weight: float = 0.5
+    tangent_slope_weight: float = 0.0
     objective_weight: float = 0.1
     gradient_weight: float = 0.5
 
 
 @dataclass(frozen=True)
 class _Scales:
-    """Root mean squares over the training set by which each part of the loss is made dimensionless."""
+    """Mean squares over the training set by which each part of the loss is made dimensionless.
+
+    Those along design directions have a row for every parameter where each direction is along one, else one row: a
+    parameter that moves the fields little would not be learnt beside one that moves them much.
+    """
 
     change: Tensor
     slope: Tensor
     tangent: Tensor
+    tangent_slope: Tensor
     value: Tensor
     derivative: Tensor
 
@@ -105,9 +112,10 @@ def _refuse_constant(scales: _Scales, surrogate: DesignSurrogate, config: Traini
     parts = (
         ("field", components, scales.change, ""),
         ("slope of field", components, scales.slope, "slope_weight"),
-        ("tangent of field", components, scales.tangent, "tangent_weight"),
+        ("tangent of field", components, scales.tangent.mean(0), "tangent_weight"),
+        ("slope of tangent of field", components, scales.tangent_slope.mean(0), "tangent_slope_weight"),
         ("functional", functionals, scales.value, "objective_weight"),
-        ("derivative of functional", functionals, scales.derivative, "gradient_weight"),
+        ("derivative of functional", functionals, scales.derivative.mean(0), "gradient_weight"),
     )
     for what, names, scale, key in parts:
         for name, size in zip(names, scale.tolist(), strict=True):
@@ -133,43 +141,78 @@ def _loss(surrogate: DesignSurrogate, batch: Dataset, which: int, scales: _Scale
     like = next(surrogate.parameters())
     theta, direction = batch.theta.to(like), batch.directions[:, which].to(like)
     (fields, values), (tangent, derivative) = torch.func.jvp(surrogate.evaluate, (theta,), (direction,))
-    error = fields - batch.solution.to(like)
-    with torch.no_grad():
-        nodes = surrogate.shape_map.nodes(theta)
-        cells = cell_points(surrogate.shape_map.mesh, nodes)
-        weights, cell_weights = nodal_weights(surrogate.shape_map.mesh, nodes), cells.weights
-        if surrogate.grading is not None:  # errors count where the latent grid is fine
-            weights = weights * surrogate.grading.slopes(nodes).prod(-1)
-            cell_weights = cell_weights * surrogate.grading.slopes(cells.points).prod(-1)
-        weights = weights / weights.sum(-1, keepdim=True)
-        cell_weights = cell_weights / cell_weights.sum((-1, -2), keepdim=True)
-    slope = sum(
-        ((cells.gradient(error[..., c]) ** 2).sum(-1) * cell_weights).sum((-1, -2)) / scales.slope[c] ** 2
-        for c in range(error.shape[-1])
-    )
-    tangent_error = tangent - batch.tangents[:, which].to(like)
+    error, tangent_error = fields - batch.solution.to(like), tangent - batch.tangents[:, which].to(like)
     exact = torch.einsum("bjp,bp->bj", batch.gradients.to(like), direction)
+    norms, row = _norms(surrogate, theta), _row(direction, len(scales.tangent))
     parts = (
-        (1.0, (error**2 * weights[..., None]).sum(1) / scales.change**2),
-        (config.slope_weight, slope),
-        (config.tangent_weight, (tangent_error**2 * weights[..., None]).sum(1) / scales.tangent**2),
-        (config.objective_weight, ((values - batch.values.to(like)) / scales.value) ** 2),
-        (config.gradient_weight, ((derivative - exact) / scales.derivative) ** 2),
+        (1.0, norms.fields(error) / scales.change),
+        (config.slope_weight, (norms.slopes(error) / scales.slope).sum(-1)),
+        (config.tangent_weight, norms.fields(tangent_error) / scales.tangent[row]),
+        (config.tangent_slope_weight, (norms.slopes(tangent_error) / scales.tangent_slope[row]).sum(-1)),
+        (config.objective_weight, (values - batch.values.to(like)) ** 2 / scales.value),
+        (config.gradient_weight, (derivative - exact) ** 2 / scales.derivative[row]),
     )
     return sum(factor * part.mean() for factor, part in parts if factor > 0)
+
+
+@dataclass(frozen=True)
+class _Norms:
+    """Mean squares (B, c) over the shapes of B designs, with quadrature weights that sum to 1."""
+
+    cells: CellPoints
+    weights: Tensor
+    cell_weights: Tensor
+
+    def fields(self, values: Tensor) -> Tensor:
+        """Of nodal values (B, N, c)."""
+        return (values**2 * self.weights[..., None]).sum(1)
+
+    def slopes(self, values: Tensor) -> Tensor:
+        """Of the spatial gradients of nodal values (B, N, c)."""
+        squares = [(self.cells.gradient(component) ** 2).sum(-1) for component in values.unbind(-1)]
+        return torch.stack([(square * self.cell_weights).sum((-1, -2)) for square in squares], -1)
+
+
+@torch.no_grad()
+def _norms(surrogate: DesignSurrogate, theta: Tensor) -> _Norms:
+    mesh, nodes = surrogate.shape_map.mesh, surrogate.shape_map.nodes(theta)
+    cells = cell_points(mesh, nodes)
+    weights, cell_weights = nodal_weights(mesh, nodes), cells.weights
+    if surrogate.grading is not None:  # errors count where the latent grid is fine
+        weights = weights * surrogate.grading.slopes(nodes).prod(-1)
+        cell_weights = cell_weights * surrogate.grading.slopes(cells.points).prod(-1)
+    return _Norms(
+        cells, weights / weights.sum(-1, keepdim=True), cell_weights / cell_weights.sum((-1, -2), keepdim=True)
+    )
+
+
+def _row(directions: Tensor, rows: int) -> Tensor:
+    """(...,) row of the scales that belongs to directions (..., P)."""
+    along = directions.abs().argmax(-1)
+    return along if rows > 1 else torch.zeros_like(along)
 
 
 def _scales(surrogate: DesignSurrogate, data: Dataset) -> _Scales:
     like = next(surrogate.parameters())
     part = data.subset(slice(0, 256))
+    norms = _norms(surrogate, part.theta.to(like))
     change = part.solution.to(like) - surrogate.reference
-    cells = cell_points(surrogate.shape_map.mesh, surrogate.shape_map.nodes(part.theta.to(like)))
-    slope = torch.stack([(cells.gradient(change[..., c]) ** 2).sum(-1).mean().sqrt() for c in range(change.shape[-1])])
-    derivative = torch.einsum("sjp,stp->stj", data.gradients, data.directions)
+    single = bool(((part.directions != 0).sum(-1) == 1).all())
+    rows = part.directions.shape[-1] if single else 1
+    row = _row(part.directions, rows)
+    tangents = part.tangents.to(like).unbind(1)
+    derivative = torch.einsum("sjp,stp->stj", part.gradients, part.directions)
     return _Scales(
-        change=change.square().mean((0, 1)).sqrt(),
-        slope=slope,
-        tangent=part.tangents.to(like).square().mean((0, 1, 2)).sqrt(),
-        value=data.values.std(0).to(like),
-        derivative=derivative.square().mean((0, 1)).sqrt().to(like),
+        change=norms.fields(change).mean(0),
+        slope=norms.slopes(change).mean(0),
+        tangent=_mean_by_row(torch.stack([norms.fields(tangent) for tangent in tangents], 1), row, rows),
+        tangent_slope=_mean_by_row(torch.stack([norms.slopes(tangent) for tangent in tangents], 1), row, rows),
+        value=data.values.var(0).to(like),
+        derivative=_mean_by_row(derivative.square().to(like), row, rows),
     )
+
+
+def _mean_by_row(squares: Tensor, row: Tensor, rows: int) -> Tensor:
+    """(R, k) means of (S, T, k) by row (S, T); of everything for a row that does not occur."""
+    parts = [squares[row == r] if bool((row == r).any()) else squares.flatten(0, 1) for r in range(rows)]
+    return torch.stack([part.mean(0) for part in parts])

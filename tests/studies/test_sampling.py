@@ -72,6 +72,17 @@ def test_directions_have_unit_length_in_scaled_parameters(setup):
     assert (directions / span).norm(dim=-1).numpy() == pytest.approx(1.0)
 
 
+def test_directions_along_axes_move_one_parameter_and_no_parameter_twice_before_all():
+    setup = setup_of("sampling.directions=axes")
+    span = setup.family.bounds[:, 1] - setup.family.bounds[:, 0]
+    unit = random_directions(setup, 50, 8, 0) / span
+    np.testing.assert_allclose(unit.sum(-1), 1.0)
+    assert ((unit == 0) | (unit - 1).abs().lt(1e-12)).all()
+    along = unit.argmax(-1)
+    assert all(sorted(row) == list(range(6)) for row in along[:, :6].tolist())
+    assert len({tuple(row) for row in along.tolist()}) > 40
+
+
 def test_values_gradients_and_tangents_agree_with_differences_of_solutions(setup, designs):
     """By solvers that share no state; the step is where truncation and rounding of float32 fields balance."""
     theta, direction = designs[0][0], designs[1][0][:1]

@@ -81,12 +81,14 @@ def random_designs(count: int, seed: int) -> Tensor:
     return 0.7 + 0.6 * torch.rand(count, 3, generator=generator, dtype=torch.float64)
 
 
-def exact_dataset(count: int, seed: int, tangents: int = 2) -> Dataset:
-    """Designs with exact fields, values, gradients, and tangents along random directions."""
+def exact_dataset(count: int, seed: int, tangents: int = 2, axes: bool = False) -> Dataset:
+    """Designs with exact fields, values, gradients, and tangents along random directions, or random parameters."""
     theta = random_designs(count, seed)
     shape_map()  # a family is checked by differentiating it, which cannot be done within jvp
     generator = torch.Generator().manual_seed(seed + 1)
     directions = torch.randn(count, tangents, 3, generator=generator, dtype=torch.float64)
+    if axes:
+        directions = torch.nn.functional.one_hot(directions.argmax(-1), 3).double()
     slopes = [torch.func.jvp(exact_fields, (theta,), (directions[:, t],))[1] for t in range(tangents)]
     gradients = torch.func.vmap(torch.func.jacrev(lambda one: exact_values(one[None])[0]))(theta)
     return Dataset(

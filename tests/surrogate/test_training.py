@@ -11,7 +11,7 @@ import torch
 from surrogate.accuracy import measure
 from surrogate.optimizer_bytes import optimizer_state_bytes
 from surrogate.trainer import Progress, TrainingError, make_optimizer
-from surrogate.training import TrainingConfig, train
+from surrogate.training import TrainingConfig, _loss, _norms, _scales, train
 from tests.surrogate.design_cases import exact_dataset, small_surrogate
 
 DATA, HELD_OUT = exact_dataset(40, seed=1), exact_dataset(12, seed=2)
@@ -99,6 +99,41 @@ def test_tangents_help_the_design_gradient():
         errors[weight] = min(p.error for p in train(surrogate, few, HELD_OUT, config))
     print(f"held-out gradient error without and with tangents: {errors}")
     assert errors[0.5] < errors[0.0]
+
+
+def test_every_part_of_the_loss_vanishes_where_the_network_is_right():
+    """Fields, values and derivatives made by the network itself."""
+    surrogate = small_surrogate()
+    directions = DATA.directions[:, 0]
+    (solution, values), (tangent, _) = torch.func.jvp(surrogate.evaluate, (DATA.theta,), (directions,))
+    own = replace(
+        DATA,
+        solution=solution.detach(),
+        values=values.detach(),
+        gradients=surrogate.value_and_gradient(DATA.theta)[1],
+        tangents=tangent.detach()[:, None],
+        directions=directions[:, None],
+    )
+    config, scales = replace(SHORT, tangent_slope_weight=0.3), _scales(surrogate, DATA)
+    assert _loss(surrogate, own, 0, scales, config).item() < 1e-20
+    parts = ("slope_weight", "tangent_weight", "tangent_slope_weight", "objective_weight", "gradient_weight")
+    for part in parts:  # each is there, and counts what it says
+        off = replace(config, **dict.fromkeys(parts, 0.0))
+        alone = _loss(surrogate, DATA, 0, scales, replace(off, **{part: 1.0})) - _loss(surrogate, DATA, 0, scales, off)
+        assert alone.item() > 0.01
+
+
+def test_each_parameter_has_scales_of_its_own_where_directions_are_single_parameters():
+    """A network that knows nothing of the tangents has the same error in those of a weak as of a strong parameter."""
+    surrogate, data = small_surrogate(), exact_dataset(40, seed=1, axes=True)
+    weak = data.directions[..., :1].bool()
+    data = replace(data, tangents=torch.where(weak[..., None], 1e-3 * data.tangents, data.tangents))
+    scales = _scales(surrogate, data)
+    norms = _norms(surrogate, data.theta)
+    for parameter in range(3):
+        found = [norms.fields(data.tangents[:, t])[data.directions[:, t, parameter] == 1] for t in range(2)]
+        torch.testing.assert_close(torch.cat(found).mean(0), scales.tangent[parameter])
+    assert len(_scales(surrogate, DATA).tangent) == 1
 
 
 @pytest.mark.parametrize("step", [4, 6, 11])
