@@ -109,6 +109,6 @@ def _features(surrogate: DesignSurrogate, theta: Tensor) -> Tensor:
     like = next(surrogate.parameters())
     parts = []
     for part in theta.to(like).split(16):
-        latent = surrogate.operator.encode(*surrogate.clouds(surrogate.shape_map.nodes(part))).movedim(-1, 1)
+        latent = surrogate.encode(*surrogate.clouds(surrogate.shape_map.nodes(part))).movedim(-1, 1)
         parts.append(adaptive_avg_pool2d(latent, CELLS).flatten(1))
     return torch.cat(parts)

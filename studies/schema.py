@@ -255,6 +255,8 @@ class Surrogate(Section):
     """Points of the latent grid along x and y."""
     grading: Positive | None = None
     """Length beyond which the latent grid becomes coarse around the part, in the length unit; none for an even grid."""
+    contrast: Positive | None = None
+    """Factor on the difference of an encoding from that of the reference shape, if any; 10 if designs differ little."""
     width: Count = 32
     """Channels of the latent grid."""
     modes: Count | Annotated[tuple[Count, Count], Strict(False)] = 10

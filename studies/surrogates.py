@@ -64,6 +64,7 @@ def build_surrogate(
             grid or latent_grid_for(setup.shape_map, model.grid, model.radius, grading),
             normalization,
             grading,
+            model.contrast,
         )
     except ValueError as error:
         raise StudyError(f"{setup.study.place('surrogate.grid')}: surrogate.grid: {error}") from error

@@ -41,6 +41,8 @@ class DesignSurrogate(nn.Module):
         grid: latent grid.
         normalization: see the module.
         grading: coordinates of the latent grid, if not the points' own.
+        contrast: factor on the difference of a shape's encoding from that of the reference shape. Shapes that differ
+            by less than a cell of the latent grid differ little there, beside what they share.
     """
 
     reference: Tensor
@@ -56,10 +58,11 @@ class DesignSurrogate(nn.Module):
         grid: LatentGrid,
         normalization: Normalization,
         grading: GradedCoordinates | None = None,
+        contrast: float | None = None,
     ) -> None:
         super().__init__()
         self.shape_map, self.space, self.functionals = shape_map, space, tuple(functionals)
-        self.grading = grading
+        self.grading, self.contrast = grading, contrast
         self.operator = MollifiedGraphNeuralOperator(
             grid, config, 0, len(shape_map.mesh.tag_names), len(space.components)
         )
@@ -79,7 +82,7 @@ class DesignSurrogate(nn.Module):
     def fields_at(self, nodes: Tensor) -> Tensor:
         """Fields (B, N, c) for node positions (B, N, 2)."""
         interior, boundary = self.clouds(nodes)
-        latent = self.operator.encode(interior, boundary)
+        latent = self.encode(interior, boundary)
         change = self.operator.decode(latent, interior.points, interior.shape_index)
         return self.reference + self.factor * self.scale * change.unflatten(0, nodes.shape[:2])
 
@@ -89,6 +92,14 @@ class DesignSurrogate(nn.Module):
         if self.grading is None:
             return interior, boundary
         return self.grading.interior(interior), self.grading.boundary(boundary)
+
+    def encode(self, interior: PointCloud, boundary: PointCloud) -> Tensor:
+        """(B, *grid, width) latent fields of the shapes with these :meth:`clouds`."""
+        encoding = self.operator.encoding(interior, boundary)
+        if self.contrast is not None:
+            reference = self.operator.encoding(*self.clouds(self.shape_map.reference_nodes.to(encoding)[None]))
+            encoding = reference + self.contrast * (encoding - reference)
+        return self.operator.transform(encoding)
 
     def evaluate(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Fields (B, N, c) and functionals (B, J) of designs theta (B, P)."""

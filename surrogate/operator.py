@@ -79,7 +79,17 @@ class MollifiedGraphNeuralOperator(nn.Module):
         functions: Tensor | None = None,
         boundary_functions: Tensor | None = None,
     ) -> Tensor:
-        """(B, *grid, width) latent fields of B shapes.
+        """(B, *grid, width) latent fields of B shapes: :meth:`encoding`, then :meth:`transform`."""
+        return self.transform(self.encoding(interior, boundary, functions, boundary_functions))
+
+    def encoding(
+        self,
+        interior: PointCloud,
+        boundary: PointCloud,
+        functions: Tensor | None = None,
+        boundary_functions: Tensor | None = None,
+    ) -> Tensor:
+        """(B, *grid, width) sums of the kernel integrals over B shapes.
 
         Args:
             interior: points inside.
@@ -99,13 +109,13 @@ class MollifiedGraphNeuralOperator(nn.Module):
         inner = ones if functions is None else torch.cat([ones, functions], -1)
         known = [boundary.normals, functional.one_hot(boundary.tags, self.tags).to(boundary.normals)]
         outer = torch.cat(known if boundary_functions is None else [*known, boundary_functions], -1)
-        latent = self.lift(self.grid.coordinates(interior.points))
-        latent = latent + self.interior(
+        return self.interior(
             interior.points, interior.weights / measure, inner, interior.shape_index, interior.shapes
-        )
-        latent = latent + self.boundary(
-            boundary.points, boundary.weights / surface, outer, boundary.shape_index, boundary.shapes
-        )
+        ) + self.boundary(boundary.points, boundary.weights / surface, outer, boundary.shape_index, boundary.shapes)
+
+    def transform(self, encoding: Tensor) -> Tensor:
+        """(B, *grid, width) latent fields: coordinates added, through the Fourier blocks."""
+        latent = self.lift(self.grid.coordinates(encoding)) + encoding
         for block in self.blocks:
             latent = block(latent)
         return latent

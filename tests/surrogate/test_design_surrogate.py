@@ -69,6 +69,25 @@ def test_forward_mode_equals_reverse_mode():
     torch.testing.assert_close((seed * fields).sum(), (reverse * directions).sum(), rtol=1e-11, atol=1e-12)
 
 
+def test_contrast_widens_what_shapes_differ_by_and_keeps_the_gradient_exact():
+    plain, sharp = lively_surrogate(), lively_surrogate()
+    sharp.contrast = 1.0
+    torch.testing.assert_close(sharp.evaluate(THETA)[1], plain.evaluate(THETA)[1], rtol=1e-12, atol=1e-12)
+    sharp.contrast = 10.0
+    reference = shape_map().reference_nodes[None]
+    torch.testing.assert_close(sharp.fields_at(reference), plain.fields_at(reference), rtol=1e-12, atol=1e-12)
+    nodes = shape_map().nodes(THETA)
+    encodings = [network.encode(*network.clouds(nodes)) for network in (plain, sharp)]
+    spread = [encoding.std(0).mean() for encoding in encodings]
+    assert spread[1] > 5 * spread[0]
+    directions = DIRECTION.expand_as(THETA)
+    _, (_, forward) = torch.func.jvp(sharp.evaluate, (THETA,), (directions,))
+    torch.testing.assert_close(forward, sharp.value_and_gradient(THETA)[1] @ DIRECTION, rtol=1e-11, atol=1e-12)
+    with torch.no_grad():
+        ahead, behind = (sharp.evaluate(THETA + s * 1e-5 * DIRECTION)[1] for s in (1, -1))
+    torch.testing.assert_close((ahead - behind) / 2e-5, forward, rtol=1e-5, atol=1e-6)
+
+
 def test_the_tangent_is_differentiable_in_the_network():
     """What derivative-informed training stands on, against a central difference in one weight."""
     surrogate = lively_surrogate()
