@@ -177,7 +177,8 @@ def kept(study: str, method: str) -> tuple[Path, str, dict[str, Any] | None]:
     file = CELLS / study / f"{method.replace(' ', '_').replace(',', '')}.json"
     loaded = load_study(ROOT / "studies" / f"{study}.yaml")
     weights = file_key(loaded.folder / str(loaded.model.surrogate.weights))
-    key = content_key("benchmark", loaded.model.model_dump(mode="json"), weights, method, STARTS, VALUES, SPREAD)
+    study_key = loaded.model.model_dump(mode="json", exclude_defaults=True)  # new keys leave old cells valid
+    key = content_key("benchmark", study_key, weights, method, STARTS, VALUES, SPREAD)
     cell = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"key": None}
     return file, key, cell if cell["key"] == key else None
 
