@@ -236,7 +236,7 @@ class Sampling(Section):
     """Designs to train on."""
     held_out: Count = 128
     """Further designs to measure the errors of the surrogate on."""
-    tangents: Annotated[int, Field(ge=0)] = 1
+    tangents: Count = 1
     """Directions per design along which the material derivative of the fields is recorded."""
     directions: Literal["isotropic", "axes"] = "isotropic"
     """Random directions in the box, or single parameters, which teaches the effect of each where one outweighs all."""
@@ -433,10 +433,6 @@ class StudyModel(Section):
         if self.training.batch > self.sampling.designs:
             limit = f"at most sampling.designs, {self.sampling.designs}"
             raise _mend("training.batch", f"found {self.training.batch}; expected {limit}")
-        for weight in ("tangent_weight", "gradient_weight"):
-            if getattr(self.training, weight) > 0 and self.sampling.tangents == 0:
-                mend = f"1 or more because training.{weight} is not 0, or training.{weight}: 0"
-                raise _mend("sampling.tangents", f"found 0; expected {mend}")
         return self
 
 

@@ -140,7 +140,6 @@ def test_what_is_wrong_is_refused(sections):
         ),
         ({"surrogate": {"grid": [48, 16]}}, "modes found 10; expected at most 8 along y"),
         ({"sampling": {"designs": 4}}, "training.batch found 8; expected at most sampling.designs, 4"),
-        ({"sampling": {"tangents": 0}}, "training.tangent_weight: 0"),
     ],
 )
 def test_conflicts_say_how_to_mend_them(sections, mend):
