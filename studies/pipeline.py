@@ -40,7 +40,7 @@ class OptimizationError(RuntimeError):
 
 
 INFILL_WEIGHTS = "surrogate.infill.safetensors"
-TRAINING_FILES = ("surrogate.safetensors.checkpoint", "surrogate.safetensors.checkpoint.seconds")
+TRAINING_FILES = tuple(f"surrogate.safetensors.checkpoint{end}" for end in ("", ".finish", ".seconds"))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,6 @@ def train(run: Run) -> Path:
     path = run.workspace.path("surrogate.safetensors")
     if run.workspace.finished("train", key) is None:
         started = time.monotonic()
-        steps = run.setup.study.model.training.steps
         begun = run.workspace.record("training")
         if begun is not None and begun["key"] != key:  # it was broken off with other data, or another network
             for name in TRAINING_FILES:
@@ -145,7 +144,7 @@ def train(run: Run) -> Path:
             path,
             run.device,
             lambda p: run.report(
-                "train", p.step, steps, f"loss {p.loss:.4f}, held-out gradient error {p.error:.4f}"
+                "train", p.step, p.steps, f"loss {p.loss:.4f}, held-out gradient error {p.error:.4f}"
             ),
         )
         run.workspace.finish("train", key, (path.name,), time.monotonic() - started, total=card.seconds)

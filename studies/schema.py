@@ -284,6 +284,19 @@ class Surrogate(Section):
         return self
 
 
+class Finish(Section):
+    """A second, shorter training from the best weights of the first, in which functionals may count more."""
+
+    steps: Count = 500
+    """Largest number of steps."""
+    learning_rate: Positive = 5e-4
+    """Largest learning rate of the schedule."""
+    objective_weight: NotNegative = 0.1
+    """Weight of the objective's value."""
+    gradient_weight: NotNegative = 0.5
+    """Weight of the objective's derivative along the design directions."""
+
+
 class Training(Section):
     """How the surrogate learns; each part of the loss is scaled to be comparable with that of the fields."""
 
@@ -323,6 +336,8 @@ class Training(Section):
     """Memory of the running average of the weights, which is judged and kept; 0 for the weights themselves."""
     seed: Seed = 0
     """Seed of initial weights and batches."""
+    finish: Finish | None = None
+    """For functionals that leap from place to place, such as a peak: noise until the fields are known."""
 
 
 class Optimizer(Section):

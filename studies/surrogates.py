@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -102,14 +102,17 @@ def train_surrogate(
     """
     keep_freed_memory()
     surrogate = build_surrogate(setup, normalization_of(setup, data, reference)).to(device)
-    config = training_config(setup)
     checkpoint = path.with_name(path.name + ".checkpoint")
+    stages, finish = {checkpoint: training_config(setup)}, setup.study.model.training.finish
+    if finish is not None:
+        stages[path.with_name(checkpoint.name + ".finish")] = replace(stages[checkpoint], **finish.model_dump())
     clock = WorkClock(checkpoint.with_name(checkpoint.name + ".seconds"))
-    train(surrogate, data, held_out, config, checkpoint, lambda progress: (clock.tick(), report(progress))[1])
+    for file, config in stages.items():  # each from the best weights of the one before
+        train(surrogate, data, held_out, config, file, lambda progress: (clock.tick(), report(progress))[1])
     weights = half_precision(surrogate)
     card = ModelCard(
         trained_for=setup.trained_for(),
-        training=asdict(config),
+        training=setup.study.model.training.model_dump(exclude_none=True),
         data_hash=data.hash,
         designs=len(data),
         held_out=measure(surrogate, held_out),
@@ -119,14 +122,14 @@ def train_surrogate(
     )
     grid = surrogate.operator.grid
     save_surrogate(path, weights | reference_tensors(setup.shape_map.mesh, grid), card)
-    checkpoint.unlink(missing_ok=True)
-    clock.file.unlink(missing_ok=True)
+    for file in (*stages, clock.file):
+        file.unlink(missing_ok=True)
     return card
 
 
 def training_config(setup: Setup) -> TrainingConfig:
-    """The study's training section as the trainer takes it."""
-    return TrainingConfig(**setup.study.model.training.model_dump())
+    """The study's training section as the trainer takes it, without its finish."""
+    return TrainingConfig(**setup.study.model.training.model_dump(exclude={"finish"}))
 
 
 def open_surrogate(setup: Setup, path: Path, device: str = "cpu") -> tuple[DesignSurrogate, ModelCard]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from studies import pipeline
 from studies.loader import load_study
@@ -24,7 +25,7 @@ from studies.models import OutsideBoxWarning
 from studies.pipeline import OptimizationError, find_optimum, sample, train, validate
 from studies.surrogates import open_surrogate
 from studies.workspace import Workspace
-from surrogate.model_card import SurrogateFileError
+from surrogate.model_card import SurrogateFileError, read_weights
 from tests.studies.study_cases import InlineExecutor, setup_of, tiny_run, write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -245,6 +246,31 @@ def test_a_changed_family_of_ones_own_is_sampled_anew(tmp_path, inline):
         hashes.add(sample(run)[0].hash)
     assert len(inline) == 2
     assert len(hashes) == 2
+
+
+def test_a_finish_goes_on_from_the_first_training_and_from_where_it_was_broken_off(tmp_path):
+    override = "training.finish={steps: 12, learning_rate: 1e-4, gradient_weight: 1.0}"
+    seen = []
+
+    def kill_in_the_finish(name, done, total, text):
+        seen.append((done, total))
+        if (done, total) == (11, 12):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_run(tmp_path / "broken", override, report=kill_in_the_finish))
+    trained = [entry for entry in seen if entry[1] in (30, 12)]
+    assert trained == [(k, 30) for k in range(1, 31)] + [(k, 12) for k in range(1, 12)]
+    seen.clear()
+    resumed = train(tiny_run(tmp_path / "broken", override, report=lambda name, *rest: seen.append(rest[:2])))
+    assert seen == [(11, 12), (12, 12)]
+    whole, first = (train(tiny_run(tmp_path / name, *more)) for name, more in (("whole", [override]), ("first", [])))
+    weights = [read_weights(path)[0]["operator.projection.weight"] for path in (resumed, whole, first)]
+    assert torch.equal(weights[0], weights[1])
+    change = (weights[1] - weights[2]).float().norm()
+    assert 0 < change < 0.1 * weights[2].float().norm()
+    assert read_weights(whole)[1]["training"]["finish"]["gradient_weight"] == 1.0
+    assert {path.name for path in (tmp_path / "broken").glob("surrogate*")} == {WEIGHTS, "surrogate.card.json"}
 
 
 def test_training_that_diverges_is_an_error_that_can_be_mended(tmp_path):
