@@ -68,16 +68,18 @@ def _adam(core: Tensor, states: Sequence[State], group: dict[str, Any]) -> Tenso
 def _discarded_rate(gradient: Tensor, core: Tensor, direction: Tensor) -> Tensor:
     """Step per unit of gradient outside the subspace, (batch,).
 
-    That of Adam inside on average, but such that the step outside is never the longer one.
+    That of Adam inside on average, but such that the step outside is never the longer one; 0 without a gradient.
     """
     whole, inside, length = map(_norms, (gradient, core, direction))
     outside = (whole.square() - inside.square()).clamp_min(0).sqrt()
-    return length / torch.maximum(inside, outside).clamp_min(torch.finfo(length.dtype).tiny)
+    rate = (length / torch.maximum(inside, outside)).clamp_max(torch.finfo(direction.dtype).max)
+    return torch.where(whole > 0, rate, 0.0).to(direction.real.dtype)
 
 
 def _norms(batch: Tensor) -> Tensor:
+    """In double precision, in which squares of single precision neither vanish nor overflow."""
     real = torch.view_as_real(batch) if batch.is_complex() else batch
-    return torch.linalg.vector_norm(real.flatten(1), dim=1)
+    return torch.linalg.vector_norm(real.flatten(1), dim=1, dtype=torch.float64)
 
 
 def _spread(rate: Tensor, like: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class TensorGaLore(torch.optim.Optimizer):
         update_gap: steps between refreshes of a subspace; those of different parameters are spread over the gap.
         cold_every: every so many refreshes the subspace and its ranks are found from nothing; 0 for only the first.
         scale: factor on the step from the subspace; by default sqrt(full size / core size), with which the step
-            is as long as AdamW's.
+            is as long as AdamW's, and up to sqrt(2) times that with the part along what was discarded.
         discarded: weight of a step along the part of the gradient outside the subspace, without state: 1 for one
             of the same rate as inside, and at most of its length; 0 for none, which is the published method.
         matrices: whether tensors of order 2 are projected too; vectors never are.
@@ -53,7 +53,8 @@ class TensorGaLore(torch.optim.Optimizer):
         complex_pairs: parameters are real with a last dimension 2 and mean complex tensors.
         step_in_backward: each parameter is stepped as soon as its gradient is there, and the gradient freed, so that
             whole gradients of no two layers are alive at a time. ``step`` then only checks. Gradient accumulation,
-            clipping by the global norm, gradient scaling and distributed training are refused with an error.
+            clipping by the global norm, gradient scaling and distributed training are refused with an error, the
+            first three when they are tried: a step has been taken by then.
 
     All state is tensors, so a ``state_dict`` survives ``torch.load(weights_only=True)`` and a resumed run is
     bit for bit the unbroken one. Gradients that are zero before a parameter's first non-zero one start no state.
@@ -115,9 +116,13 @@ class TensorGaLore(torch.optim.Optimizer):
         """As every torch optimizer's; options are checked."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        check_options(group)
-        for parameter in group["params"]:
-            check_parameter(parameter, group)
+        try:
+            check_options(group)
+            for parameter in group["params"]:
+                check_parameter(parameter, group)
+        except ValueError:
+            self.param_groups.pop()
+            raise
         self._places = self._number()
         if self._step_in_backward:
             for parameter in group["params"]:
@@ -130,14 +135,16 @@ class TensorGaLore(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        batches = []  # of all groups before the first step, so that a gradient that is refused leaves all weights alone
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if self._step_in_backward:
                 _refuse_unreleased(parameters)
                 continue
             ready = [parameter for parameter in parameters if self._prepare(parameter, group)]
-            for batch in self._batches(ready, group):
-                update(batch, [self.state[parameter] for parameter in batch], group)
+            batches += [(batch, group) for batch in self._batches(ready, group)]
+        for batch, group in batches:
+            update(batch, [self.state[parameter] for parameter in batch], group)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:

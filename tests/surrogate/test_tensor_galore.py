@@ -191,3 +191,36 @@ def test_closure_is_evaluated_with_gradients():
         return float(value.detach())
 
     assert optimizer.step(closure) > optimizer.step(closure) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("size", [0.0, 1e-42, 1e-30, 1e15])
+def test_gradients_that_vanish_or_grow_beyond_bounds_leave_the_weights_finite(dtype, size):
+    """With momentum still there: a hinge that is met, a branch that is not used."""
+    weight = parameter((8, 8, 8), dtype)
+    optimizer = galore([weight], lr=1e-2)
+    feed(optimizer, [random((8, 8, 8), dtype, seed=0)])
+    for step in range(1, 6):
+        before = weight.detach().clone()
+        feed(optimizer, [size * random((8, 8, 8), dtype, seed=step)])
+        assert torch.isfinite(torch.view_as_real(weight) if weight.is_complex() else weight).all()
+        assert (weight - before).abs().max() < 1.0
+    assert (weight != before).any()  # momentum goes on
+
+
+def test_a_gradient_that_is_refused_moves_no_weight_of_any_group():
+    weights = [parameter((6, 5, 4)), parameter((5, 5, 4))]
+    optimizer = TensorGaLore([{"params": [weight]} for weight in weights])
+    feed(optimizer, [random((6, 5, 4), seed=1), random((5, 5, 4), seed=2)])
+    before = [weight.detach().clone() for weight in weights]
+    optimizer.state[weights[1]]["step"].fill_(100)  # where its refresh is due
+    with pytest.raises(RuntimeError, match="not finite"):
+        feed(optimizer, [random((6, 5, 4), seed=3), torch.full((5, 5, 4), torch.nan, dtype=torch.float64)])
+    assert all(torch.equal(weight, old) for weight, old in zip(weights, before, strict=True))
+
+
+def test_a_group_that_is_refused_is_not_added():
+    optimizer = TensorGaLore([parameter((6, 5, 4))])
+    with pytest.raises(ValueError, match="rank"):
+        optimizer.add_param_group({"params": [parameter((5, 5, 4))], "rank": -1.0})
+    assert len(optimizer.param_groups) == 1
