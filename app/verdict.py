@@ -36,6 +36,11 @@ CHECKS = {
         " elements do: 1 is the same direction.",
         "cosine",
     ),
+    "gradient error": Explained(
+        "Difference between the surrogate's derivatives and those of finite elements, over the size of the latter at"
+        " the start: at this optimum they vanish, so that their direction says nothing.",
+        "percent",
+    ),
     "KKT residual": Explained(
         "Share of the objective's finite-element gradient that constraints and bounds do not balance: 0 where no small"
         " change of shape improves it (the Karush-Kuhn-Tucker conditions).",

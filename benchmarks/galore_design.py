@@ -53,7 +53,7 @@ def design_rows(folder: Path, device: str) -> list[dict[str, Any]]:
         print(f"{STUDY.stem}, {options}, rate {rate:g}, seed {seed}, {steps} steps: {result['judging']}", flush=True)
         return result
 
-    rows = []
+    rows, dense = [], _bytes(build_surrogate(setup), TrainingConfig(optimizer="tensor_galore", rank=1.0))
     for options in OPTIMIZERS:
         trials = {rate: trained(options, rate, len(SEEDS), TRIAL_STEPS)["choosing"]["gradient"] for rate in RATES}
         best = min(trials, key=trials.__getitem__)
@@ -62,6 +62,7 @@ def design_rows(folder: Path, device: str) -> list[dict[str, Any]]:
             {"study": STUDY.stem, "rank": None, "moments": "full"}
             | options
             | {"steps": STEPS, "learning_rate": best, "optimizer_bytes": runs[0]["optimizer_bytes"]}
+            | {"dense_bytes": dense}
             | {f"{name}_error": [run["judging"][name] for run in runs] for name in runs[0]["judging"]}
         )
     return rows

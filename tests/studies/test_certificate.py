@@ -16,7 +16,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from studies.certificate import certify
+from studies.certificate import certify, gradient_check
 from studies.convergence import Level, extrapolate
 from studies.export import export_cad
 from studies.loader import load_study
@@ -276,3 +276,22 @@ def test_extrapolation_always_answers(values, fine):
     found = extrapolate(levels(sizes, values))
     assert math.isfinite(found.value)
     assert found.error >= 0
+
+
+def test_a_gradient_that_vanishes_is_judged_by_its_error_and_not_by_its_direction():
+    seen = {"cosine": 0.05, "relative_error": 22.0, "size_to_start": 0.002, "error_to_start": 0.04}
+    check = gradient_check(seen, 0.98)
+    assert (check.name, check.value) == ("gradient error", 0.04)
+    assert check.satisfied
+    assert not gradient_check(seen | {"error_to_start": 0.25}, 0.98).satisfied
+    check = gradient_check(seen | {"size_to_start": 0.2}, 0.98)
+    assert (check.name, check.satisfied) == ("gradient cosine", False)
+
+
+@given(angle=st.floats(0.01, 1.5), allowed=st.floats(0.01, 1.5))
+def test_both_ways_of_judging_a_gradient_agree_on_an_error_at_a_right_angle(angle, allowed):
+    """A gradient as long as that at the start, turned by an error at a right angle to the surrogate's."""
+    assume(abs(angle - allowed) > 1e-6)
+    size = {"cosine": math.cos(angle), "error_to_start": math.sin(angle)}
+    verdicts = [gradient_check(size | {"size_to_start": s}, math.cos(allowed)).satisfied for s in (1.0, 0.01)]
+    assert verdicts == [angle < allowed] * 2

@@ -87,7 +87,7 @@ def test_a_poor_surrogate_is_not_accepted_and_says_why(finished):
     assert certificate["accepted"] is False
     assert any(reason.startswith(("fields:", "objective:", "KKT")) for reason in certificate["reasons"])
     assert certificate["objective"]["surrogate"] > 0
-    assert set(certificate["gradient"]) == {"cosine", "relative_error"}
+    assert set(certificate["gradient"]) == {"cosine", "relative_error", "size_to_start", "error_to_start"}
     assert set(certificate["field_relative_l2_error"]) == {"u"}
     assert set(certificate["timings"]) == {"sample", "train", "optimize", "export", "validate"}
 
