@@ -149,7 +149,8 @@ def _measured(search: Search, setups: Sequence[Setup], surrogate: SurrogateModel
     solves: Counter[str] = Counter()
     started, designs = time.monotonic(), []
     for setup in setups:
-        theta, spent = search(setup, surrogate, setup.study.model.optimizer.model_copy(update=options))
+        config = setup.study.model.optimizer.model_copy(update={"method": "slsqp"} | options)
+        theta, spent = search(setup, surrogate, config)
         designs.append(theta)
         solves += spent
     seconds = time.monotonic() - started
@@ -177,7 +178,9 @@ def kept(study: str, method: str) -> tuple[Path, str, dict[str, Any] | None]:
     file = CELLS / study / f"{method.replace(' ', '_').replace(',', '')}.json"
     loaded = load_study(ROOT / "studies" / f"{study}.yaml")
     weights = file_key(loaded.folder / str(loaded.model.surrogate.weights))
-    study_key = loaded.model.model_dump(mode="json", exclude_defaults=True)  # new keys leave old cells valid
+    # new keys leave old cells valid; the method is the cell's own, and nothing is validated
+    unused = {"optimizer": {"method"}, "validation": True}
+    study_key = loaded.model.model_dump(mode="json", exclude_defaults=True, exclude=unused)
     key = content_key("benchmark", study_key, weights, method, STARTS, VALUES, SPREAD)
     cell = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"key": None}
     return file, key, cell if cell["key"] == key else None

@@ -19,6 +19,7 @@ from surrogate.model_card import ModelCard
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ("torsion", "stokes_body", "stokes_square")
+MANAGED = ("plate_hole", "ns_body")
 
 pytestmark = [pytest.mark.registered, pytest.mark.slow]
 
@@ -32,8 +33,8 @@ def certificate(study: str, *overrides: str) -> dict:
         return validate(Run(setup, workspace))
 
 
-def by_fem_alone(study: str) -> float:
-    return certificate(study, "optimizer.on=fem", "optimizer.starts=1")["objective"]["fem"]
+def by_fem_alone(study: str) -> dict:
+    return certificate(study, "optimizer.on=fem", "optimizer.method=slsqp", "optimizer.starts=1")["objective"]
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -55,7 +56,21 @@ def test_torsion_finds_the_disc() -> None:
 
 @pytest.mark.parametrize("study", ["stokes_body", "stokes_square"])
 def test_surrogate_reaches_the_optimum_of_finite_elements_alone(study: str) -> None:
-    assert certificate(study)["objective"]["fem"] == pytest.approx(by_fem_alone(study), rel=1e-2)
+    assert certificate(study)["objective"]["fem"] == pytest.approx(by_fem_alone(study)["fem"], rel=1e-2)
+
+
+@pytest.mark.parametrize("study", MANAGED)
+def test_managed_study_is_accepted_at_the_optimum_of_finite_elements_alone(study: str) -> None:
+    found = certificate(study, "optimizer.starts=1")
+    assert found["accepted"], found["reasons"]
+    assert found["objective"]["fem_mapped"] == pytest.approx(by_fem_alone(study)["fem_mapped"], rel=1e-4)
+
+
+def test_the_best_hole_is_equally_stressed_all_along() -> None:
+    """In an infinite plate the ellipse of axes 2:1 has the hoop stress s1 + s2 = 3 everywhere, the circle 5."""
+    peak = certificate("plate_hole", "optimizer.starts=1")["objective"]["peak"]
+    assert peak["mean"] == pytest.approx(3.0, rel=0.03)
+    assert peak["flatness"] < 0.01
 
 
 def test_finite_elements_alone_find_the_known_body() -> None:
@@ -65,11 +80,11 @@ def test_finite_elements_alone_find_the_known_body() -> None:
     assert found["objective"]["fem"] == pytest.approx(21.45, rel=5e-4)
 
 
-@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("study", [*STUDIES, *MANAGED])
 def test_model_card_states_held_out_errors_within_the_promise(study: str) -> None:
     card = ModelCard(**json.loads((ROOT / "studies" / f"{study}.card.json").read_text(encoding="utf-8")))
     held_out = card.held_out
-    assert held_out["designs"] == 128
+    assert held_out["designs"] == (96 if study == "ns_body" else 128)
     assert held_out["cosine"] >= (0.999 if study == "torsion" else 0.98)
     if study == "torsion":
         assert max(held_out["field"].values()) <= 0.01

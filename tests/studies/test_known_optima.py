@@ -22,7 +22,8 @@ STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def coarse(name, *overrides):
-    return build_setup(load_study(STUDIES / f"{name}.yaml", ("optimizer.starts=1", *overrides)))
+    own = ("optimizer.starts=1", "optimizer.method=slsqp", *overrides)
+    return build_setup(load_study(STUDIES / f"{name}.yaml", own))
 
 
 def by_fem_alone(setup):
@@ -118,7 +119,7 @@ def test_the_lift_is_what_the_shape_is_bent_for(channel, body):
 def overrides_of(setup, without):
     kept = [c for c in setup.study.model.constraints if c.quantity != without]
     entries = ", ".join(f"{{quantity: {c.quantity}, {c.kind}: {c.target}}}" for c in kept)
-    coarser = ("geometry.mesh_size=0.08", "optimizer.tolerance=1e-7", "optimizer.starts=1")
+    coarser = ("geometry.mesh_size=0.08", "optimizer.tolerance=1e-7", "optimizer.starts=1", "optimizer.method=slsqp")
     return (*coarser, f"constraints=[{entries}]")
 
 
