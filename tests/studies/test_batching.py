@@ -1,5 +1,7 @@
 """Promise: searches in lockstep get what they would get alone, in one batch per round; no failure is swallowed."""
 
+import _thread
+import signal
 import threading
 import time
 
@@ -118,12 +120,14 @@ def test_an_interrupt_in_the_waiting_thread_ends_all_searches():
         time.sleep(0.01)
         return x.sum(-1), x
 
-    import _thread
-
     before = threading.active_count()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started without
     timer = threading.Timer(0.3, _thread.interrupt_main)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        run_in_lockstep([endless, endless], slow)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_in_lockstep([endless, endless], slow)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     timer.join()
     assert threading.active_count() <= before
