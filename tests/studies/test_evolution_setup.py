@@ -9,6 +9,8 @@ import torch
 from studies.evolution_schema import SCHEMA_FILE, json_schema_text
 from studies.evolution_setup import load_evolution_study
 from studies.loader import StudyError
+from surrogate.tensor_galore import TensorGaLore
+from surrogate.trainer import make_optimizer
 
 STUDY = Path(__file__).parents[2] / "studies" / "burgers.yaml"
 SMALL = ("evaluation.held_out=2", "evaluation.points=32", "evaluation.resolution=512", "initial.deviation=0.3")
@@ -34,6 +36,13 @@ def test_shipped_study_gives_network_truth_and_training() -> None:
     assert torch.allclose(held_out.fields[..., 0], held_out.initial.values(x), atol=1e-12)
     assert next(network.parameters()).dtype == torch.float32
     assert setup.training_config().viscosity == setup.study.model.equation.viscosity
+
+
+def test_every_optimizer_can_be_chosen() -> None:
+    setup = load_evolution_study(STUDY, (*SMALL, "training.optimizer=tensor_galore", "training.rank=0.1"))
+    optimizer = make_optimizer(setup.network(), setup.training_config())
+    assert isinstance(optimizer, TensorGaLore)
+    assert {group["rank"] for group in optimizer.param_groups} == {0.1}
 
 
 def test_training_never_draws_the_held_out_data() -> None:
