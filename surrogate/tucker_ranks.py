@@ -117,9 +117,9 @@ def _by_energy(shape: Sequence[int], share: float, spectra: Sequence[Sequence[fl
 
 
 def _useful(shape: Sequence[int], ranks: tuple[int, ...]) -> tuple[int, ...]:
-    """A truncated mode cannot use more directions than the others have together."""
+    """A truncated mode cannot use more directions than the others have together; a whole one has no factor to save."""
     result = list(ranks)
     for mode, n in enumerate(shape):
-        if result[mode] < n or n > math.prod(result) // result[mode]:
+        if result[mode] < n:
             result[mode] = min(result[mode], math.prod(result) // result[mode])
     return tuple(result)

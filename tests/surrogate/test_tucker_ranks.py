@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tensorly.tucker_tensor import validate_tucker_rank
 
@@ -33,6 +33,7 @@ def test_uniform_is_tensorlys_between_its_roundings(shape, share):
 
 
 @given(shapes, shares, st.sampled_from(["uniform", "spectrum"]), st.integers(0, 99))
+@example((3, 8, 11), 0.125, "spectrum", 0)  # a first mode that is whole beside ranks of 2 and 1
 def test_a_budget_is_kept(shape, share, rule, seed):
     """Unless one direction a mode is already more."""
     tensor = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
