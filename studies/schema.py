@@ -253,10 +253,6 @@ class Surrogate(Section):
     """Trained weights to use instead of training (*.safetensors), relative to this file."""
     grid: Annotated[tuple[GridSize, GridSize], Strict(False)] = (32, 32)
     """Points of the latent grid along x and y."""
-    grading: Positive | None = None
-    """Length beyond which the latent grid becomes coarse around the part, in the length unit; none for an even grid."""
-    contrast: Positive | None = None
-    """Factor on the difference of an encoding from that of the reference shape, if any; 10 if designs differ little."""
     width: Count = 32
     """Channels of the latent grid."""
     modes: Count | Annotated[tuple[Count, Count], Strict(False)] = 10
@@ -282,6 +278,15 @@ class Surrogate(Section):
                 limit = f"at most {points // 2} along {axis}, half the points of the grid {list(self.grid)}"
                 raise _mend("modes", f"found {modes}; expected {limit}, or a finer grid")
         return self
+
+
+class ShapeSurrogate(Surrogate):
+    """One that knows the shapes of a family."""
+
+    grading: Positive | None = None
+    """Length beyond which the latent grid becomes coarse around the part, in the length unit; none for an even grid."""
+    contrast: Positive | None = None
+    """Factor on the difference of an encoding from that of the reference shape, if any; 10 if designs differ little."""
 
 
 class Finish(Section):
@@ -420,7 +425,7 @@ class StudyModel(Section):
     constraints: Annotated[tuple[Constraint, ...], Strict(False)] = ()
     """Conditions that the optimum meets."""
     sampling: Sampling = Field(default_factory=Sampling)
-    surrogate: Surrogate = Field(default_factory=Surrogate)
+    surrogate: ShapeSurrogate = Field(default_factory=ShapeSurrogate)
     training: Training = Field(default_factory=Training)
     optimizer: Optimizer = Field(default_factory=Optimizer)
     infill: Infill | None = None
