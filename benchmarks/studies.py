@@ -243,6 +243,7 @@ def as_markdown(rows: Sequence[Row], machine: dict[str, Any]) -> str:
         "Objective: by finite elements on the moved mesh, at the design found; in a sweep, the mean over the values.",
         "Gap: to FEM alone (SLSQP on its adjoint gradient, from the study's start), relative, positive is worse; in a",
         "sweep, the largest. Training: seconds that the surrogate once took; the same serves every line of its study.",
+        "Seconds are wall time on one thread; cells are kept, and those here had other work beside them.",
         "",
         "| study | method | objective | gap | FEM solves | adjoints | seconds | training |",
         "|---|---|---|---|---|---|---|---|",
@@ -288,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             measure(study, rival(method), bars)
             measure(study, method, bars)
             bars("studies", done + 1, len(cells), f"{study}: {method}")
-    machine, rows = provenance("cpu", 0), table()
+    machine, rows = provenance("cpu", 0) | {"command": "python -m benchmarks.studies"}, table()
     RESULTS.mkdir(parents=True, exist_ok=True)
     write_json(RESULTS / "studies.json", {"machine": machine, "rows": [asdict(r) for r in rows], "fronts": fronts()})
     text = as_markdown(rows, machine)
