@@ -68,6 +68,8 @@ def surrogate_table(finished: Finished) -> Table | None:
         for name, error in certificate["field_relative_l2_error"].items()
     ]
     gradient = certificate["gradient"]
+    vanished = any(check["name"] == "gradient error" for check in certificate["checks"])
+    place = " at the start, as the gradient vanishes here" if vanished else ""
     rows += [
         (
             (capital(words(certificate["objective"]["name"])), "Relative error of the objective"),
@@ -82,9 +84,9 @@ def surrogate_table(finished: Finished) -> Table | None:
             NOTHING,
         ),
         (
-            ("Direction of the gradient", "Cosine of the angle to the true one; 1 is the same direction"),
+            ("Direction of the gradient", f"Cosine of the angle to the true one{place}; 1 is the same direction"),
             number(held_out["cosine"], 5),
-            number(gradient["cosine"], 5),
+            number(gradient["cosine_at_start" if vanished else "cosine"], 5),
             f"≥ {limit(judged.gradient_cosine)}",
         ),
     ]

@@ -47,15 +47,15 @@ def infill_table(finished: Finished) -> Table | None:
     if not tuned:
         return None
     rows: list[tuple[Any, ...]] = []
-    for place, key in (("held-out designs", "held_out"), ("at this optimum, which it did not learn", "optimum")):
+    for place, key in (("held-out designs", "held_out"), ("at this optimum, not learnt, but it chose the weights", "optimum")):
         before, after = tuned[key]["before"], tuned[key]["after"]
         rows += [
             ((f"Field {name}", place), percent(before["field"][name]), percent(after["field"][name]))
             for name in before["field"]
         ]
         rows.append((("Design gradient", place), percent(before["gradient"]), percent(after["gradient"])))
-    kept = "The tuned weights are kept" if tuned["kept"] else "The tuned weights are thrown away: they do no better"
-    note = f"{kept}. {tuned['designs']} solutions of the trust region were learnt, beside the original ones."
+    kept = "are kept, for the next study" if tuned["kept"] else "are thrown away: they do no better"
+    note = f"The tuned weights {kept}. {tuned['designs']} solutions of the trust region were learnt, beside the original ones."
     return Table(("Error", "#Before", "#After"), rows, note)
 
 
@@ -66,7 +66,7 @@ def familiarity(finished: Finished) -> str:
         return ""
     field, gradient = known["correlation_field_error"], known["correlation_gradient_error"]
     if field is None or gradient is None:
-        worth = "What that says of its error is not measured: the folder holds no solutions (shapewright sample)"
+        worth = "What that says of its error is not measured: the folder holds too few solutions (shapewright sample)"
     else:
         worth = (
             f"On {known['held_out']} held-out designs this distance goes with the true error at a rank correlation of"

@@ -129,8 +129,10 @@ def _peak(finished: Finished) -> str:
     )
     if peak["at_least"] is None:
         return text
-    bounds = f"{number(peak['at_least'], 5)} and {number(peak['at_most'], 5)}"
-    return f"{text} The smooth maximum alone says that the largest is between {bounds}."
+    least = number(peak["at_least"], 5)
+    if peak["at_most"] is None:
+        return f"{text} The smooth maximum alone says that the largest is at least {least}."
+    return f"{text} The smooth maximum alone says that the largest is between {least} and {number(peak['at_most'], 5)}."
 
 
 def _surrogate_and_fem(finished: Finished) -> list[tuple[str, str, list[Figure]]]:

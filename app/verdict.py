@@ -36,9 +36,14 @@ CHECKS = {
         " elements do: 1 is the same direction.",
         "cosine",
     ),
+    "gradient cosine at the start": Explained(
+        "Whether the surrogate's derivatives of the objective by the design parameters point where those of finite"
+        " elements do, at the start: at this optimum they vanish, so that their direction says nothing.",
+        "cosine",
+    ),
     "gradient error": Explained(
         "Difference between the surrogate's derivatives and those of finite elements, over the size of the latter at"
-        " the start: at this optimum they vanish, so that their direction says nothing.",
+        " the start.",
         "percent",
     ),
     "KKT residual": Explained(

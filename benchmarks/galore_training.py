@@ -48,7 +48,7 @@ class Budget:
     layers: int = 4
     batch: int = 4
     trial_steps: int = 600
-    steps: int = 600
+    steps: int = 2000
     looks: int = 10
 
 
@@ -81,7 +81,8 @@ def finished_run(
 ) -> dict[str, Any]:
     """The run's result, from its file if there is one."""
     device = str(data["train"][0].device)
-    key = content_key(VERSION, problem, contender.label, vars(setting), seed, steps, vars(budget), device)
+    sizes = {name: size for name, size in vars(budget).items() if name not in ("trial_steps", "steps")}
+    key = content_key(VERSION, problem, contender.label, vars(setting), seed, steps, sizes, device)
     path = folder / f"{key}.json"
     if not path.exists():
         result = run(contender, setting, seed, steps, budget, data)

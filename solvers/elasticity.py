@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from solvers.problem import COORDINATES, Coefficient, Field, Functional, Physics
-from solvers.smooth_maximum import kreisselmeier_steinhauser, p_norm
+from solvers.smooth_maximum import kreisselmeier_steinhauser, p_norm, p_norm_bounds
 
 Quantities = Mapping[str, Any]
 Tensor2 = list[list[Any]]
@@ -109,6 +109,7 @@ def _plane_elasticity(
                 "smooth maximum of von Mises' stress, in reference stresses: its 16-norm over the domain",
                 outer=lambda ops, integral: integral ** (1 / 16),
                 maximum_of=von_mises,
+                bounds=lambda value, area, slope: p_norm_bounds(value, 16, area, slope),
             ),
             p_norm(
                 "peak_hoop_stress",

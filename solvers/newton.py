@@ -197,10 +197,6 @@ class Newton:
                 )
         self._regular = True
 
-    def _free_residual(self) -> tuple[Array, float]:
-        residual = self._free(self._residual())
-        return residual, float(np.linalg.norm(residual))
-
     def _free_residual(self) -> Array:
         residual = self._residual()
         residual[self._constrained] = 0.0

@@ -82,8 +82,9 @@ class Functional:
         lifting: tag of a boundary region; the integrand then knows ``lifting`` and its derivatives ``lifting_x``,
             ``lifting_y``: the quadratic finite-element function that is 1 at the nodes of the region, 0 at all others.
         maximum_of: ``f(ops, q)``, the quantity of which this is a smooth maximum; None if it is none.
-        bounds: of a smooth maximum along a closed curve, ``f(value, length, slope)``: the least and the largest maximum
-            that its value allows, by the curve's length and the quantity's Lipschitz constant along it.
+        bounds: of a smooth maximum, ``f(value, measure, slope)``: the least and the largest maximum that its value
+            allows, by the length of a closed curve and the quantity's Lipschitz constant along it; in a domain, whose
+            measure is the area, there is no slope (None) and no largest.
     """
 
     name: str
@@ -94,7 +95,7 @@ class Functional:
     outer: Function | None = None
     lifting: str | None = None
     maximum_of: Function | None = None
-    bounds: Callable[[float, float, float], tuple[float, float]] | None = None
+    bounds: Callable[[float, float, float | None], tuple[float, float | None]] | None = None
 
     def __post_init__(self) -> None:
         if self.on is not None and self.lifting is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,13 +45,13 @@ class Profile:
         points: (S, 2) where.
         values: (S,) the quantity.
         weights: (S,) arc length (area) of each point; they sum to that of the region.
-        slope: largest between neighbouring points of a facet; not a number in the domain.
+        slope: largest between neighbouring points of a facet; None in the domain.
     """
 
     points: Array
     values: Array
     weights: Array
-    slope: float
+    slope: float | None
 
     @property
     def maximum(self) -> float:
@@ -83,7 +82,7 @@ class Profile:
 def profile_of(place: CellPoints | FacetPoints, values: Tensor | float) -> Profile:
     """The profile of values (K, Q), or of one number, at the points of ``place``."""
     spread = torch.as_tensor(values, dtype=torch.float64).expand(place.weights.shape)
-    slope = math.nan
+    slope = None
     if isinstance(place, FacetPoints):
         slope = float((spread.diff(dim=1).abs() / place.points.diff(dim=1).norm(dim=-1)).max())
     return Profile(

@@ -24,7 +24,7 @@ def p_norm(
     on: str | None = None,
     scale: float = 1.0,
 ) -> Functional:
-    """(int |s|^p)^(1/p), for even ``exponent`` p.
+    """(int |s|^p)^(1/p), for even ``exponent`` p: a smooth maximum of |s|.
 
     Args:
         name, unit, description: of the functional; the unit is that of s times the region's measure^(1/p).
@@ -45,10 +45,13 @@ def p_norm(
     def root(ops: Any, integral: Any) -> Any:
         return scale * integral ** (1 / exponent)
 
-    def bounds(value: float, length: float, slope: float) -> tuple[float, float]:
-        return p_norm_bounds(value, exponent, length, slope)
+    def bounds(value: float, measure: float, slope: float | None) -> tuple[float, float | None]:
+        return p_norm_bounds(value, exponent, measure, slope)
 
-    return Functional(name, power, unit, description, on, root, maximum_of=density, bounds=bounds)
+    def magnitude(ops: Any, q: Mapping[str, Any]) -> Any:
+        return ops.abs(density(ops, q))  # which alone an even power sees
+
+    return Functional(name, power, unit, description, on, root, maximum_of=magnitude, bounds=bounds)
 
 
 def kreisselmeier_steinhauser(
@@ -72,14 +75,17 @@ def kreisselmeier_steinhauser(
     def logarithm(ops: Any, integral: Any) -> Any:
         return scale / sharpness * ops.log(integral)
 
-    def bounds(value: float, length: float, slope: float) -> tuple[float, float]:
-        least, largest = kreisselmeier_steinhauser_bounds(value / scale, sharpness, length, slope / scale)
-        return scale * least, scale * largest
+    def bounds(value: float, measure: float, slope: float | None) -> tuple[float, float | None]:
+        steepness = None if slope is None else slope / scale
+        least, largest = kreisselmeier_steinhauser_bounds(value / scale, sharpness, measure, steepness)
+        return scale * least, None if largest is None else scale * largest
 
     return Functional(name, exponential, unit, description, on, logarithm, maximum_of=density, bounds=bounds)
 
 
-def p_norm_bounds(value: float, exponent: int, length: float, slope: float) -> tuple[float, float]:
+def p_norm_bounds(
+    value: float, exponent: int, length: float, slope: float | None
+) -> tuple[float, float | None]:
     """Least and largest max |s| on a closed curve that a p-norm ``value`` allows.
 
     From value^p <= M^p length, and from s >= M - slope t at arc length t on both sides of the maximum M:
@@ -88,10 +94,12 @@ def p_norm_bounds(value: float, exponent: int, length: float, slope: float) -> t
     Args:
         value: of the p-norm.
         exponent: p.
-        length: of the curve.
-        slope: Lipschitz constant of |s| along it.
+        length: of the curve; the first bound holds in a domain too, with its area.
+        slope: Lipschitz constant of |s| along it; None where none is known, and then no largest.
     """
     least = value / length ** (1 / exponent)
+    if slope is None:
+        return least, None
     if slope == 0:
         return least, least
 
@@ -113,13 +121,16 @@ def p_norm_bounds(value: float, exponent: int, length: float, slope: float) -> t
 
 
 def kreisselmeier_steinhauser_bounds(
-    value: float, sharpness: float, length: float, slope: float
-) -> tuple[float, float]:
+    value: float, sharpness: float, length: float, slope: float | None
+) -> tuple[float, float | None]:
     """Least and largest maximum of s on a closed curve that a ``value`` of the KS function (scale 1) allows.
 
-    From int exp(rho s) <= length exp(rho M) and >= 2 exp(rho M) (1 - exp(-rho slope length/2)) / (rho slope).
+    From int exp(rho s) <= length exp(rho M) and >= 2 exp(rho M) (1 - exp(-rho slope length/2)) / (rho slope); other
+    arguments as for :func:`p_norm_bounds`.
     """
     least = value - math.log(length) / sharpness
+    if slope is None:
+        return least, None
     steepness = sharpness * slope
     bent = steepness * length > 1e-12  # else as good as constant
     width = -2 * math.expm1(-steepness * length / 2) / steepness if bent else length

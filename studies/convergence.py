@@ -14,14 +14,18 @@ from torch import Tensor
 from geometries.integration import nodal_weights
 from geometries.mesher import mesh_family, mesh_step
 from solvers.fem import FemSolution, FemSolver
+from solvers.problem import Functional
 from studies.setup import Setup
 
 LEAST_ORDER, LARGEST_ORDER = 0.05, 30.0
 """Orders of convergence that can be observed."""
-SMOOTH_ORDER = 2.0
-"""An order below this speaks of a corner, a tip or a jump: smooth solutions give quadratic elements 3 or more."""
-SAFETY, SAFETY_WITHOUT_ORDER = 1.25, 3.0
-"""Roache's factors of safety of the grid-convergence index, with an order observed on three meshes and without."""
+FORMAL_ORDER, SLACK = 4.0, 1.1
+"""Order of a functional by quadratic elements, twice theirs; an observed one beyond that times the slack is chance."""
+SMOOTH_ORDER, SMOOTH_ORDER_ON_BOUNDARY = 2.0, 1.5
+"""An order below this speaks of a corner, a tip or a jump: smooth solutions give integrals over the domain 3 or more,
+those of derivatives over a boundary 2."""
+SAFETY, CAUTIOUS_SAFETY = 1.25, 3.0
+"""Factors of safety of the grid-convergence index, with an order to be believed observed on three meshes and without."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Extrapolation:
 
     Attributes:
         value: extrapolated to cells of size zero.
-        order: observed; None where the values show none.
+        order: observed; None where the values show none. Believed up to the formal one.
         error: of the finest value, relative.
         gci: grid-convergence index of the finest value: a relative band about it meant to hold the limit with 95 %
             confidence (P. J. Roache, J. Fluids Eng. 116 (1994) 405).
@@ -66,13 +70,19 @@ class Extrapolation:
     note: str
 
 
-def extrapolate(levels: Sequence[Level]) -> Extrapolation:
+def extrapolate(levels: Sequence[Level], smooth_order: float = SMOOTH_ORDER) -> Extrapolation:
     """Generalized Richardson extrapolation with the observed order of the three finest levels.
 
     I. B. Celik et al., J. Fluids Eng. 130 (2008) 078001; the equation for the order is solved by bracketing, because
     its fixed-point iteration diverges where the ratios of cell sizes differ much. Where the values do not converge
     monotonically, or agree to rounding, there is no order to observe: the finest value stands, and the larger of the
-    last two differences is its uncertainty.
+    last two differences is its uncertainty. An order well above the formal one is chance: the formal one is taken
+    in its place, with the factor of safety of none (W. L. Oberkampf, C. J. Roy, *Verification and Validation in
+    Scientific Computing*, Cambridge 2010, section 8.7).
+
+    Args:
+        levels: three or more, from coarse to fine.
+        smooth_order: an order below it is noted as degenerate.
     """
     coarse, middle, fine = levels[-3:]
     first, second = middle.value - coarse.value, fine.value - middle.value
@@ -92,16 +102,25 @@ def extrapolate(levels: Sequence[Level]) -> Extrapolation:
         note = "the finest values agree more closely than any order explains"
         return _without_order(fine.value, abs(second) / scale, note)
     order = float(brentq(excess, LEAST_ORDER, LARGEST_ORDER, xtol=1e-13))
-    value = fine.value + second / (ratio_fine**order - 1)
-    error = abs(value - fine.value) / scale
-    note = "Richardson extrapolation of the three finest"
-    if order < SMOOTH_ORDER:
+    believed, safety, note = order, SAFETY, "Richardson extrapolation of the three finest"
+    if order > SLACK * FORMAL_ORDER:
+        believed, safety = FORMAL_ORDER, CAUTIOUS_SAFETY
+        note += f" with the order {FORMAL_ORDER:g}: one above it is chance, or the meshes are too coarse to show it"
+    if order < smooth_order:
         note += "; the order is held down by a corner, a tip or a jump, and may not have settled"
-    return Extrapolation(value, order, error, SAFETY * error, note)
+    value = fine.value + second / (ratio_fine**believed - 1)
+    error = abs(value - fine.value) / scale
+    return Extrapolation(value, order, error, safety * error, note)
 
 
 def _without_order(value: float, error: float, note: str) -> Extrapolation:
-    return Extrapolation(value, None, error, SAFETY_WITHOUT_ORDER * error, note)
+    return Extrapolation(value, None, error, CAUTIOUS_SAFETY * error, note)
+
+
+def extrapolated(refined: Refined, functional: Functional) -> Extrapolation:
+    """Of a functional; one over a boundary converges more slowly."""
+    smooth = SMOOTH_ORDER if functional.on is None else SMOOTH_ORDER_ON_BOUNDARY
+    return extrapolate(refined.levels[functional.name], smooth)
 
 
 def refine(setup: Setup, theta: Tensor, step: Path) -> Refined:

@@ -26,9 +26,9 @@ from surrogate.accuracy import measure
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
 
-CELLS, SPREAD, REFERENCE, JUDGED = 4, 0.99, 160, 64
+CELLS, SPREAD, REFERENCE, FEWEST, JUDGED = 4, 0.99, 160, 16, 64
 """Cells of the coarse grid along an axis; share of the singular values kept; designs that the statistics are of, and
-held-out designs at most that the correlation is of."""
+held-out designs at least and at most that the correlation is of."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def familiarity_of(setup: Setup, surrogate: DesignSurrogate, box: Mapping[str, S
 def describe_familiarity(known: Familiarity, theta: Tensor, held_out: Dataset | None) -> dict[str, Any]:
     """What the certificate says of a design (P,): distance, how usual it is, and what the distance is worth.
 
-    Without held-out solutions the correlation with the error is None: it has not been measured.
+    With few held-out solutions or none the correlation with the error is None: it has not been measured.
     """
     distance = float(known.distance(theta[None]).detach()[0])
     content = {
@@ -91,10 +91,10 @@ def describe_familiarity(known: Familiarity, theta: Tensor, held_out: Dataset | 
         "correlation_field_error": None,
         "correlation_gradient_error": None,
     }
-    if held_out is None or len(held_out) < 3:
+    if held_out is None or len(held_out) < FEWEST:
         return content
-    held_out = held_out.subset(slice(0, JUDGED))
-    distances = known.distance(held_out.theta).detach().numpy()
+    held_out = held_out.subset(slice(0, JUDGED)).to(known.mean.device)
+    distances = known.distance(held_out.theta).detach().cpu().numpy()
     errors = [measure(known.surrogate, held_out.subset(slice(k, k + 1))) for k in range(len(held_out))]
     field = [float(np.mean(list(error.field.values()))) for error in errors]
     return content | {

@@ -2,7 +2,8 @@
 
 Every batch is drawn from the original training set and from the new designs, which are repeated to make up their
 share; that replay, a small learning rate, and a held-out set that must not do worse keep it from forgetting. The
-optimum itself is held back, so that the error there stays that of a design the surrogate was not trained on.
+optimum itself is not learnt, but the error there chooses the weights: the certificate judges the surrogate that
+searched, and states beside it what the tuned one would say. The tuned weights serve the next study.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def manage_study(
     so that a run which is broken off goes on from it and from the solutions of ``centres``.
     """
     proposed = _proposed(setup, surrogate, config, proposals, report)
-    theta = _start(setup, surrogate, centres, proposed.best)
+    theta = _start(setup, surrogate, centres, proposed)
     solution = centres(theta)
     scaling = scaling_of(setup, float(solution.values[0, 0]) if solution is not None else 1.0)
     problem = managed_problem(setup, surrogate, centres, scaling)
@@ -198,12 +198,12 @@ def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
     return answer
 
 
-def _start(setup: Setup, surrogate: SurrogateModel, centres: Centres, proposed: Search) -> Array:
+def _start(setup: Setup, surrogate: SurrogateModel, centres: Centres, proposed: Optimum) -> Array:
     """The surrogate's design, or the study's start where the surrogate is too far off to be taken at its word."""
     unit = scaling_of(setup, 1.0)
     problem = managed_problem(setup, surrogate, centres, unit)
-    start, first = (unit.theta(restore(problem, unit.z(theta))) for theta in (setup.initial.numpy(), proposed.theta))
-    solution = centres(first) if proposed.reason.ok else None
+    start, first = (unit.theta(restore(problem, unit.z(theta))) for theta in (setup.initial.numpy(), proposed.best.theta))
+    solution = centres(first) if proposed.ok else None
     if solution is None:
         return start
     values, _ = surrogate.evaluate(np.stack([start, first]))

@@ -127,6 +127,16 @@ class Optimum:
     best: Search
     searches: tuple[Search, ...]
 
+    @property
+    def ok(self) -> bool:
+        """Whether the best can be taken for an optimum, subject to the certificate.
+
+        One that did not move, or had nothing to follow, can where others did and found nothing better.
+        """
+        unmoved = (ExitReason.DID_NOT_MOVE, ExitReason.ZERO_GRADIENT)
+        confirmed = self.best.reason in unmoved and any(search.reason.ok for search in self.searches)
+        return self.best.reason.ok or (confirmed and self.best.violation <= 1.0)
+
 
 def optimize(
     setup: Setup, model: Model, config: Optimizer, report: Callable[[Iterate], None] = lambda iterate: None
@@ -153,9 +163,10 @@ def start_designs(setup: Setup, count: int, seed: int) -> Array:
     return torch.cat(designs)[:count].numpy()
 
 
-def _rank(setup: Setup, search: Search) -> tuple[bool, bool, float]:
+def _rank(setup: Setup, search: Search) -> tuple[bool, float, bool]:
+    """How much worse than others: feasible ones by their objective, whatever ended them, the rest by how far off."""
     feasible = search.violation <= 1.0 and math.isfinite(search.objective)
-    return not feasible, not search.reason.ok, setup.sign * search.objective if feasible else search.violation
+    return not feasible, setup.sign * search.objective if feasible else search.violation, not search.reason.ok
 
 
 @dataclass(frozen=True)

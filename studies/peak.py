@@ -11,16 +11,16 @@ from solvers.problem import Functional
 def describe_peak(functional: Functional, solution: FemSolution) -> dict[str, Any] | None:
     """What the certificate says of a smooth maximum on the finest mesh; None of a functional that is none.
 
-    ``at_least`` and ``at_most`` bound the maximum by the functional's value alone: the first by the length of the
-    region, the second by the largest slope that the quantity shows along it. Both are None where no bound is known.
+    ``at_least`` and ``at_most`` bound the maximum by the functional's value alone: the first by the measure of the
+    region, the second by the largest slope that the quantity shows along a boundary. None where no bound is known.
     """
     if functional.maximum_of is None:
         return None
     profile = solution.profile(functional.maximum_of, functional.on)
     least = largest = None
-    if functional.bounds is not None and functional.on is not None:
-        length = float(profile.weights.sum())
-        least, largest = functional.bounds(solution.values[functional.name], length, profile.slope)
+    if functional.bounds is not None:
+        measure = float(profile.weights.sum())
+        least, largest = functional.bounds(solution.values[functional.name], measure, profile.slope)
     return {
         "on": functional.on,
         "maximum": profile.maximum,

@@ -174,7 +174,9 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
         _refuse_infill_without_data(run)
         model, _, path = surrogate_of(run)
         driver = file_key(path)
-    key = content_key("optimize", driver, *_physical_key(run), *_search_key(run), config.model_dump())
+    is_managed = isinstance(model, SurrogateModel) and config.method == "trust_region"
+    recorded = _tangents(run) if is_managed else []
+    key = content_key("optimize", driver, *_physical_key(run), *_search_key(run), config.model_dump(), *recorded)
     names = ("optimum.json", "history.csv", "shapes.json")
     if run.workspace.finished("optimize", key) is None:
         started = time.monotonic()
@@ -186,7 +188,7 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
             run.report(stage, min(i.iteration, limit), limit, f"start {i.start}: {i.objective:.6g}")
 
         solved: list[str] = []
-        if isinstance(model, SurrogateModel) and config.method == "trust_region":
+        if isinstance(model, SurrogateModel) and is_managed:
             optimum, solves, solved = _managed(run, model, driver, report)
         else:
             optimum = optimize(setup, model, config, report)
@@ -211,9 +213,9 @@ def _managed(
 ) -> tuple[Optimum, dict[str, int], list[str]]:
     """The trust region; its solutions and what the surrogate proposed lie apart, so that a broken run goes on."""
     study = run.setup.study.model
-    tangents = study.sampling.tangents if study.infill is not None else 0
-    folder = run.workspace.path(f"centres/{content_key('centres', *_physical_key(run), tangents)}")
-    centres = Centres(run.setup, folder, tangents)
+    recorded = _tangents(run)
+    folder = run.workspace.path(f"centres/{content_key('centres', *_physical_key(run), *recorded)}")
+    centres = Centres(run.setup, folder, recorded[0] if recorded else 0)
     asked = study.optimizer.model_dump(include={"max_iterations", "tolerance", "starts", "seed"})
     proposals = folder / f"starts-{content_key('starts', driver, *_search_key(run), asked)}.json"
     optimum = manage_study(run.setup, model, study.optimizer, centres, proposals, report)
@@ -261,6 +263,8 @@ def infill(run: Run) -> dict[str, Any] | None:
             lambda p: run.report("infill", p.step, config.steps, f"loss {p.loss:.4f}"),
         )
         files = (INFILL_WEIGHTS,) if tuned.kept else ()
+        if not tuned.kept:
+            target.unlink(missing_ok=True)  # of an earlier tuning
         run.workspace.finish("infill", key, files, time.monotonic() - started, result=tuned.as_data())
         before, after = tuned.held_out
         run.report(
@@ -273,6 +277,12 @@ def infill(run: Run) -> dict[str, Any] | None:
     return record["result"]
 
 
+def _tangents(run: Run) -> list[Any]:
+    """How many tangents are recorded at every centre, and along what; nothing where nobody learns from them."""
+    study = run.setup.study.model
+    return [] if study.infill is None else [study.sampling.tangents, study.sampling.directions]
+
+
 def _search_key(run: Run) -> list[Any]:
     """Where a search begins, and what it has to meet."""
     return [run.setup.initial.tolist(), [vars(constraint) for constraint in run.setup.constraints]]
@@ -280,7 +290,7 @@ def _search_key(run: Run) -> list[Any]:
 
 def _check_optimum(run: Run, optimum: Optimum) -> None:
     best = optimum.best
-    if not best.reason.ok:
+    if not optimum.ok:
         raise OptimizationError(f"optimize: {best.reason.value}")
     try:
         check_design(run.setup.shape_map, torch.from_numpy(best.theta))
@@ -311,10 +321,6 @@ def validate(run: Run) -> dict[str, Any]:
     if not run.on_fem:
         tuned = infill(run)
         model, card, path = surrogate_of(run)
-        if tuned is not None and tuned["kept"]:
-            path = run.workspace.path(INFILL_WEIGHTS)
-            surrogate, card = open_surrogate(run.setup, path, run.device)
-            model = SurrogateModel(run.setup, surrogate, card.box)
         driver = file_key(path)
         data = sampled(run)
         held_out = None if data is None else data[1]
@@ -332,7 +338,8 @@ def validate(run: Run) -> dict[str, Any]:
         study.validation.model_dump(),
         study.geometry.thickness,
         found,
-        held_out is None,
+        tuned,
+        None if held_out is None else held_out.hash,
     )
     names = ("certificate.json", "optimum.vtu", "initial.vtu", "optimum.msh")
     if run.workspace.finished("validate", key) is None:

@@ -309,7 +309,7 @@ def test_a_managed_study_shows_its_steps_and_what_was_learnt(changed) -> None:
     steps = [row for row in parsed.rows if row[1:3] == ["0.912", "0.100"] or row[2:4] == ["0.912", "0.100"]]
     assert len(steps) == 9
     assert sum("no" in row for row in steps) == 3
-    assert "The tuned weights are kept. 4 solutions of the trust region were learnt" in text
+    assert "The tuned weights are kept, for the next study. 4 solutions of the trust region were learnt" in text
     assert ["1.2 %", "0.45 %"] in [row[-2:] for row in parsed.rows]
 
 

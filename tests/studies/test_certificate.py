@@ -16,7 +16,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from studies.certificate import certify, gradient_check
+from studies.certificate import certify, gradient_checks
 from studies.convergence import Level, extrapolate
 from studies.export import export_cad
 from studies.loader import load_study
@@ -230,7 +230,7 @@ sizes = st.builds(
 
 @given(
     sizes=sizes,
-    order=st.floats(0.6, 6.0),
+    order=st.floats(0.6, 4.35),
     limit=st.floats(-10, 10).filter(lambda v: abs(v) > 0.1),
     slope=st.sampled_from([-1, 1]),
 )
@@ -278,13 +278,15 @@ def test_extrapolation_always_answers(values, fine):
     assert found.error >= 0
 
 
-def test_a_gradient_that_vanishes_is_judged_by_its_error_and_not_by_its_direction():
-    seen = {"cosine": 0.05, "relative_error": 22.0, "size_to_start": 0.002, "error_to_start": 0.04}
-    check = gradient_check(seen, 0.98)
-    assert (check.name, check.value) == ("gradient error", 0.04)
-    assert check.satisfied
-    assert not gradient_check(seen | {"error_to_start": 0.25}, 0.98).satisfied
-    check = gradient_check(seen | {"size_to_start": 0.2}, 0.98)
+def test_a_vanishing_gradient_is_judged_by_its_error_there_and_by_its_direction_at_the_start():
+    seen = {"cosine": -1.0, "cosine_at_start": 0.99, "size_to_start": 0.002, "error_to_start": 0.04}
+    found = {check.name: check.satisfied for check in gradient_checks(seen, 0.98)}
+    assert found == {"gradient cosine at the start": True, "gradient error": True}
+    found = {check.name: check.satisfied for check in gradient_checks(seen | {"error_to_start": 0.25}, 0.98)}
+    assert found == {"gradient cosine at the start": True, "gradient error": False}
+    found = {check.name: check.satisfied for check in gradient_checks(seen | {"cosine_at_start": -1.0}, 0.98)}
+    assert found == {"gradient cosine at the start": False, "gradient error": True}
+    (check,) = gradient_checks(seen | {"size_to_start": 0.2}, 0.98)
     assert (check.name, check.satisfied) == ("gradient cosine", False)
 
 
@@ -292,6 +294,16 @@ def test_a_gradient_that_vanishes_is_judged_by_its_error_and_not_by_its_directio
 def test_both_ways_of_judging_a_gradient_agree_on_an_error_at_a_right_angle(angle, allowed):
     """A gradient as long as that at the start, turned by an error at a right angle to the surrogate's."""
     assume(abs(angle - allowed) > 1e-6)
-    size = {"cosine": math.cos(angle), "error_to_start": math.sin(angle)}
-    verdicts = [gradient_check(size | {"size_to_start": s}, math.cos(allowed)).satisfied for s in (1.0, 0.01)]
-    assert verdicts == [angle < allowed] * 2
+    size = {"cosine": math.cos(angle), "cosine_at_start": 1.0, "error_to_start": math.sin(angle)}
+    for share in (1.0, 0.01):
+        checks = gradient_checks(size | {"size_to_start": share}, math.cos(allowed))
+        assert all(check.satisfied for check in checks) == (angle < allowed)
+
+
+def test_an_order_that_quadratic_elements_cannot_have_is_not_believed():
+    """Differences of 0.0499 and 0.0001: order 9 by chance, where an error of order 4 would be 15 times what it says."""
+    found = extrapolate(levels([0.4, 0.2, 0.1], [1.05, 1.0001, 1.0]))
+    assert found.order == pytest.approx(math.log2(0.0499 / 0.0001), rel=1e-6)
+    assert found.error == pytest.approx(1e-4 / 15, rel=1e-3)
+    assert found.gci == pytest.approx(3 * found.error)
+    assert "the order 4" in found.note

@@ -1,11 +1,17 @@
 """Promise: the distance of a design from what a surrogate has seen is usual inside the box and grows outside."""
 
+import math
+from dataclasses import fields
+
 import pytest
 import torch
 
+from studies import familiarity
 from studies.familiarity import describe_familiarity, familiarity_of
 from studies.sampling import draw_designs
 from studies.surrogates import build_surrogate
+from surrogate.accuracy import Accuracy
+from surrogate.dataset import Dataset
 from tests.studies.study_cases import setup_of
 
 
@@ -42,6 +48,22 @@ def test_the_distance_has_the_gradient_of_its_values(known):
     with torch.no_grad():
         slope = (known.distance(theta + step) - known.distance(theta - step)) / 2e-2
     assert float((slope - gradient[0]).norm() / gradient.norm()) < 0.05  # single precision
+
+
+@pytest.mark.parametrize("sense", [1, -1])
+def test_the_correlation_is_that_of_distance_and_true_error(known, monkeypatch, sense):
+    designs = draw_designs(setup_of(), 20, 11)
+    held_out = Dataset(designs, *[torch.zeros(20, 1) for _ in fields(Dataset)[1:]])
+
+    def error_that_goes_with_the_distance(network, data):
+        distance = float(known.distance(data.theta).detach())
+        return Accuracy({"u": sense * distance, "v": 0.0}, 0.0, math.exp(-sense * distance), 0.0, 1)
+
+    monkeypatch.setattr(familiarity, "measure", error_that_goes_with_the_distance)
+    content = describe_familiarity(known, designs[0], held_out)
+    assert content["held_out"] == 20
+    assert content["correlation_field_error"] == pytest.approx(sense)
+    assert content["correlation_gradient_error"] == pytest.approx(-sense)
 
 
 def test_without_held_out_solutions_no_correlation_is_claimed(known):

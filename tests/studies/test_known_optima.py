@@ -83,6 +83,20 @@ def test_the_smooth_maximum_bounds_the_true_one(plate, hole):
         assert found["on"] == "hole"
 
 
+@pytest.mark.parametrize("functional", ["peak_hoop_stress", "peak_von_mises"])
+def test_a_p_norm_bounds_the_largest_magnitude_under_tension_and_compression_alike(functional):
+    found = []
+    for sign in ("", "-"):
+        load = f'physics.natural=[{{on: [left, right, bottom, top], u: "{sign}2*nx-5e-8*u", v: "{sign}ny-5e-8*v"}}]'
+        setup = coarse("plate_hole", "geometry.mesh_size=0.25", load, f"objective={{minimize: {functional}}}")
+        found.append(peak(setup, setup.initial))
+        assert found[-1]["at_least"] <= found[-1]["maximum"]
+        assert found[-1]["at_most"] is None or found[-1]["maximum"] <= found[-1]["at_most"]
+    assert found[0]["maximum"] == pytest.approx(5.3, rel=0.02)
+    assert found[1]["maximum"] == pytest.approx(found[0]["maximum"], rel=1e-6)
+    assert (found[0]["at_most"] is None) == (functional == "peak_von_mises")  # in a domain no largest is known
+
+
 def test_the_trust_region_leads_to_the_same_hole(plate, hole, tmp_path):
     found = managed(plate, tmp_path)
     assert found.reason in (ExitReason.STATIONARY, ExitReason.LEAST_RADIUS)

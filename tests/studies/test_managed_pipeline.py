@@ -89,24 +89,31 @@ def test_the_tuned_surrogate_is_nearer_to_the_truth_at_the_optimum(finished, opt
     assert card.held_out.gradient == pytest.approx(tuned["held_out"]["after"]["gradient"])
     again = measure(surrogate, load_dataset(finished[1] / "held_out.npz"))
     assert again.gradient == pytest.approx(card.held_out.gradient, rel=1e-3)  # single against double precision
-    assert finished[0]["gradient"]["relative_error"] == pytest.approx(
-        tuned["optimum"]["after"]["gradient"], rel=1e-2
-    )
+    before = tuned["optimum"]["before"]["gradient"]  # of the surrogate that searched, which is the one that is judged
+    assert finished[0]["gradient"]["relative_error"] == pytest.approx(before, rel=1e-2)
 
 
-def test_weights_that_forget_are_not_kept(finished, tmp_path):
+@pytest.mark.parametrize(("margin", "kept"), [(0.02, False), (0.5, True)])
+def test_weights_that_forget_are_not_kept_though_they_are_better_at_the_optimum(finished, tmp_path, margin, kept):
+    """Learning almost nothing but the centres makes the field 7 % worse on the held-out designs."""
     folder = tmp_path / "out"
     shutil.copytree(finished[1], folder)
-    strict = (*MANAGED, "infill={steps: 10, share: 0.9, margin: 0.0, learning_rate: 3e-2}")
-    certificate = validate(tiny_run(folder, *strict))
-    tuned = certificate["infill"]
+    greedy = f"infill={{steps: 20, share: 0.9, margin: {margin}, learning_rate: 1e-2}}"
+    tuned = validate(tiny_run(folder, *MANAGED, greedy))["infill"]
     held_out = Accuracy(**tuned["held_out"]["before"]), Accuracy(**tuned["held_out"]["after"])
-    assert tuned["kept"] is False
-    assert forgotten(*held_out, 0.0) or (
-        tuned["optimum"]["after"]["gradient"] >= tuned["optimum"]["before"]["gradient"]
-    )
-    before = tuned["optimum"]["before"]["gradient"]  # of the surrogate as it was, which is the one that is judged
-    assert certificate["gradient"]["relative_error"] == pytest.approx(before, rel=1e-2)
+    assert tuned["optimum"]["after"]["gradient"] < tuned["optimum"]["before"]["gradient"]
+    assert forgotten(*held_out, margin) is not kept
+    assert tuned["kept"] is kept
+    assert (folder / INFILL_WEIGHTS).exists() is kept
+
+
+def test_infill_can_be_asked_for_after_the_optimum_is_found(tmp_path):
+    """Its tangents are then recorded at the centres anew, and what infill finds is in the certificate."""
+    assert validate(tiny_run(tmp_path, *MANAGED))["infill"] is None
+    assert validate(tiny_run(tmp_path, *TUNED))["infill"]["designs"] > 0
+    axes = validate(tiny_run(tmp_path, *TUNED, "sampling.directions=axes"))
+    assert axes["infill"]["designs"] > 0
+    assert len(list((tmp_path / "centres").iterdir())) == 3
 
 
 def test_forgetting_is_growth_beyond_the_margin():
@@ -130,6 +137,4 @@ def test_the_certificate_says_how_familiar_the_optimum_is(finished):
     assert 0 < known["distance"] < math.inf
     assert known["typical_median"] <= known["typical_95_percent"]
     assert 0 <= known["farther_in_box"] <= 1
-    assert known["held_out"] == 3
-    assert -1 <= known["correlation_gradient_error"] <= 1
-    assert -1 <= known["correlation_field_error"] <= 1
+    assert known["held_out"] == 0  # three are too few for a correlation

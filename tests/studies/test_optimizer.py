@@ -144,6 +144,19 @@ def test_a_design_that_does_not_move_is_noticed():
     assert best.reason is ExitReason.DID_NOT_MOVE
 
 
+def test_a_start_that_is_the_optimum_already_is_kept():
+    """Other starts move, and end at it within their tolerance, or elsewhere: none is better."""
+    optimum = ends(quadratic([1.0] * 6), MINIMIZE, "constraints=[]", starts=1)
+    radii = ", ".join(f"r{k}: {value!r}" for k, value in enumerate(optimum.theta.tolist()))
+    setup = setup_of(MINIMIZE, "constraints=[]", f"geometry.initial={{{radii}}}")
+    config = setup.study.model.optimizer.model_copy(update={"starts": 4, "max_iterations": 1})
+    found = optimize(setup, quadratic([1.0] * 6), config)
+    assert found.best.start == 0
+    assert found.best.reason in (ExitReason.DID_NOT_MOVE, ExitReason.ZERO_GRADIENT)
+    assert found.ok
+    assert not replace(found, searches=(found.best,)).ok
+
+
 def test_an_objective_that_does_not_change_is_noticed():
     """A gradient that promises what the value does not keep, while the constraint moves the design."""
     broken = with_values(lambda design: (3.0, np.full(6, 1e-3)))
