@@ -40,7 +40,7 @@ class Exit(IntEnum):
 
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The design study.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Output folder [default: out/NAME].")]
+Out = Annotated[Path | None, typer.Option("--out", help="Output folder; out/NAME by default.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value, e.g. optimizer.max_iterations=50."),

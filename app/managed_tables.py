@@ -47,7 +47,8 @@ def infill_table(finished: Finished) -> Table | None:
     if not tuned:
         return None
     rows: list[tuple[Any, ...]] = []
-    for place, key in (("held-out designs", "held_out"), ("at this optimum, not learnt, but it chose the weights", "optimum")):
+    places = {"held_out": "held-out designs", "optimum": "at this optimum, not learnt, but it chose the weights"}
+    for key, place in places.items():
         before, after = tuned[key]["before"], tuned[key]["after"]
         rows += [
             ((f"Field {name}", place), percent(before["field"][name]), percent(after["field"][name]))
@@ -55,7 +56,8 @@ def infill_table(finished: Finished) -> Table | None:
         ]
         rows.append((("Design gradient", place), percent(before["gradient"]), percent(after["gradient"])))
     kept = "are kept, for the next study" if tuned["kept"] else "are thrown away: they do no better"
-    note = f"The tuned weights {kept}. {tuned['designs']} solutions of the trust region were learnt, beside the original ones."
+    learnt = f"{tuned['designs']} solutions of the trust region were learnt, beside the original ones"
+    note = f"The tuned weights {kept}. {learnt}."
     return Table(("Error", "#Before", "#After"), rows, note)
 
 

@@ -25,7 +25,7 @@ SMOOTH_ORDER, SMOOTH_ORDER_ON_BOUNDARY = 2.0, 1.5
 """An order below this speaks of a corner, a tip or a jump: smooth solutions give integrals over the domain 3 or more,
 those of derivatives over a boundary 2."""
 SAFETY, CAUTIOUS_SAFETY = 1.25, 3.0
-"""Factors of safety of the grid-convergence index, with an order to be believed observed on three meshes and without."""
+"""Factors of safety of the grid-convergence index, with a credible order observed on three meshes and without."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from studies.schema import Count, NotNegative, Positive, Section, Seed, Surrogate, _mend
+from studies.schema import Count, GradientDescent, NotNegative, Positive, Section, Seed, Surrogate, _mend
 
 SCHEMA_FILE = Path(__file__).with_name("evolution_schema.json")
 
@@ -36,7 +36,7 @@ class InitialData(Section):
     """Highest wave number."""
 
 
-class EvolutionTraining(Section):
+class EvolutionTraining(GradientDescent):
     """How the operator learns; see :class:`surrogate.evolution_training.EvolutionTrainingConfig`."""
 
     derivatives: Literal["exact", "differences", "fourier"] = "exact"
@@ -45,14 +45,6 @@ class EvolutionTraining(Section):
     """Points of the regular grid per axis; its place in x and t is random."""
     preconditioned: bool = True
     """Make small the error that the residual stands for, else the residual itself."""
-    optimizer: Literal["adamw", "tensor_galore"] = "adamw"
-    """Method of gradient descent."""
-    rank: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Of tensor_galore: share of the parameters that the moments and factors may take."""
-    update_gap: Count = 200
-    """Of tensor_galore: steps between refreshes of the subspaces."""
-    moments: Literal["full", "bfloat16", "8bit"] = "full"
-    """Of tensor_galore: how moments are stored."""
     steps: Count = 3000
     """Number of steps."""
     batch: Count = 4

@@ -20,7 +20,7 @@ import torch
 
 from studies.schema import Infill
 from studies.setup import Setup
-from studies.surrogates import hardware, training_config
+from studies.surrogates import halves, hardware, training_config
 from surrogate.accuracy import Accuracy, measure
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
@@ -35,7 +35,7 @@ class Tuned:
 
     Attributes:
         designs: how many were learnt.
-        held_out: errors on the held-out designs, before and after.
+        held_out: errors on the held-out designs that judge, before and after.
         optimum: errors at the optimum, before and after.
         kept: whether the tuned weights are better at the optimum and no worse on the held-out designs.
     """
@@ -77,17 +77,17 @@ def tune(
         report: called after every step.
     """
     started = time.monotonic()
-    data, held_out = replay
+    data, (choosing, judging) = replay[0], halves(replay[1])
     device = next(surrogate.parameters()).device
     network = copy.deepcopy(surrogate).float().train().requires_grad_(True)
     there = solved[optimum]
     learnt = [entry for index, entry in enumerate(solved) if index != optimum]
-    before = measure(network, held_out.to(device)), measure(network, there.to(device))
+    before = measure(network, judging.to(device)), measure(network, there.to(device))
     if not learnt:
         return Tuned(0, (before[0],) * 2, (before[1],) * 2, False)
     repeats = math.ceil(config.share * len(data) / ((1 - config.share) * len(learnt)))
     mixture = joined([data, *learnt * repeats])
-    judged = joined([held_out, *[there] * len(held_out)])  # half of what chooses the weights is the error there
+    chosen_by = joined([choosing, *[there] * len(choosing)])  # the error there counts half
     looks = max(1, config.steps // 5)
     how = replace(
         training_config(setup),
@@ -97,10 +97,10 @@ def tune(
         check_every=looks,
         patience=config.steps,
     )
-    train(network, mixture, judged, how, report=report)
+    train(network, mixture, chosen_by, how, report=report, trained=True)
     network.eval()
     weights = half_precision(network)
-    after = measure(network, held_out.to(device)), measure(network, there.to(device))
+    after = measure(network, judging.to(device)), measure(network, there.to(device))
     kept = after[1].gradient < before[1].gradient and not forgotten(before[0], after[0], config.margin)
     tuned = Tuned(len(learnt), (before[0], after[0]), (before[1], after[1]), kept)
     if kept:

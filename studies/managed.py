@@ -202,7 +202,8 @@ def _start(setup: Setup, surrogate: SurrogateModel, centres: Centres, proposed: 
     """The surrogate's design, or the study's start where the surrogate is too far off to be taken at its word."""
     unit = scaling_of(setup, 1.0)
     problem = managed_problem(setup, surrogate, centres, unit)
-    start, first = (unit.theta(restore(problem, unit.z(theta))) for theta in (setup.initial.numpy(), proposed.best.theta))
+    designs = setup.initial.numpy(), proposed.best.theta
+    start, first = (unit.theta(restore(problem, unit.z(theta))) for theta in designs)
     solution = centres(first) if proposed.ok else None
     if solution is None:
         return start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -48,7 +48,8 @@ def run_operator_study(
 ) -> tuple[OperatorSetup, ProblemOperator, OperatorCard]:
     """Train, or open the weights that the study names or an earlier run of it left, and judge on unseen instances.
 
-    ``operator.safetensors`` with its card and ``operator.json`` with history and errors are left in the folder.
+    ``operator.json`` with history and errors is left in the folder, and ``operator.safetensors`` with its card where it
+    was trained. The card of weights that the study names is returned with the errors that they have here.
 
     Raises:
         studies.loader.StudyError, surrogate.trainer.TrainingError, surrogate.model_card.SurrogateFileError,
@@ -60,7 +61,8 @@ def run_operator_study(
     model = study.model
     if model.surrogate.weights is not None:
         card = load_operator(study.folder / model.surrogate.weights, network, setup.trained_for())
-        return setup, network.to(device), card
+        judgement = _judged(setup, network.to(device), workspace, [], report)
+        return setup, network, replace(card, squared_relative_error=_by_points(judgement))
     path, key = workspace.path("operator.safetensors"), content_key(_training_key(setup), model.evaluation.points)
     if workspace.finished("learn", key) is not None:
         card = load_operator(path, network, setup.trained_for())
@@ -68,19 +70,31 @@ def run_operator_study(
     network = network.to(device)
     history, seconds = _train(setup, network, workspace, report)
     half_precision(network)  # judged as it is saved
-    judgement = judge(setup, network, held_out(setup, workspace, report))
+    judgement = _judged(setup, network, workspace, history, report)
     card = OperatorCard(
         trained_for=setup.trained_for(),
         training=model.training.model_dump(mode="json"),
-        squared_relative_error={str(points): error for points, error in judgement.mean.items()},
+        squared_relative_error=_by_points(judgement),
         hardware=hardware(device),
         seconds=round(seconds, 1),
     )
     save_operator(path, network, card)
-    content = {"history": [asdict(entry) for entry in history], "errors": asdict(judgement)}
-    write_json(workspace.path("operator.json"), content)
     workspace.finish("learn", key, [path.name, "operator.json"], seconds)
     return setup, network, card
+
+
+def _judged(
+    setup: OperatorSetup, network: ProblemOperator, workspace: Workspace, history: list[Progress], report: Report
+) -> Judgement:
+    """Errors on unseen instances, left in ``operator.json``."""
+    judgement = judge(setup, network, held_out(setup, workspace, report))
+    content = {"history": [asdict(entry) for entry in history], "errors": asdict(judgement)}
+    write_json(workspace.path("operator.json"), content)
+    return judgement
+
+
+def _by_points(judgement: Judgement) -> dict[str, float]:
+    return {str(points): error for points, error in judgement.mean.items()}
 
 
 def held_out(setup: OperatorSetup, workspace: Workspace, report: Report) -> Solutions:

@@ -15,6 +15,7 @@ from studies.schema import (
     Count,
     Formula,
     Geometry,
+    GradientDescent,
     Interval,
     Name,
     NotNegative,
@@ -47,7 +48,7 @@ class Number(Section):
         return self
 
 
-class PhysicsTraining(Section):
+class PhysicsTraining(GradientDescent):
     """How the operator learns from the physics; see :class:`surrogate.physics_training.PhysicsTrainingConfig`."""
 
     loss: Literal["energy", "weak_residual"] = "energy"
@@ -66,14 +67,6 @@ class PhysicsTraining(Section):
     """Meshes of slightly different cell sizes that take turns, so that no quadrature points can be learnt by heart."""
     quadrature: Count = 1
     """Sixths of the points of the quadrature rule in each cell; their places are drawn anew for each step."""
-    optimizer: Literal["adamw", "tensor_galore"] = "adamw"
-    """Method of gradient descent."""
-    rank: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Of tensor_galore: share of the parameters that the moments and factors may take."""
-    update_gap: Count = 200
-    """Of tensor_galore: steps between refreshes of the subspaces."""
-    moments: Literal["full", "bfloat16", "8bit"] = "full"
-    """Of tensor_galore: how moments are stored."""
     steps: Count = 3000
     """Largest number of steps."""
     batch: Count = 8

@@ -59,17 +59,18 @@ class Run:
 
 
 def _physical_key(run: Run) -> list[Any]:
-    """What fields and objective depend on, bounds and the text of a user's own family included."""
+    """What fields and objective depend on, bounds, mesh and the text of a user's own family included."""
     setup = run.setup
     trained_for = {name: part for name, part in setup.trained_for().items() if name != "surrogate"}
     file, own, _ = setup.study.model.geometry.family.rpartition(":")
     texts = [file_key(setup.study.folder / file)] if own else []
-    return [trained_for, setup.family.bounds.tolist(), *texts]
+    mesh = content_key(setup.shape_map.mesh.nodes.tolist())  # another gmsh makes another one
+    return [trained_for, setup.family.bounds.tolist(), mesh, *texts]
 
 
-def _sample_key(run: Run) -> str:
+def _sample_key(run: Run, *unused: str) -> str:
     config = run.setup.study.model.sampling
-    return content_key("sample", *_physical_key(run), config.model_dump(exclude={"workers"}))
+    return content_key("sample", *_physical_key(run), config.model_dump(exclude={"workers", *unused}))
 
 
 def sampled(run: Run) -> tuple[Dataset, Dataset] | None:
@@ -98,7 +99,7 @@ def sample(run: Run) -> tuple[Dataset, Dataset, Tensor]:
             for file, (name, (count, seed)) in zip(files[:2], parts.items(), strict=True):
                 theta = draw_designs(setup, count, seed)
                 directions = random_directions(setup, count, config.tangents, seed)
-                folder = run.workspace.path(f"samples/{key}-{name}")
+                folder = run.workspace.path(f"samples/{_sample_key(run, 'designs', 'held_out')}-{name}")
                 solved = solve_designs(
                     setup.study,
                     theta,

@@ -302,17 +302,30 @@ class Finish(Section):
     """Weight of the objective's derivative along the design directions."""
 
 
-class Training(Section):
-    """How the surrogate learns; each part of the loss is scaled to be comparable with that of the fields."""
+class GradientDescent(Section):
+    """Which optimizer trains, and what it is told beside the learning rate."""
 
     optimizer: Literal["adamw", "tensor_galore"] = "adamw"
     """Method of gradient descent; tensor_galore keeps its moments in a low-rank Tucker subspace."""
     rank: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Of tensor_galore: share of the parameters that the moments and factors may take."""
+    """Of tensor_galore: share of the parameters that each moment, with the factors, may take."""
     update_gap: Count = 200
     """Of tensor_galore: steps between refreshes of the subspaces."""
     moments: Literal["full", "bfloat16", "8bit"] = "full"
     """Of tensor_galore: how moments are stored."""
+
+    @model_validator(mode="after")
+    def _moments_are_of_tensor_galore(self) -> Self:
+        for key in ("rank", "update_gap", "moments"):
+            value = getattr(self, key)
+            if self.optimizer == "adamw" and value != GradientDescent.model_fields[key].default:
+                raise _mend(key, f"found {value}, which optimizer adamw has no use for; expected tensor_galore")
+        return self
+
+
+class Training(GradientDescent):
+    """How the surrogate learns; each part of the loss is scaled to be comparable with that of the fields."""
+
     steps: Count = 3000
     """Largest number of steps."""
     batch: Count = 8

@@ -367,7 +367,8 @@ def geometry_key(study: Study) -> dict[str, Any]:
     included = {"family", "options", "length_unit", "mesh_size"}
     geometry = study.model.geometry.model_dump(mode="json", include=included)
     options = dict(geometry["options"])
-    options.pop("start", None)  # where a search begins changes nothing that is learnt
+    if geometry["family"] == "closed_bar":
+        options.pop("start", None)  # where a search begins changes nothing that is learnt
     key = geometry | {"options": options}
     file, _, _ = study.model.geometry.family.rpartition(":")
     if file:  # a family of one's own: its text is what it is

@@ -61,7 +61,7 @@ def build_surrogate(
             setup.space,
             setup.problem.functionals,
             OperatorConfig(model.width, model.hidden, model.modes_per_axis, model.layers, model.mollifier),
-            grid or latent_grid_for(setup.shape_map, model.grid, model.radius, grading),
+            grid or latent_grid_for(setup.shape_map, model.grid, model.radius, grading, family.bounds),
             normalization,
             grading,
             model.contrast,
@@ -91,7 +91,7 @@ def train_surrogate(
 
     Args:
         setup: study.
-        data, held_out: solved designs.
+        data, held_out: solved designs; half of the latter choose the best weights, the others judge them.
         reference: (N, c) fields of the reference design.
         path: of the weights.
         device: cpu or cuda.
@@ -107,15 +107,21 @@ def train_surrogate(
     if finish is not None:
         stages[path.with_name(checkpoint.name + ".finish")] = replace(stages[checkpoint], **finish.model_dump())
     clock = WorkClock(checkpoint.with_name(checkpoint.name + ".seconds"))
-    for file, config in stages.items():  # each from the best weights of the one before
-        train(surrogate, data, held_out, config, file, lambda progress: (clock.tick(), report(progress))[1])
+    choosing, judging = halves(held_out)
+
+    def step(progress: Progress) -> None:
+        clock.tick()
+        report(progress)
+
+    for number, (file, config) in enumerate(stages.items()):  # each from the best weights of the one before
+        train(surrogate, data, choosing, config, file, step, trained=number > 0)
     weights = half_precision(surrogate)
     card = ModelCard(
         trained_for=setup.trained_for(),
         training=setup.study.model.training.model_dump(exclude_none=True),
         data_hash=data.hash,
         designs=len(data),
-        held_out=measure(surrogate, held_out),
+        held_out=measure(surrogate, judging),
         hardware=hardware(device),
         seconds=round(clock.total, 1),
         box={p.name: [p.lower, p.upper] for p in setup.family.parameters},
@@ -125,6 +131,12 @@ def train_surrogate(
     for file in (*stages, clock.file):
         file.unlink(missing_ok=True)
     return card
+
+
+def halves(held_out: Dataset) -> tuple[Dataset, Dataset]:
+    """Designs by which weights are chosen, and those by which they are judged; a single one has to do for both."""
+    half = len(held_out) // 2
+    return held_out.subset(slice(0, half or 1)), held_out.subset(slice(half, len(held_out)))
 
 
 def training_config(setup: Setup) -> TrainingConfig:

@@ -118,14 +118,22 @@ class DesignSurrogate(nn.Module):
 
 
 def latent_grid_for(
-    shape_map: ShapeMap, shape: Sequence[int], radius: int, grading: GradedCoordinates | None = None, seed: int = 0
+    shape_map: ShapeMap,
+    shape: Sequence[int],
+    radius: int,
+    grading: GradedCoordinates | None = None,
+    bounds: Tensor | None = None,
+    seed: int = 0,
 ) -> LatentGrid:
-    """Latent grid that holds every design of the parameter box.
+    """Latent grid that holds every design of the family's box, and of a study's own ``bounds`` (P, 2).
 
     A B-spline stays in the hull of its control points; their extent is taken over random corners and inner points
     of the box, and a map that does not fold keeps every mesh node inside the boundary.
     """
-    bounds = shape_map.family.bounds
+    own = shape_map.family.bounds
+    bounds = own if bounds is None else torch.stack(
+        [torch.minimum(own[:, 0], bounds[:, 0]), torch.maximum(own[:, 1], bounds[:, 1])], 1
+    )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(4096, len(bounds), generator=generator, dtype=torch.float64)
     theta = bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * torch.cat([uniform, uniform.round()])

@@ -82,8 +82,9 @@ def run_training(
     config: TrainerConfig,
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
+    trained: bool = False,
 ) -> list[Progress]:
-    """Train in place; ends with the weights that had the least held-out error.
+    """Train in place; ends with the weights that had the least held-out error, of a ``trained`` network the first.
 
     With ``checkpoint`` (a file) the state is saved there and a later call with the same configuration goes on
     from it, step for step as if it had not been broken off. The file is the caller's to keep apart by data and
@@ -99,6 +100,8 @@ def run_training(
     averaged = _copy(network) if config.average else {}
     state = _State(math.inf, best_weights=_copy(network), averaged=averaged, history=[], stale=0)
     start = _resume(checkpoint, config, network, optimizer, state)
+    if trained and start == 0:
+        state.best_error = _finite(f"held-out {task.error_name}", task.error(), 0, config)
     for step in range(start, config.steps):
         if state.stale >= config.patience:
             break
@@ -155,7 +158,7 @@ def _finite(what: str, value: float, step: int, config: TrainerConfig) -> float:
     if math.isfinite(value):
         return value
     raise TrainingError(
-        f"the {what} is {value} at step {step}; lower training.learning_rate (now {config.learning_rate:g})"
+        f"the {what} is {value} at step {step}; lower the learning_rate of this training (now {config.learning_rate:g})"
         " or look for designs with extreme values in the samples"
     )
 

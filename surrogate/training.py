@@ -61,6 +61,7 @@ def train(
     config: TrainingConfig,
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
+    trained: bool = False,
 ) -> list[Progress]:
     """Train in place on the fields, slopes and tangents of solved designs; see :func:`surrogate.trainer.run_training`.
 
@@ -74,7 +75,8 @@ def train(
     data, held_out = data.to(weight.device), held_out.to(weight.device)
     scales = _scales(surrogate, data)
     _refuse_constant(scales, surrogate, config)
-    return run_training(surrogate, _DesignTask(surrogate, data, held_out, scales, config), config, checkpoint, report)
+    task = _DesignTask(surrogate, data, held_out, scales, config)
+    return run_training(surrogate, task, config, checkpoint, report, trained)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Promise: an operator study runs from file to errors, reuses only what belongs to it, and errors name the key."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -124,11 +124,14 @@ def test_a_checkpoint_of_another_problem_is_left_alone(tmp_path):
     assert ("train", 1) in steps
 
 
-def test_shipped_weights_are_opened_and_refused_for_another_problem(whole, tmp_path):
+def test_shipped_weights_are_opened_judged_and_refused_for_another_problem(whole, tmp_path):
     folder, out, _, network, card = whole
     weights = f"surrogate.weights={out / 'operator.safetensors'}"
-    _, opened, same = run(folder, tmp_path / "out", weights, "training.steps=99")
-    assert same == card
+    _, opened, found = run(folder, tmp_path / "out", weights, "evaluation.seed=77")
+    assert replace(found, squared_relative_error=card.squared_relative_error) == card
+    assert found.squared_relative_error != card.squared_relative_error  # judged on other instances
+    _, _, same = run(folder, tmp_path / "out", weights)
+    assert same.squared_relative_error == pytest.approx(card.squared_relative_error, rel=1e-4)
     assert torch.equal(opened.operator.projection.weight, network.operator.projection.weight)
     with pytest.raises(SurrogateFileError, match="strength"):
         run(folder, tmp_path / "out", weights, "instances.strength.normal=[1, 3]")

@@ -87,7 +87,8 @@ def test_a_poor_surrogate_is_not_accepted_and_says_why(finished):
     assert certificate["accepted"] is False
     assert any(reason.startswith(("fields:", "objective:", "KKT")) for reason in certificate["reasons"])
     assert certificate["objective"]["surrogate"] > 0
-    assert set(certificate["gradient"]) == {"cosine", "relative_error", "size_to_start", "error_to_start"}
+    compared = {"cosine", "cosine_at_start", "relative_error", "size_to_start", "error_to_start"}
+    assert set(certificate["gradient"]) == compared
     assert set(certificate["field_relative_l2_error"]) == {"u"}
     assert set(certificate["timings"]) == {"sample", "train", "optimize", "export", "validate"}
 
@@ -161,6 +162,14 @@ def test_a_changed_key_redoes_what_depends_on_it(folder, override):
 def test_changed_samples_redo_all(folder):
     redone = done_anew(folder, validate, "sampling.seed=9")
     assert redone == {"sample", "training", "train", "optimize", "export", "validate"}
+
+
+def test_more_designs_leave_those_that_are_solved(folder):
+    files = {file: file.stat().st_mtime_ns for file in (folder / "samples").glob("*/*.npz")}
+    assert len(files) == 9
+    sample(tiny_run(folder, "sampling.designs=8"))
+    assert {file: file.stat().st_mtime_ns for file in files} == files
+    assert len(list((folder / "samples").glob("*/*.npz"))) == 11
 
 
 @pytest.mark.parametrize("name", ["certificate.json", "optimum.json", "optimum.vtu", "designs.npz", WEIGHTS])
@@ -276,7 +285,7 @@ def test_a_finish_goes_on_from_the_first_training_and_from_where_it_was_broken_o
 def test_training_that_diverges_is_an_error_that_can_be_mended(tmp_path):
     from surrogate.trainer import TrainingError
 
-    with pytest.raises(TrainingError, match=r"lower training.learning_rate"):
+    with pytest.raises(TrainingError, match=r"lower the learning_rate"):
         train(tiny_run(tmp_path, "training.learning_rate=1e30"))
     assert train(tiny_run(tmp_path)).exists()
 

@@ -120,6 +120,7 @@ def test_what_is_wrong_is_refused(sections):
             {"optimizer": {"method": "trust_region", "on": "fem"}},
             "found fem; expected surrogate, which method trust_region corrects",
         ),
+        ({"training": {"moments": "8bit"}}, "found 8bit, which optimizer adamw has no use for; expected tensor_galore"),
         ({"infill": {"steps": 10}}, "found it with optimizer.method slsqp; expected trust_region"),
         ({"objective": {}}, "found neither of maximize and minimize; expected one"),
         (

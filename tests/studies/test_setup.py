@@ -3,7 +3,7 @@
 import pytest
 
 from studies.loader import StudyError, load_study
-from studies.setup import build_setup
+from studies.setup import build_setup, geometry_key
 from tests.studies.study_cases import write_tiny
 
 CHANGES = {
@@ -128,3 +128,15 @@ def test_a_surrogate_is_bound_to_what_it_learns_and_to_nothing_else(tmp_path):
     other = ("physics.source.u=3", "geometry.mesh_size=0.5", "surrogate.width=8", "geometry.length_unit=mm")
     for override in other:
         assert trained_for(override) != trained_for()
+
+
+def test_an_option_called_start_counts_in_a_family_of_ones_own(tmp_path):
+    """Only of closed_bar is it known that it changes nothing but where a search begins."""
+    (tmp_path / "own.py").write_text("Wedge = None\n")
+
+    def key(*overrides):
+        return geometry_key(load_study(write_tiny(tmp_path), overrides))
+
+    own = ("geometry.family=own.py:Wedge",)
+    assert key(*own, "geometry.options={start: 0.0}") != key(*own, "geometry.options={start: 0.5}")
+    assert key("geometry.options.start=l") == key("geometry.options.start=ellipse")

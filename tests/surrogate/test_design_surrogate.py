@@ -167,6 +167,16 @@ def test_the_grid_holds_every_corner_of_the_parameter_box():
     assert grid == latent_grid_for(shape_map(), (10, 12), radius=2)
 
 
+def test_the_grid_holds_every_corner_of_a_studys_own_box_too():
+    own = shape_map().family.bounds
+    wider = torch.stack([own[:, 0], own[:, 1] + 4 * (own[:, 1] - own[:, 0])], 1)
+    points = shape_map().family.control_points(torch.cartesian_prod(*wider)).flatten(0, 1)
+    none = torch.zeros(len(points), dtype=torch.int64)
+    latent_grid_for(shape_map(), (10, 12), radius=2, bounds=wider).neighbours(points, none)
+    with pytest.raises(OutsideGridError):
+        latent_grid_for(shape_map(), (10, 12), radius=2).neighbours(points, none)
+
+
 def test_weights_of_one_network_are_those_of_another():
     one, other = small_surrogate(0), small_surrogate(1)
     assert not torch.equal(one.evaluate(THETA)[1], other.evaluate(THETA)[1])

@@ -142,10 +142,20 @@ def test_killed_and_resumed_equals_unbroken_bit_for_bit(tmp_path, step):
     train_until(step, checkpoint)
     surrogate, steps = small_surrogate(seed=99), []
     history = train(surrogate, DATA, HELD_OUT, SHORT, checkpoint, lambda progress: steps.append(progress.step))
-    assert steps[0] == 5 if step < 8 else 9  # from the last whole checkpoint
+    assert steps[0] == (5 if step < 8 else 9)  # from the last whole checkpoint
     expected_history, expected_weights = unbroken()
     assert_same_weights(weights_of(surrogate), expected_weights)
     assert history == expected_history
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.3])
+def test_a_second_training_never_ends_with_worse_weights_than_it_began_with(rate):
+    surrogate = small_surrogate()
+    train(surrogate, DATA, HELD_OUT, SHORT)
+    before = measure(surrogate, HELD_OUT).gradient
+    train(surrogate, DATA, HELD_OUT, replace(SHORT, learning_rate=rate), trained=True)
+    after = measure(surrogate, HELD_OUT).gradient
+    assert after == before if rate == 0.3 else after < before
 
 
 def test_a_finished_training_is_not_repeated(tmp_path):
@@ -251,7 +261,7 @@ def test_a_loss_that_becomes_nan_names_the_step(tmp_path):
             with torch.no_grad():
                 surrogate.operator.projection.weight[0, 0] = float("nan")
 
-    with pytest.raises(TrainingError, match=r"the loss is nan at step 5; lower training.learning_rate \(now 0.002\)"):
+    with pytest.raises(TrainingError, match=r"nan at step 5; lower the learning_rate of this training \(now 0.002\)"):
         train(surrogate, DATA, HELD_OUT, SHORT, tmp_path / "checkpoint", poison)
     assert steps == [1, 2, 3, 4, 5]
 
