@@ -104,7 +104,7 @@ def test_stages_reuse_what_run_left(whole):
     _, folder, study = whole
     for command, said in (
         ("sample", "6 designs and 3 held-out ones"),
-        ("train", "held out on 3 designs: field u "),
+        ("train", "held out on 2 designs: field u "),
         ("optimize", "Objective "),
         ("export", "volume read back "),
         ("report", "report.html"),

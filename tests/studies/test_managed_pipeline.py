@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from studies import pipeline
+from studies import infill, pipeline
 from studies.infill import forgotten, joined
 from studies.loader import StudyError
 from studies.models import FemModel
@@ -93,18 +93,20 @@ def test_the_tuned_surrogate_is_nearer_to_the_truth_at_the_optimum(finished, opt
     assert finished[0]["gradient"]["relative_error"] == pytest.approx(before, rel=1e-2)
 
 
-@pytest.mark.parametrize(("margin", "kept"), [(0.02, False), (0.5, True)])
-def test_weights_that_forget_are_not_kept_though_they_are_better_at_the_optimum(finished, tmp_path, margin, kept):
-    """Learning almost nothing but the centres makes the field 7 % worse on the held-out designs."""
+@pytest.mark.parametrize(("growth", "there", "kept"), [(1.01, 0.5, True), (1.03, 0.5, False), (0.5, 1.01, False)])
+def test_weights_are_kept_that_are_better_at_the_optimum_and_forget_nothing(
+    finished, tmp_path, monkeypatch, growth, there, kept
+):
+    """Errors are given, by which factor tuning changes them: what so short a training does depends on the processor."""
     folder = tmp_path / "out"
     shutil.copytree(finished[1], folder)
-    greedy = f"infill={{steps: 20, share: 0.9, margin: {margin}, learning_rate: 1e-2}}"
-    tuned = validate(tiny_run(folder, *MANAGED, greedy))["infill"]
-    held_out = Accuracy(**tuned["held_out"]["before"]), Accuracy(**tuned["held_out"]["after"])
-    assert tuned["optimum"]["after"]["gradient"] < tuned["optimum"]["before"]["gradient"]
-    assert forgotten(*held_out, margin) is not kept
+    (folder / INFILL_WEIGHTS).unlink(missing_ok=True)
+    errors = iter([Accuracy({"u": 0.1 * f}, 0.1, 0.2 * f, 0.99, 2) for f in (1.0, 1.0, growth, there)])
+    monkeypatch.setattr(infill, "measure", lambda surrogate, data: next(errors))
+    tuned = validate(tiny_run(folder, *MANAGED, "infill={steps: 1, margin: 0.02}"))["infill"]
     assert tuned["kept"] is kept
     assert (folder / INFILL_WEIGHTS).exists() is kept
+    assert tuned["held_out"]["after"]["field"]["u"] == pytest.approx(0.1 * growth)
 
 
 def test_infill_can_be_asked_for_after_the_optimum_is_found(tmp_path):

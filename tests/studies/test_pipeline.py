@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from studies.models import OutsideBoxWarning
 from studies.pipeline import OptimizationError, find_optimum, sample, train, validate
 from studies.surrogates import open_surrogate
 from studies.workspace import Workspace
+from surrogate import training
 from surrogate.model_card import SurrogateFileError, read_weights
 from tests.studies.study_cases import InlineExecutor, setup_of, tiny_run, write_tiny
 
@@ -257,7 +259,10 @@ def test_a_changed_family_of_ones_own_is_sampled_anew(tmp_path, inline):
     assert len(hashes) == 2
 
 
-def test_a_finish_goes_on_from_the_first_training_and_from_where_it_was_broken_off(tmp_path):
+def test_a_finish_goes_on_from_the_first_training_and_from_where_it_was_broken_off(tmp_path, monkeypatch):
+    """Held-out errors are given, and fall, so that the last weights are kept whatever the processor rounds to."""
+    falling = (1 / n for n in count(1))
+    monkeypatch.setattr(training._DesignTask, "error", lambda task: next(falling))
     override = "training.finish={steps: 12, learning_rate: 1e-4, gradient_weight: 1.0}"
     seen = []
 

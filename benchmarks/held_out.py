@@ -1,0 +1,86 @@
+"""Errors of the shipped surrogates on designs that neither taught them nor chose their weights.
+
+Run as ``python -m benchmarks.held_out``; writes ``benchmarks/results/held_out.json`` and ``held_out.md``. Also how the
+distance of a design from the training designs goes with its true error: a rank correlation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from app.progress import ProgressBars
+from app.provenance import provenance
+from benchmarks.studies import RESULTS, ROOT, shipped
+from studies.familiarity import describe_familiarity, familiarity_of
+from studies.loader import load_study
+from studies.sampling import draw_designs, local_executor, random_directions, solve_designs
+from studies.setup import build_setup
+from studies.surrogates import open_surrogate
+from studies.workspace import write_json, write_text
+from surrogate.accuracy import measure
+
+DESIGNS, SEED = 128, 1000
+"""Fresh designs of each study, and what their seed is above that of its training designs."""
+
+
+def row(study: str, bars: ProgressBars) -> dict[str, Any]:
+    """Errors on fresh designs, those that the card states, and the correlations."""
+    setup = build_setup(load_study(ROOT / "studies" / f"{study}.yaml"))
+    network, card = open_surrogate(setup, setup.study.folder / str(setup.study.model.surrogate.weights))
+    seed = setup.study.model.sampling.seed + SEED
+    theta, directions = draw_designs(setup, DESIGNS, seed), random_directions(setup, DESIGNS, 1, seed)
+    with TemporaryDirectory() as folder, local_executor(1) as executor:
+        data = solve_designs(
+            setup.study, theta, directions, Path(folder), executor, lambda done, total: bars(study, done, total, "")
+        )
+    known = describe_familiarity(familiarity_of(setup, network, card.box), setup.initial, data)
+    return {
+        "study": study,
+        **asdict(measure(network, data)),
+        "card": card.held_out if isinstance(card.held_out, dict) else asdict(card.held_out),
+        **{name: known[name] for name in ("correlation_field_error", "correlation_gradient_error")},
+        "correlated": known["held_out"],
+    }
+
+
+def as_markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
+    """The table."""
+    head = [
+        "# Shipped surrogates on fresh designs",
+        "",
+        f"Measured by `python -m benchmarks.held_out` on {machine['hardware']['processor']},"
+        f" {machine['started'][:10]}.",
+        f"Mean relative errors on {DESIGNS} designs that neither taught a surrogate nor chose its weights. The cards",
+        "state those on the designs that chose the weights. Correlation: Spearman's, of the distance of the latent",
+        f"features of a design from those of the training designs with its error, over {rows[0]['correlated']} of the",
+        "designs.",
+        "",
+        "| study | fields | objective | design gradient | cosine | gradient by the card | correlation: fields"
+        " | gradient |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines = [
+        f"| {r['study']} | {', '.join(f'{error:.2%} {name}' for name, error in r['field'].items())}"
+        f" | {r['objective']:.2%} | {r['gradient']:.1%} | {r['cosine']:.4f} | {r['card']['gradient']:.1%}"
+        f" | {r['correlation_field_error']:.2f} | {r['correlation_gradient_error']:.2f} |"
+        for r in rows
+    ]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def main() -> None:
+    """Measure, print, write."""
+    with ProgressBars() as bars:
+        rows = [row(study, bars) for study in shipped()]
+    machine = provenance("cpu", 0) | {"command": "python -m benchmarks.held_out"}
+    write_json(RESULTS / "held_out.json", {"machine": machine, "rows": rows})
+    text = as_markdown(rows, machine)
+    write_text(RESULTS / "held_out.md", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
