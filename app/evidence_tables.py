@@ -14,25 +14,19 @@ def mesh_table(finished: Finished) -> Table:
     objective = finished.certificate["objective"]
     name, digits = objective["unit"], digits_for(objective["discretization_error"])
     levels = [(number(level["h"], 3), str(level["dofs"]), level["value"]) for level in objective["fem_levels"]]
-    levels.append(("extrapolated to 0", NOTHING, objective["fem_extrapolated"]))
+    if objective["fem_extrapolated"] != objective["fem_levels"][-1]["value"]:
+        levels.append(("extrapolated to 0", NOTHING, objective["fem_extrapolated"]))
     before = [None, *(value for *_, value in levels)]
     rows: list[tuple[Any, ...]] = [
         (h, dofs, number(value, digits + 1), _change(last, value))
         for (h, dofs, value), last in zip(levels, before, strict=False)
     ]
-    order = objective["observed_order"]
-    observed = (
-        f"Observed order {number(order, 3)}: the error shrinks like the cell size to that power (Richardson"
-        " extrapolation). A low order often comes from sharp corners."
-        if order is not None
-        else f"No order observed: {objective.get('extrapolation', 'the values do not converge monotonically')}."
-    )
+    order, how = objective["observed_order"], objective["extrapolation"]
+    observed = "No order observed" if order is None else f"Observed order {number(order, 3)}"
     index = percent(objective["grid_convergence_index"])
     band = f" Grid-convergence index (Roache): the limit is expected within ± {index} of it."
-    if order is not None and "corner" in objective.get("extrapolation", ""):
-        band += " This order is degenerate: a corner, a tip or a jump holds it down, and it may not have settled."
     note = (
-        f"{observed} Mesh uncertainty of the finest value: {percent(objective['discretization_error'])}.{band}"
+        f"{observed}: {how}. Mesh uncertainty of the finest value: {percent(objective['discretization_error'])}.{band}"
         " The meshes are made afresh from the STEP file read back, with curved cells."
     )
     length = finished.study.geometry.length_unit
@@ -70,6 +64,7 @@ def surrogate_table(finished: Finished) -> Table | None:
     gradient = certificate["gradient"]
     vanished = any(check["name"] == "gradient error" for check in certificate["checks"])
     place = " at the start, as the gradient vanishes here" if vanished else ""
+    beside = "; at this optimum, where they vanish, beside their size at the start" if vanished else ""
     rows += [
         (
             (capital(words(certificate["objective"]["name"])), "Relative error of the objective"),
@@ -78,9 +73,9 @@ def surrogate_table(finished: Finished) -> Table | None:
             f"≤ {limit(100 * judged.objective_error)} %",
         ),
         (
-            ("Design gradient", "Relative error of the objective's derivatives by the parameters"),
+            ("Design gradient", f"Relative error of the objective's derivatives by the parameters{beside}"),
             percent(held_out["gradient"]),
-            percent(gradient["relative_error"]),
+            percent(gradient["error_to_start" if vanished else "relative_error"]),
             NOTHING,
         ),
         (

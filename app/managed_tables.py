@@ -48,13 +48,16 @@ def infill_table(finished: Finished) -> Table | None:
         return None
     rows: list[tuple[Any, ...]] = []
     places = {"held_out": "held-out designs", "optimum": "at this optimum, not learnt, but it chose the weights"}
-    for key, place in places.items():
-        before, after = tuned[key]["before"], tuned[key]["after"]
+    for where, place in places.items():
+        before, after = tuned[where]["before"], tuned[where]["after"]
         rows += [
             ((f"Field {name}", place), percent(before["field"][name]), percent(after["field"][name]))
             for name in before["field"]
         ]
-        rows.append((("Design gradient", place), percent(before["gradient"]), percent(after["gradient"])))
+        rows += [
+            ((capital(name), place), percent(before[key]), percent(after[key]))
+            for name, key in (("objective", "objective"), ("design gradient", "gradient"))
+        ]
     kept = "are kept, for the next study" if tuned["kept"] else "are thrown away: they do no better"
     learnt = f"{tuned['designs']} solutions of the trust region were learnt, beside the original ones"
     note = f"The tuned weights {kept}. {learnt}."
@@ -66,13 +69,14 @@ def familiarity(finished: Finished) -> str:
     known = finished.certificate["familiarity"]
     if not known:
         return ""
-    field, gradient = known["correlation_field_error"], known["correlation_gradient_error"]
-    if field is None or gradient is None:
-        worth = "What that says of its error is not measured: the folder holds too few solutions (shapewright sample)"
+    measured = known["correlation"]
+    if measured is None:
+        worth = "What that says of its error is not measured: the training had too few held-out designs"
     else:
         worth = (
-            f"On {known['held_out']} held-out designs this distance goes with the true error at a rank correlation of"
-            f" {number(field, 2)} (fields) and {number(gradient, 2)} (design gradient); 1 is perfect, 0 is none"
+            f"On {measured['designs']} held-out designs this distance goes with the true error at a rank correlation of"
+            f" {number(measured['field_error'], 2)} (fields) and {number(measured['gradient_error'], 2)} (design"
+            " gradient); 1 is perfect, 0 is none"
         )
     return (
         f"Distance of the optimum from the designs the surrogate was trained on: {number(known['distance'], 3)}, where"

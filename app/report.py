@@ -123,16 +123,19 @@ def _peak(finished: Finished) -> str:
         return ""
     where = "in the domain" if peak["on"] is None else f"along “{peak['on']}”"
     text = (
-        f"The objective is a smooth maximum, {number(objective['fem'], 5)}. The quantity itself, {where} on the finest"
-        f" mesh: largest {number(peak['maximum'], 5)}, least {number(peak['minimum'], 5)}, mean"
-        f" {number(peak['mean'], 5)}; largest less least is {percent(abs(peak['flatness']))} of the mean."
+        f"The objective is a smooth maximum, {number(objective['fem'], 5)}, with lengths in {finished.shapes['unit']}."
+        f" The quantity itself, {where} on the finest mesh: largest {number(peak['maximum'], 5)}, least"
+        f" {number(peak['minimum'], 5)}, mean {number(peak['mean'], 5)}; largest less least is"
+        f" {percent(abs(peak['flatness']))} of the mean. At the start its largest is"
+        f" {number(objective['peak_at_start']['maximum'], 5)}."
     )
     if peak["at_least"] is None:
         return text
     least = number(peak["at_least"], 5)
     if peak["at_most"] is None:
-        return f"{text} The smooth maximum alone says that the largest is at least {least}."
-    return f"{text} The smooth maximum alone says that the largest is between {least} and {number(peak['at_most'], 5)}."
+        return f"{text} The smooth maximum implies that the largest is at least {least}."
+    most = number(peak["at_most"], 5)
+    return f"{text} The smooth maximum and the steepest slope imply that the largest is between {least} and {most}."
 
 
 def _surrogate_and_fem(finished: Finished) -> list[tuple[str, str, list[Figure]]]:

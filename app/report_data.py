@@ -49,8 +49,9 @@ ENTRIES = {
         *(f"cad.{k}" for k in ("max_deviation", "b_spline_edges", "stl")),
         *(f"objective.{k}" for k in ("name", "unit", "sense", "initial_fem", "surrogate", "fem", "fem_levels")),
         *(f"objective.{k}" for k in ("fem_extrapolated", "observed_order", "discretization_error")),
-        *(f"objective.{k}" for k in ("surrogate_relative_error", "improvement", "grid_convergence_index", "peak")),
-        *("familiarity", "infill"),
+        *(f"objective.{k}" for k in ("surrogate_relative_error", "improvement", "grid_convergence_index")),
+        *(f"objective.{k}" for k in ("extrapolation", "peak", "peak_at_start")),
+        *("familiarity", "infill", "joint_tolerance"),
     ),
     "surrogate.card.json": (
         *("designs", "seconds", "hardware", "data_hash", "box"),

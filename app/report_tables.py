@@ -111,12 +111,14 @@ def parameters_table(finished: Finished) -> Table:
                 NOTHING if entry["tolerance"] is None else f"± {number(entry['tolerance'], 2)}",
             )
         )
+    share = finished.certificate["joint_tolerance"]
+    together = f" All at once may take {percent(share)} of it, whatever their signs." if share else ""
     note = (
         f"Sensitivity: change of the {words(objective['name'])} per unit of the parameter at the optimum"
         f" (in {unit(objective['unit']) or '1'} per unit), by the finite-element adjoint. At a constrained optimum it"
         " is not zero, but balanced by the constraints. Tolerance: how far this parameter alone may be off in the part"
-        f" for a change of {percent(finished.study.validation.manufacturing)}, by slope and curvature. In the bar, the"
-        " open mark is the start, the full one the optimum."
+        f" for a change of {percent(finished.study.validation.manufacturing)}, by slope and curvature.{together}"
+        " In the bar, the open mark is the start, the full one the optimum."
     )
     columns = ("Parameter", "#Start", "#Optimum", "#Bounds", "Place", "Bound", "#Sensitivity", "#Tolerance")
     return Table(columns, rows, note)

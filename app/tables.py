@@ -30,7 +30,7 @@ def print_certificate(console: Console, certificate: dict[str, Any], folder: Pat
         f"{objective['name']}: start {objective['initial_fem']:.8g}, optimum by FEM {objective['fem']:.8g}"
         f" (extrapolated {objective['fem_extrapolated']:.8g}){surrogate} {objective['unit']}"
     )
-    for line in [*certificate["reasons"], *certificate["warnings"]]:
+    for line in [certificate["exit"]["text"], *certificate["reasons"], *certificate["warnings"]]:
         console.print(f"  {line}", highlight=False, markup=False)
     verdict = "[bold green]ACCEPTED[/]" if certificate["accepted"] else "[bold red]NOT ACCEPTED[/]"
     console.print(f"{verdict}; everything is in {folder}")

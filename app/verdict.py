@@ -148,6 +148,5 @@ def cautions(finished: Finished) -> list[str]:
         verb = "lies on its bound" if len(hits) == 1 else "lie on their bounds"
         notes.append(f"{', '.join(hits)} {verb}: wider bounds may lead to a better shape.")
     if objective["observed_order"] is None:
-        reason = objective.get("extrapolation", "the values do not converge monotonically on these meshes")
-        notes.append(f"No order of mesh convergence was observed: {reason}.")
+        notes.append(f"No order of mesh convergence was observed: {objective['extrapolation']}.")
     return notes

@@ -14,7 +14,7 @@ from typing import Any
 from app.progress import ProgressBars
 from app.provenance import provenance
 from benchmarks.studies import RESULTS, ROOT, shipped
-from studies.familiarity import describe_familiarity, familiarity_of
+from studies.familiarity import correlation_with_error, familiarity_of
 from studies.loader import load_study
 from studies.sampling import draw_designs, local_executor, random_directions, solve_designs
 from studies.setup import build_setup
@@ -36,18 +36,17 @@ def row(study: str, bars: ProgressBars) -> dict[str, Any]:
         data = solve_designs(
             setup.study, theta, directions, Path(folder), executor, lambda done, total: bars(study, done, total, "")
         )
-    known = describe_familiarity(familiarity_of(setup, network, card.box), setup.initial, data)
     return {
         "study": study,
         **asdict(measure(network, data)),
         "card": card.held_out if isinstance(card.held_out, dict) else asdict(card.held_out),
-        **{name: known[name] for name in ("correlation_field_error", "correlation_gradient_error")},
-        "correlated": known["held_out"],
+        "correlation": correlation_with_error(familiarity_of(setup, network, card.box), data),
     }
 
 
 def as_markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     """The table."""
+    judged = rows[0]["correlation"]["designs"]
     head = [
         "# Shipped surrogates on fresh designs",
         "",
@@ -55,8 +54,7 @@ def as_markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
         f" {machine['started'][:10]}.",
         f"Mean relative errors on {DESIGNS} designs that neither taught a surrogate nor chose its weights. The cards",
         "state those on the designs that chose the weights. Correlation: Spearman's, of the distance of the latent",
-        f"features of a design from those of the training designs with its error, over {rows[0]['correlated']} of the",
-        "designs.",
+        f"features of a design from those of the training designs with its error, over {judged} of the designs.",
         "",
         "| study | fields | objective | design gradient | cosine | gradient by the card | correlation: fields"
         " | gradient |",
@@ -65,7 +63,7 @@ def as_markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     lines = [
         f"| {r['study']} | {', '.join(f'{error:.2%} {name}' for name, error in r['field'].items())}"
         f" | {r['objective']:.2%} | {r['gradient']:.1%} | {r['cosine']:.4f} | {r['card']['gradient']:.1%}"
-        f" | {r['correlation_field_error']:.2f} | {r['correlation_gradient_error']:.2f} |"
+        f" | {r['correlation']['field_error']:.2f} | {r['correlation']['gradient_error']:.2f} |"
         for r in rows
     ]
     return "\n".join([*head, *lines]) + "\n"

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geometries.corners import corners
 from geometries.integration import nodal_weights
 from studies.constraints import constraint_values
 from studies.convergence import Refined, extrapolated, initial_value, refine
@@ -21,11 +22,10 @@ from studies.familiarity import describe_familiarity, familiarity_of
 from studies.models import FemModel, SurrogateModel, outside_box
 from studies.peak import describe_peak
 from studies.sampling import stack_fields
-from studies.sensitivity import curvatures, tolerance_for
+from studies.sensitivity import hessian, tolerances
 from studies.setup import Setup
 from studies.stationarity import BOUND_TOLERANCE, stationarity
 from surrogate.accuracy import field_errors
-from surrogate.dataset import Dataset
 
 Array = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def certify(
     exported: Exported,
     folder: Path,
     surrogate: SurrogateModel | None,
-    held_out: Dataset | None = None,
+    correlation: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Judge the design theta (P,) whose CAD lies in ``folder``; writes its fields there as VTU.
 
@@ -65,7 +65,7 @@ def certify(
         exported: of its CAD.
         folder: with ``optimum.step``.
         surrogate: that found it; None when it was found by finite elements alone.
-        held_out: solved designs that the surrogate was not trained on, where they are there.
+        correlation: of the surrogate's errors with how far designs are from what it has seen, where it is known.
 
     Returns:
         the content of ``certificate.json``, without timings.
@@ -73,7 +73,7 @@ def certify(
     objective, tolerance = setup.problem.objective, setup.study.model.validation
     refined = refine(setup, theta, folder / "optimum.step")
     levels = refined.levels[objective.name]
-    limit = extrapolated(refined, objective)
+    limit, part = extrapolated(refined, objective), _part(setup, theta)
     start = initial_value(setup)
     fem = FemModel(setup)
     _, gradient_at_start, solution_at_start = fem.value_and_gradient(setup.initial)
@@ -129,18 +129,20 @@ def certify(
             *gradient_checks(compared["gradient"], tolerance.gradient_cosine),
         ]
         known = familiarity_of(setup, surrogate.surrogate, surrogate.box)
-        familiarity = describe_familiarity(known, theta, held_out)
+        familiarity = describe_familiarity(known, theta) | {"correlation": correlation}
     stationary = stationarity(setup, theta, gradient, gradient_at_start, (values, gradients))
+    optimizer = setup.study.model.optimizer
+    promised = optimizer.kkt_tolerance if optimizer.method == "trust_region" else math.inf
     checks.append(
         Check(
             "KKT residual",
             stationary.residual,
             "<=",
-            tolerance.kkt_residual,
+            min(tolerance.kkt_residual, promised),
             "stationarity by the FEM adjoint",
         )
     )
-    size = float(_extent(setup, theta).max())
+    size = max(part["optimum"]["length"], part["optimum"]["height"])
     checks += [
         Check(
             "CAD measure",
@@ -163,8 +165,15 @@ def certify(
         checks.append(Check("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)"))
     fine = levels[-1].value
     gain = -setup.sign * _relative(fine - start, start, signed=True)
-    others = [c for c in setup.constraints if c.functional is not None]
-    if all(c.satisfied(solution_at_start.values[c.quantity]) for c in others):
+    warnings = [] if surrogate is None else list(outside_box(setup, theta.numpy()[None], surrogate.box).values())
+    missed = [
+        c.name
+        for c in setup.constraints
+        if c.functional is not None and not c.satisfied(solution_at_start.values[c.quantity])
+    ]
+    if missed:
+        warnings.append(f"the start does not meet '{', '.join(missed)}', so a better objective than its is no promise")
+    else:
         checks.append(Check("improvement", gain, ">=", 0.0, "FEM objective against the start, positive is better"))
     write_vtu(folder / "optimum.vtu", mesh, arrays)
     start_mesh = setup.shape_map.mesh.moved(solution_at_start.nodes)
@@ -186,7 +195,7 @@ def certify(
         "accepted": not reasons,
         "reasons": reasons or ["all checks passed"],
         "checks": [asdict(check) | {"satisfied": check.satisfied} for check in checks],
-        "parameters": _parameters(setup, theta, gradient, curvatures(fem, theta, gradient), mapped),
+        **_parameters(setup, theta, gradient, hessian(fem, theta, gradient), mapped),
         "objective": {
             "name": objective.name,
             "unit": objective.unit,
@@ -200,10 +209,11 @@ def certify(
             "observed_order": limit.order,
             "discretization_error": limit.error,
             "grid_convergence_index": limit.gci,
-            "extrapolation": limit.note,
+            "extrapolation": limit.note + _spoilt(limit.order, part["corners"]),
             "surrogate_relative_error": compared["surrogate_relative_error"],
             "improvement": gain,
             "peak": describe_peak(objective, refined.finest),
+            "peak_at_start": describe_peak(objective, solution_at_start),
         },
         "constraints": constraints,
         "field_relative_l2_error": compared["field_relative_l2_error"],
@@ -211,7 +221,7 @@ def certify(
         "kkt_residual": stationary.residual,
         "multipliers": stationary.multipliers,
         "familiarity": familiarity,
-        "part": _part(setup, theta),
+        "part": part,
         "cad": {
             "file": "optimum.step",
             "kind": "solid" if exported.check.solid else "face",
@@ -223,7 +233,7 @@ def certify(
             "b_spline_edges": exported.check.b_spline_edges,
             "stl": exported.stl,
         },
-        "warnings": [] if surrogate is None else list(outside_box(setup, theta.numpy()[None], surrogate.box).values()),
+        "warnings": warnings,
         "fem_solves": {
             "forward": fem.solves["forward"] + len(levels) + 1,
             "adjoint": fem.solves["adjoint"],
@@ -312,6 +322,8 @@ def _constraints(
                 "fem_levels": [asdict(level) for level in levels],
                 "observed_order": limit.order,
                 "discretization_error": limit.error * (abs(levels[-1].value) or 1.0),
+                "grid_convergence_index": limit.gci * (abs(levels[-1].value) or 1.0),
+                "extrapolation": limit.note,
             }
         rows.append(
             {
@@ -333,21 +345,33 @@ def _extent(setup: Setup, theta: Tensor) -> Array:
 
 
 def _part(setup: Setup, theta: Tensor) -> dict[str, Any]:
-    """Size of the part at the optimum and at the start."""
-    described = {}
+    """Size of the part at the optimum and at the start, and corners of the optimum."""
+    described: dict[str, Any] = {}
     for name, design in (("initial", setup.initial), ("optimum", theta)):
         length, height = _extent(setup, design).tolist()
         described[name] = {"length": length, "height": height, "ratio": length / height}
-    return described | {"unit": setup.study.model.geometry.length_unit}
+    family = setup.family
+    found = corners(family.loops[family.part], family.part_points(theta).numpy())
+    return described | {"corners": [asdict(c) for c in found], "unit": setup.study.model.geometry.length_unit}
+
+
+def _spoilt(order: float | None, found: list[dict[str, Any]]) -> str:
+    """What corners of the part, where solutions are less smooth, add to a note that no order is observed."""
+    if order is not None or not found:
+        return ""
+    angles = " and ".join(f"{corner['angle']:.0f}" for corner in found)
+    return f"; the part has {'corners' if len(found) > 1 else 'a corner'} of {angles} degrees, which spoil it"
 
 
 def _parameters(
     setup: Setup, theta: Tensor, gradient: Tensor, curvature: Array, objective: float
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Any]:
+    """Each parameter with slope, curvature and tolerance alone; and the share of all tolerances allowed at once."""
     table = {}
     allowed = setup.study.model.validation.manufacturing * abs(objective)
-    columns = theta.tolist(), setup.initial.tolist(), gradient.tolist(), curvature.tolist()
-    for parameter, value, start, slope, bend in zip(setup.family.parameters, *columns, strict=True):
+    alone, together = tolerances(gradient.numpy(), curvature, allowed)
+    columns = theta.tolist(), setup.initial.tolist(), gradient.tolist(), np.diagonal(curvature).tolist(), alone
+    for parameter, value, start, slope, bend, deviation in zip(setup.family.parameters, *columns, strict=True):
         edge = BOUND_TOLERANCE * (parameter.upper - parameter.lower)
         table[parameter.name] = {
             "value": value,
@@ -358,6 +382,6 @@ def _parameters(
             "bound_hit": not parameter.lower + edge < value < parameter.upper - edge,
             "sensitivity": slope,
             "curvature": bend,
-            "tolerance": tolerance_for(slope, bend, allowed),
+            "tolerance": deviation,
         }
-    return table
+    return {"parameters": table, "joint_tolerance": together}

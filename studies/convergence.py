@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,13 +19,28 @@ from studies.setup import Setup
 
 LEAST_ORDER, LARGEST_ORDER = 0.05, 30.0
 """Orders of convergence that can be observed."""
-FORMAL_ORDER, SLACK = 4.0, 1.1
-"""Order of a functional by quadratic elements, twice theirs; an observed one beyond that times the slack is chance."""
-SMOOTH_ORDER, SMOOTH_ORDER_ON_BOUNDARY = 2.0, 1.5
-"""An order below this speaks of a corner, a tip or a jump: smooth solutions give integrals over the domain 3 or more,
-those of derivatives over a boundary 2."""
+SLACK = 1.1
+"""An observed order beyond the formal one times this is chance."""
 SAFETY, CAUTIOUS_SAFETY = 1.25, 3.0
 """Factors of safety of the grid-convergence index, with a credible order observed on three meshes and without."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What to expect of a functional by quadratic elements.
+
+    Attributes:
+        formal: order with a smooth solution; more is not believed.
+        smooth: an order below this speaks of a corner, a tip or a jump.
+    """
+
+    formal: float
+    smooth: float
+
+
+IN_DOMAIN, ON_BOUNDARY = Orders(4.0, 2.8), Orders(2.0, 1.5)
+"""An integral over the domain converges twice as fast as the derivatives of the fields do; one over a boundary, which
+takes them there, with them."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +70,8 @@ class Extrapolation:
     """Richardson extrapolation of the finest levels.
 
     Attributes:
-        value: extrapolated to cells of size zero.
-        order: observed; None where the values show none. Believed up to the formal one.
+        value: extrapolated to cells of size zero; the finest one where no order can be believed.
+        order: observed; None where the values show none. One beyond the formal order is not used.
         error: of the finest value, relative.
         gci: grid-convergence index of the finest value: a relative band about it meant to hold the limit with 95 %
             confidence (P. J. Roache, J. Fluids Eng. 116 (1994) 405).
@@ -70,19 +85,18 @@ class Extrapolation:
     note: str
 
 
-def extrapolate(levels: Sequence[Level], smooth_order: float = SMOOTH_ORDER) -> Extrapolation:
+def extrapolate(levels: Sequence[Level], orders: Orders = IN_DOMAIN) -> Extrapolation:
     """Generalized Richardson extrapolation with the observed order of the three finest levels.
 
     I. B. Celik et al., J. Fluids Eng. 130 (2008) 078001; the equation for the order is solved by bracketing, because
     its fixed-point iteration diverges where the ratios of cell sizes differ much. Where the values do not converge
-    monotonically, or agree to rounding, there is no order to observe: the finest value stands, and the larger of the
-    last two differences is its uncertainty. An order well above the formal one is chance: the formal one is taken
-    in its place, with the factor of safety of none (W. L. Oberkampf, C. J. Roy, *Verification and Validation in
-    Scientific Computing*, Cambridge 2010, section 8.7).
+    monotonically, agree to rounding, or converge faster than the elements can, which is chance, the finest value
+    stands, and the larger of the last two differences is its uncertainty, in the last case the last one (W. L.
+    Oberkampf, C. J. Roy, *Verification and Validation in Scientific Computing*, Cambridge 2010, section 8.7).
 
     Args:
         levels: three or more, from coarse to fine.
-        smooth_order: an order below it is noted as degenerate.
+        orders: what to expect.
     """
     coarse, middle, fine = levels[-3:]
     first, second = middle.value - coarse.value, fine.value - middle.value
@@ -98,19 +112,18 @@ def extrapolate(levels: Sequence[Level], smooth_order: float = SMOOTH_ORDER) -> 
     if first * second <= 0 or excess(LEAST_ORDER) >= 0:
         note = "the values do not converge monotonically on these meshes, so no order is observed"
         return _without_order(fine.value, max(abs(first), abs(second)) / scale, note)
+    chance = f"the finest values agree more closely than the order {orders.formal:g} of the elements explains"
     if excess(LARGEST_ORDER) <= 0:
-        note = "the finest values agree more closely than any order explains"
-        return _without_order(fine.value, abs(second) / scale, note)
+        return _without_order(fine.value, abs(second) / scale, chance)
     order = float(brentq(excess, LEAST_ORDER, LARGEST_ORDER, xtol=1e-13))
-    believed, safety, note = order, SAFETY, "Richardson extrapolation of the three finest"
-    if order > SLACK * FORMAL_ORDER:
-        believed, safety = FORMAL_ORDER, CAUTIOUS_SAFETY
-        note += f" with the order {FORMAL_ORDER:g}: one above it is chance, or the meshes are too coarse to show it"
-    if order < smooth_order:
+    if order > SLACK * orders.formal:
+        return replace(_without_order(fine.value, abs(second) / scale, chance), order=order)
+    note = "Richardson extrapolation of the three finest"
+    if order < orders.smooth:
         note += "; the order is held down by a corner, a tip or a jump, and may not have settled"
-    value = fine.value + second / (ratio_fine**believed - 1)
+    value = fine.value + second / (ratio_fine**order - 1)
     error = abs(value - fine.value) / scale
-    return Extrapolation(value, order, error, safety * error, note)
+    return Extrapolation(value, order, error, SAFETY * error, note)
 
 
 def _without_order(value: float, error: float, note: str) -> Extrapolation:
@@ -119,8 +132,7 @@ def _without_order(value: float, error: float, note: str) -> Extrapolation:
 
 def extrapolated(refined: Refined, functional: Functional) -> Extrapolation:
     """Of a functional; one over a boundary converges more slowly."""
-    smooth = SMOOTH_ORDER if functional.on is None else SMOOTH_ORDER_ON_BOUNDARY
-    return extrapolate(refined.levels[functional.name], smooth)
+    return extrapolate(refined.levels[functional.name], IN_DOMAIN if functional.on is None else ON_BOUNDARY)
 
 
 def refine(setup: Setup, theta: Tensor, step: Path) -> Refined:

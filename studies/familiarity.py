@@ -59,7 +59,8 @@ class Familiarity:
 
 def familiarity_of(setup: Setup, surrogate: DesignSurrogate, box: Mapping[str, Sequence[float]]) -> Familiarity:
     """Statistics over designs drawn from the training ``box`` (parameter -> bounds), as the training set was."""
-    surrogate = copy.deepcopy(surrogate).float()
+    if next(surrogate.parameters()).dtype != torch.float32:
+        surrogate = copy.deepcopy(surrogate).float()
     bounds = {p.name: box.get(p.name, (p.lower, p.upper)) for p in setup.family.parameters}
     parameters = tuple(
         replace(p, lower=bounds[p.name][0], upper=bounds[p.name][1], default=float(np.mean(bounds[p.name])))
@@ -76,31 +77,29 @@ def familiarity_of(setup: Setup, surrogate: DesignSurrogate, box: Mapping[str, S
     return replace(found, typical=found.distance(others).detach())
 
 
-def describe_familiarity(known: Familiarity, theta: Tensor, held_out: Dataset | None) -> dict[str, Any]:
-    """What the certificate says of a design (P,): distance, how usual it is, and what the distance is worth.
-
-    With few held-out solutions or none the correlation with the error is None: it has not been measured.
-    """
+def describe_familiarity(known: Familiarity, theta: Tensor) -> dict[str, Any]:
+    """What the certificate says of a design (P,): its distance and how usual that is."""
     distance = float(known.distance(theta[None]).detach()[0])
-    content = {
+    return {
         "distance": distance,
         "typical_median": float(known.typical.median()),
         "typical_95_percent": float(known.typical.quantile(0.95)),
         "farther_in_box": float((known.typical > distance).double().mean()),
-        "held_out": 0,
-        "correlation_field_error": None,
-        "correlation_gradient_error": None,
     }
-    if held_out is None or len(held_out) < FEWEST:
-        return content
+
+
+def correlation_with_error(known: Familiarity, held_out: Dataset) -> dict[str, float] | None:
+    """Spearman's rank correlation of the distance with the true errors of held-out designs; None of too few."""
+    if len(held_out) < FEWEST:
+        return None
     held_out = held_out.subset(slice(0, JUDGED)).to(known.mean.device)
     distances = known.distance(held_out.theta).detach().cpu().numpy()
     errors = [measure(known.surrogate, held_out.subset(slice(k, k + 1))) for k in range(len(held_out))]
     field = [float(np.mean(list(error.field.values()))) for error in errors]
-    return content | {
-        "held_out": len(held_out),
-        "correlation_field_error": float(spearmanr(distances, field).statistic),
-        "correlation_gradient_error": float(spearmanr(distances, [error.gradient for error in errors]).statistic),
+    return {
+        "designs": len(held_out),
+        "field_error": float(spearmanr(distances, field).statistic),
+        "gradient_error": float(spearmanr(distances, [error.gradient for error in errors]).statistic),
     }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from studies.familiarity import correlation_with_error, familiarity_of
 from studies.schema import Infill
 from studies.setup import Setup
 from studies.surrogates import halves, hardware, training_config
@@ -110,6 +111,7 @@ def tune(
             data_hash=joined([data, *learnt]).hash,
             designs=card.designs + len(learnt),
             held_out=after[0],
+            correlation=correlation_with_error(familiarity_of(setup, network, card.box), judging),
             hardware=hardware(device.type),
             seconds=round(card.seconds + time.monotonic() - started, 1),
         )
@@ -119,8 +121,9 @@ def tune(
 
 
 def forgotten(before: Accuracy, after: Accuracy, margin: float) -> bool:
-    """Whether a mean held-out error, of a field or of the design gradient, has grown by more than the margin."""
-    pairs = [(before.gradient, after.gradient), *((before.field[c], after.field[c]) for c in before.field)]
+    """Whether a mean held-out error, of a field, the objective or its gradient, has grown by more than the margin."""
+    pairs = [(getattr(before, part), getattr(after, part)) for part in ("objective", "gradient")]
+    pairs += ((before.field[c], after.field[c]) for c in before.field)
     return any(new > (1 + margin) * old for old, new in pairs)
 
 

@@ -19,7 +19,6 @@ from studies.certificate import certify
 from studies.export import Exported, export_cad, shape_data
 from studies.history import history_table, optimum_data
 from studies.infill import tune
-from studies.loader import StudyError
 from studies.managed import Centres, manage_study
 from studies.models import FemModel, Model, SurrogateModel
 from studies.optimizer import Iterate, Optimum, optimize
@@ -71,14 +70,6 @@ def _physical_key(run: Run) -> list[Any]:
 def _sample_key(run: Run, *unused: str) -> str:
     config = run.setup.study.model.sampling
     return content_key("sample", *_physical_key(run), config.model_dump(exclude={"workers", *unused}))
-
-
-def sampled(run: Run) -> tuple[Dataset, Dataset] | None:
-    """Training and held-out designs where they are solved in the output folder; None where they are not."""
-    if run.workspace.finished("sample", _sample_key(run)) is None:
-        return None
-    data, held_out, _ = sample(run)
-    return data, held_out
 
 
 def write_resolved(run: Run, provenance: dict[str, Any]) -> None:
@@ -172,7 +163,6 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
         model: Model = FemModel(setup)
         driver = "fem"
     else:
-        _refuse_infill_without_data(run)
         model, _, path = surrogate_of(run)
         driver = file_key(path)
     is_managed = isinstance(model, SurrogateModel) and config.method == "trust_region"
@@ -224,25 +214,13 @@ def _managed(
     return optimum, dict(centres.solves), solved
 
 
-def _refuse_infill_without_data(run: Run) -> None:
-    study = run.setup.study
-    if study.model.infill is None or study.model.surrogate.weights is None or sampled(run) is not None:
-        return
-    raise StudyError(
-        f"{study.place('infill')}: infill: replays the designs that the surrogate was trained on, so that it does not"
-        f" forget them, but the weights {study.model.surrogate.weights} came without them; run `shapewright sample`"
-        f" into {run.workspace.folder} first, or leave infill out"
-    )
-
-
 def infill(run: Run) -> dict[str, Any] | None:
     """Tune the surrogate by what the trust region solved; what came of it, or None where the study asks for none."""
     config = run.setup.study.model.infill
     if config is None:
         return None
     theta, found = find_optimum(run)
-    replay = sampled(run)
-    assert replay is not None  # find_optimum has refused the study otherwise
+    *replay, _ = sample(run)  # weights that are shipped come without the designs that they must not forget
     model, card, path = surrogate_of(run)
     training = run.setup.study.model.training.model_dump()
     data = [part.hash for part in replay]
@@ -318,13 +296,11 @@ def validate(run: Run) -> dict[str, Any]:
     """The certificate."""
     exported = export(run)
     theta, found = find_optimum(run)
-    model, driver, held_out, tuned = None, "fem", None, None
+    model, driver, correlation, tuned = None, "fem", None, None
     if not run.on_fem:
         tuned = infill(run)
         model, card, path = surrogate_of(run)
-        driver = file_key(path)
-        data = sampled(run)
-        held_out = None if data is None else data[1]
+        driver, correlation = file_key(path), card.correlation
         write_text(run.workspace.path("surrogate.card.json"), card.as_json() + "\n")
     else:
         run.workspace.path("surrogate.card.json").unlink(missing_ok=True)  # of a surrogate that had no part in this
@@ -340,13 +316,12 @@ def validate(run: Run) -> dict[str, Any]:
         study.geometry.thickness,
         found,
         tuned,
-        None if held_out is None else held_out.hash,
     )
     names = ("certificate.json", "optimum.vtu", "initial.vtu", "optimum.msh")
     if run.workspace.finished("validate", key) is None:
         started = time.monotonic()
         run.report("validate", 0, 1, "")
-        content = certify(run.setup, theta, exported, run.workspace.folder, model, held_out)
+        content = certify(run.setup, theta, exported, run.workspace.folder, model, correlation)
         content["infill"] = tuned
         content["exit"] = found["exit"]
         content["fem_solves"] = {

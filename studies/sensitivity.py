@@ -15,17 +15,18 @@ STEP = 1e-4
 """Difference step of the gradient, relative to the parameter's range."""
 
 
-def curvatures(fem: FemModel, theta: Tensor, gradient: Tensor) -> NDArray[np.float64]:
-    """(P,) second derivatives of the objective by each parameter alone, in its own unit.
+def hessian(fem: FemModel, theta: Tensor, gradient: Tensor) -> NDArray[np.float64]:
+    """(P, P) second derivatives of the objective, each parameter in its own unit.
 
-    Differences of the adjoint gradient (P,) at theta, one solve per parameter, towards the farther bound; not a number
-    where the neighbouring design has no solution.
+    Differences of the adjoint gradient (P,) at theta, one solve per parameter, towards the farther bound; rows and
+    columns that are not numbers where the neighbouring design has no solution.
     """
     bounds = fem.setup.family.bounds
     middle, step = bounds.mean(1), STEP * (bounds[:, 1] - bounds[:, 0])
     steps = torch.where(theta <= middle, step, -step)
     _, neighbours = fem.evaluate((theta + torch.diag(steps)).numpy())
-    return (np.diagonal(neighbours[:, 0]) - gradient.numpy()) / steps.numpy()
+    rows = (neighbours[:, 0] - gradient.numpy()) / steps.numpy()[:, None]
+    return (rows + rows.T) / 2
 
 
 def tolerance_for(slope: float, curvature: float, allowed: float) -> float | None:
@@ -37,3 +38,19 @@ def tolerance_for(slope: float, curvature: float, allowed: float) -> float | Non
     if math.isnan(curvature) or allowed <= 0 or slope + curvature == 0:
         return None
     return 2 * allowed / (slope + math.sqrt(slope**2 + 2 * curvature * allowed))  # the root that does not cancel
+
+
+def tolerances(
+    gradient: NDArray[np.float64], curvature: NDArray[np.float64], allowed: float
+) -> tuple[list[float | None], float | None]:
+    """Deviation of each parameter alone, and the share of all of them that is allowed at once, whatever their signs.
+
+    Args:
+        gradient, curvature: (P,) and (P, P) derivatives of the objective.
+        allowed: change of the objective.
+    """
+    alone = [tolerance_for(g, c, allowed) for g, c in zip(gradient, np.diagonal(curvature), strict=True)]
+    if any(t is None for t in alone):
+        return alone, None
+    size = np.array(alone)
+    return alone, tolerance_for(np.abs(gradient) @ size, size @ np.abs(curvature) @ size, allowed)

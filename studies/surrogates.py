@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from studies.familiarity import correlation_with_error, familiarity_of
 from studies.loader import StudyError
 from studies.setup import Setup
 from studies.work_clock import WorkClock
@@ -116,6 +117,7 @@ def train_surrogate(
     for number, (file, config) in enumerate(stages.items()):  # each from the best weights of the one before
         train(surrogate, data, choosing, config, file, step, trained=number > 0)
     weights = half_precision(surrogate)
+    box = {p.name: [p.lower, p.upper] for p in setup.family.parameters}
     card = ModelCard(
         trained_for=setup.trained_for(),
         training=setup.study.model.training.model_dump(exclude_none=True),
@@ -124,7 +126,8 @@ def train_surrogate(
         held_out=measure(surrogate, judging),
         hardware=hardware(device),
         seconds=round(clock.total, 1),
-        box={p.name: [p.lower, p.upper] for p in setup.family.parameters},
+        box=box,
+        correlation=correlation_with_error(familiarity_of(setup, surrogate, box), judging),
     )
     grid = surrogate.operator.grid
     save_surrogate(path, weights | reference_tensors(setup.shape_map.mesh, grid), card)

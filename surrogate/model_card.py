@@ -40,6 +40,8 @@ class ModelCard:
         hardware: machine and library versions.
         seconds: wall time of the training.
         box: parameter -> [lower, upper] of the training designs.
+        correlation: of the distance from the training designs with the errors, on how many held-out ones: ``designs``,
+            ``field_error``, ``gradient_error``; None where it is not measured.
     """
 
     trained_for: dict[str, Any]
@@ -50,6 +52,7 @@ class ModelCard:
     hardware: dict[str, str]
     seconds: float
     box: dict[str, list[float]]
+    correlation: dict[str, float] | None = None
 
     def as_json(self) -> str:
         """Indented JSON."""

@@ -174,7 +174,9 @@ def _certificate(
             "surrogate_relative_error": 0.00123456789 if surrogate else None,
             "improvement": abs(last - first) / first,
             "peak": None,
+            "peak_at_start": None,
         },
+        "joint_tolerance": 0.1234567,
         "constraints": constraints,
         "field_relative_l2_error": dict.fromkeys(components, 0.00098765432) if surrogate else None,
         "gradient": {"cosine": 0.9999771234, "relative_error": 0.0070123456} if surrogate else None,
@@ -204,9 +206,7 @@ FAMILIARITY = {
     "typical_median": 1.1234567,
     "typical_95_percent": 1.4567891,
     "farther_in_box": 0.75,
-    "held_out": 128,
-    "correlation_field_error": 0.79876543,
-    "correlation_gradient_error": 0.60123456,
+    "correlation": {"designs": 128, "field_error": 0.79876543, "gradient_error": 0.60123456},
 }
 
 

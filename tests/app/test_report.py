@@ -271,16 +271,18 @@ def test_grid_convergence_index_and_a_degenerate_order_are_said(changed) -> None
     folder = changed("certificate.json", lambda c: c["objective"].update(observed_order=1.1, extrapolation=note))
     text = words_of(page(write_report(folder)))
     assert "Grid-convergence index (Roache): the limit is expected within ± 0.0045 % of it." in text
-    assert "This order is degenerate: a corner, a tip or a jump holds it down" in text
+    assert f"Observed order 1.10: {note}." in text
 
 
 def test_the_true_maximum_stands_beside_a_smooth_one(changed) -> None:
     peak = {"on": "hole", "maximum": 3.0361, "minimum": 3.0150, "mean": 3.0278, "flatness": 0.0069}
-    folder = changed("certificate.json", lambda c: c["objective"].update(peak=peak | {"at_least": 2.9, "at_most": 3.2}))
+    more = {"peak": peak | {"at_least": 2.9, "at_most": 3.2}, "peak_at_start": peak | {"maximum": 5.3}}
+    folder = changed("certificate.json", lambda c: c["objective"].update(more))
     text = words_of(page(write_report(folder)))
     assert "along “hole” on the finest mesh: largest 3.0361, least 3.0150, mean 3.0278" in text
     assert "largest less least is 0.69 % of the mean" in text
-    assert "The smooth maximum alone says that the largest is between 2.9000 and 3.2000." in text
+    assert "At the start its largest is 5.3000." in text
+    assert "imply that the largest is between 2.9000 and 3.2000." in text
 
 
 def test_familiarity_is_told_with_what_it_is_worth(changed) -> None:
@@ -288,7 +290,7 @@ def test_familiarity_is_told_with_what_it_is_worth(changed) -> None:
     text = words_of(page(write_report(folder)))
     assert "trained on: 0.988, where 1.12 is usual and one in twenty is beyond 1.46" in text
     assert "On 128 held-out designs this distance goes with the true error at a rank correlation of 0.80" in text
-    unknown = {"correlation_field_error": None, "correlation_gradient_error": None, "held_out": 0}
+    unknown = {"correlation": None}
     text = words_of(page(write_report(changed("certificate.json", lambda c: c["familiarity"].update(unknown)))))
     assert "What that says of its error is not measured" in text
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from studies import familiarity
-from studies.familiarity import describe_familiarity, familiarity_of
+from studies.familiarity import correlation_with_error, describe_familiarity, familiarity_of
 from studies.sampling import draw_designs
 from studies.surrogates import build_surrogate
 from surrogate.accuracy import Accuracy
@@ -60,14 +60,12 @@ def test_the_correlation_is_that_of_distance_and_true_error(known, monkeypatch, 
         return Accuracy({"u": sense * distance, "v": 0.0}, 0.0, math.exp(-sense * distance), 0.0, 1)
 
     monkeypatch.setattr(familiarity, "measure", error_that_goes_with_the_distance)
-    content = describe_familiarity(known, designs[0], held_out)
-    assert content["held_out"] == 20
-    assert content["correlation_field_error"] == pytest.approx(sense)
-    assert content["correlation_gradient_error"] == pytest.approx(-sense)
+    found = correlation_with_error(known, held_out)
+    assert found == {"designs": 20, "field_error": pytest.approx(sense), "gradient_error": pytest.approx(-sense)}
+    assert correlation_with_error(known, held_out.subset(slice(0, 8))) is None  # too few to say
 
 
-def test_without_held_out_solutions_no_correlation_is_claimed(known):
-    content = describe_familiarity(known, torch.ones(6, dtype=torch.float64), None)
-    assert content["held_out"] == 0
-    assert content["correlation_field_error"] is None
-    assert content["correlation_gradient_error"] is None
+def test_a_design_is_described_beside_others_of_the_box(known):
+    described = describe_familiarity(known, torch.full((6,), 1.9, dtype=torch.float64))
+    assert described["distance"] > described["typical_95_percent"] > described["typical_median"]
+    assert described["farther_in_box"] < 0.05
