@@ -25,6 +25,7 @@ lint: setup  ## ruff and the import rule
 
 figures: setup  ## measure the figures of the README into benchmarks/results
 	$(BIN)/python -m benchmarks.figures
+	$(BIN)/python -m benchmarks.held_out
 	$(BIN)/python -m benchmarks.studies
 
 doctor: setup  ## say what is installed and what is missing

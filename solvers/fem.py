@@ -244,7 +244,11 @@ class FemSolver:
         integral = float(fem.assemble_scalar(self._functionals[functional.name].value))
         value, self._outer_slopes[functional.name] = _outer(functional, integral)
         if not np.isfinite(value):
-            raise SolveError(f"the functional '{functional.name}' is not finite: {value}")
+            mend = "" if functional.maximum_of is None else (
+                "; a smooth maximum overflows where its quantity is far above 1: measure it in a typical size"
+                " (stresses by the coefficient reference_stress)"
+            )  # fmt: skip
+            raise SolveError(f"the functional '{functional.name}' is not finite: {value}{mend}")
         return value
 
     def _fields(self, state: Array) -> dict[str, Array]:

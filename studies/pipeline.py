@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from geometries.quantities import ShapeError, check_design
+from solvers.errors import SolveError
 from solvers.fem import FemSolver
 from studies.certificate import certify
 from studies.export import Exported, export_cad, shape_data
@@ -270,7 +271,7 @@ def _search_key(run: Run) -> list[Any]:
 def _check_optimum(run: Run, optimum: Optimum) -> None:
     best = optimum.best
     if not optimum.ok:
-        raise OptimizationError(f"optimize: {best.reason.value}")
+        raise OptimizationError(f"optimize: {best.reason.value}{_complaint(run.setup)}")
     try:
         check_design(run.setup.shape_map, torch.from_numpy(best.theta))
     except ShapeError as error:
@@ -278,6 +279,15 @@ def _check_optimum(run: Run, optimum: Optimum) -> None:
             f"optimize: the optimum is no valid shape ({error});"
             " add a constraint such as {quantity: jacobian, at_least: 0.1}"
         ) from error
+
+
+def _complaint(setup: Setup) -> str:
+    """What finite elements object to at the start, if they do."""
+    try:
+        FemModel(setup).solve(setup.initial)
+    except SolveError as error:
+        return f" Finite elements at the start: {error}."
+    return ""
 
 
 def export(run: Run) -> Exported:

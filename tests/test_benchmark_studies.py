@@ -95,3 +95,30 @@ def test_a_measured_cell_is_kept_until_the_study_changes(tmp_path, monkeypatch):
             changed.setattr(studies, "load_study", lambda path, o=override: load_study(path, (o,)))
             assert studies.kept("torsion", "managed")[2] is None
     assert studies.kept("torsion", "managed")[2] is not None
+
+
+def test_cells_of_finite_elements_outlive_new_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "CELLS", tmp_path)
+    before = {method: studies.kept("torsion", method)[1] for method in studies.METHODS}
+    monkeypatch.setattr(studies, "file_key", lambda path: "other weights")
+    for method, key in before.items():
+        assert (studies.kept("torsion", method)[1] == key) is not studies.uses_surrogate(method)
+
+
+def test_without_a_surrogate_the_trust_region_is_left_to_finite_elements():
+    setup = setup_of("optimizer.starts=1", "optimizer.kkt_tolerance=1e-2")
+    found = studies.METHODS["trust region without surrogate"](setup, None)
+    alone = studies.METHODS["FEM alone"](setup, None)
+    assert found.solves["forward"] > 1
+    assert found.objectives[0] == pytest.approx(alone.objectives[0], rel=1e-4)
+
+
+def test_the_table_says_what_was_reached():
+    cell = CELL | {"sign": 1, "violations": [0.5]}
+    alone = cell | {"objectives": [2.0], "forward": 12, "progress": [(10, 2.0, 0.0)]}
+    better = cell | {"objectives": [2.0001], "forward": 3, "progress": [(2, 2.0001, 0.0)]}
+    worse = cell | {"objectives": [2.1], "forward": 9, "violations": [4.0]}
+    cells = {"FEM alone": alone, "managed": better, "trust region without surrogate": worse, "surrogate only": worse}
+    rows = [studies.row("any", method, entry, alone) for method, entry in cells.items()]
+    line = list(studies._reached(rows))[-1]
+    assert line == "| any | +0.0050% | 25% (20%) | 75%, gap +5.0000% | +5.000% | 4 |"

@@ -23,7 +23,8 @@ import torch
 from studies import pipeline
 from studies.loader import load_study
 from studies.models import OutsideBoxWarning
-from studies.pipeline import OptimizationError, find_optimum, sample, train, validate
+from studies.pipeline import OptimizationError, Run, find_optimum, sample, train, validate
+from studies.setup import build_setup
 from studies.surrogates import open_surrogate
 from studies.workspace import Workspace
 from surrogate import training
@@ -285,6 +286,14 @@ def test_a_finish_goes_on_from_the_first_training_and_from_where_it_was_broken_o
     assert 0 < change < 0.1 * weights[2].float().norm()
     assert read_weights(whole)[1]["training"]["finish"]["gradient_weight"] == 1.0
     assert {path.name for path in (tmp_path / "broken").glob("surrogate*")} == {WEIGHTS, "surrogate.card.json"}
+
+
+def test_stresses_that_overflow_a_smooth_maximum_name_the_mend(tmp_path):
+    pascal = 'physics.natural=[{on: [left, right, bottom, top], u: "2e8*nx - 1e4*u", v: "1e8*ny - 1e4*v"}]'
+    steel = (pascal, "physics.coefficients.youngs_modulus=2.1e11", "optimizer.on=fem", "optimizer.method=slsqp")
+    study = load_study(ROOT / "studies" / "plate_hole.yaml", ("geometry.mesh_size=0.4", *steel))
+    with pytest.raises(OptimizationError, match=r"'ks_hoop_stress' is not finite: inf; .*reference_stress"):
+        find_optimum(Run(build_setup(study), Workspace(tmp_path)))
 
 
 def test_training_that_diverges_is_an_error_that_can_be_mended(tmp_path):
