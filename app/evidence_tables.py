@@ -120,7 +120,13 @@ def cad_table(finished: Finished) -> Table:
         rows.append(("STL (facets, for printing)", f"{watertight}, volume {volume} (its facets cut corners)"))
     else:
         rows.append(("STL", "none: geometry.thickness is not given, so the part is a face"))
-    return Table(("The part as CAD", "Value"), rows, "The file holds the B-spline of the design itself, not facets.")
+    note = "The file holds the B-spline of the design itself, not facets."
+    if cad["domain_relative_error"] is not None:
+        note += (
+            " The part is the hole or body alone; domain.step holds what it is cut out of: the plate with its hole, the"
+            f" channel around the body ({number(cad['domain_relative_error'], 2)} off when read back)."
+        )
+    return Table(("The part as CAD", "Value"), rows, note)
 
 
 def provenance_tables(finished: Finished) -> list[Table]:

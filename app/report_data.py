@@ -46,7 +46,7 @@ ENTRIES = {
         *("study", "accepted", "reasons", "checks", "parameters", "constraints", "warnings", "timings", "fem_solves"),
         *("field_relative_l2_error", "gradient", "kkt_residual", "multipliers", "cad.file", "cad.kind", "cad.valid"),
         *(f"cad.{k}" for k in ("area_or_volume_reread", "area_or_volume_design", "relative_error")),
-        *(f"cad.{k}" for k in ("max_deviation", "b_spline_edges", "stl")),
+        *(f"cad.{k}" for k in ("max_deviation", "b_spline_edges", "stl", "domain_relative_error")),
         *(f"objective.{k}" for k in ("name", "unit", "sense", "initial_fem", "surrogate", "fem", "fem_levels")),
         *(f"objective.{k}" for k in ("fem_extrapolated", "observed_order", "discretization_error")),
         *(f"objective.{k}" for k in ("surrogate_relative_error", "improvement", "grid_convergence_index")),

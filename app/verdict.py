@@ -55,6 +55,9 @@ CHECKS = {
     "CAD deviation": Explained(
         "Largest distance between the curve read back and the design's, relative to the part's size.", "plain"
     ),
+    "CAD domain": Explained(
+        "Area or volume of domain.step read back, the domain that the part is cut out of, relative to its own.", "plain"
+    ),
     "CAD valid": Explained("OpenCASCADE finds the part read back valid: closed, and not crossing itself.", "yes"),
     "STL closed": Explained("The STL surface is watertight and its facets all face outward.", "yes"),
     "improvement": Explained(

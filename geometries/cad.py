@@ -6,7 +6,7 @@ knots); nothing is faceted on its way. STL, which has only facets, is tessellate
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ from OCP.STEPControl import STEPControl_AsIs, STEPControl_Reader, STEPControl_Wr
 from OCP.StlAPI import StlAPI_Writer
 from OCP.TopAbs import TopAbs_EDGE, TopAbs_SOLID
 from OCP.TopExp import TopExp, TopExp_Explorer
-from OCP.TopoDS import TopoDS, TopoDS_Edge, TopoDS_Shape
+from OCP.TopoDS import TopoDS, TopoDS_Edge, TopoDS_Shape, TopoDS_Wire
 
 from geometries.family import Family
 from geometries.files import occ_unit, written_whole
@@ -78,9 +78,25 @@ def part_shape(family: Family, control_points: NDArray[np.float64], thickness: f
     Raises:
         CadError: OpenCASCADE cannot make it, or finds the result invalid.
     """
+    return _shape(family, control_points, (family.part,), thickness)
+
+
+def domain_shape(family: Family, control_points: NDArray[np.float64], thickness: float | None = None) -> TopoDS_Shape:
+    """The same of the whole domain, with its holes."""
+    return _shape(family, control_points, range(len(family.loops)), thickness)
+
+
+def _shape(
+    family: Family, control_points: NDArray[np.float64], loops: Sequence[int], thickness: float | None
+) -> TopoDS_Shape:
+    """Face within the first of the loops and outside the others, or its solid."""
     kind = "face" if thickness is None else "solid"
     try:
-        shape = _face(family.loops[family.part], control_points[family.loop_slices[family.part]])
+        outer, *holes = (_wire(family.loops[loop], control_points[family.loop_slices[loop]]) for loop in loops)
+        face = BRepBuilderAPI_MakeFace(outer, True)
+        for hole in holes:
+            face.Add(TopoDS.Wire(hole.Reversed()))
+        shape = face.Face()
         if thickness is not None:
             shape = BRepPrimAPI_MakePrism(shape, gp_Vec(0, 0, thickness)).Shape()
         valid = BRepCheck_Analyzer(shape).IsValid()
@@ -91,7 +107,7 @@ def part_shape(family: Family, control_points: NDArray[np.float64], thickness: f
     return shape
 
 
-def _face(loop: tuple[Curve, ...], points: NDArray[np.float64]) -> TopoDS_Shape:
+def _wire(loop: tuple[Curve, ...], points: NDArray[np.float64]) -> TopoDS_Wire:
     wire, start = BRepBuilderAPI_MakeWire(), 0
     for curve in loop:
         own = points[start : start + curve.count]
@@ -99,7 +115,7 @@ def _face(loop: tuple[Curve, ...], points: NDArray[np.float64]) -> TopoDS_Shape:
         # a line is written as one, so that its side face is a plane in the CAD system
         geometry = [gp_Pnt(float(x), float(y), 0.0) for x, y in own] if curve.degree == 1 else [_b_spline(curve, own)]
         wire.Add(BRepBuilderAPI_MakeEdge(*geometry).Edge())
-    return BRepBuilderAPI_MakeFace(wire.Wire(), True).Face()
+    return wire.Wire()
 
 
 def _b_spline(curve: Curve, points: NDArray[np.float64]) -> Geom_BSplineCurve:
@@ -182,20 +198,28 @@ def read_step(path: Path, unit: str) -> TopoDS_Shape:
 def check_step(path: Path, family: Family, control_points: NDArray[np.float64], unit: str) -> CadCheck:
     """Read a part back from STEP and compare it with the design it was made from."""
     shape = read_step(path, unit)
-    solid = TopExp_Explorer(shape, TopAbs_SOLID).More()
-    properties = GProp_GProps()
-    # Gauss-Kronrod: plain volume integration of OpenCASCADE 8.0 was 2e-4 off on these solids whatever its tolerance
-    if solid:
-        BRepGProp.VolumePropertiesGK_s(shape, properties, 1e-10, False, True)
-    else:
-        BRepGProp.SurfaceProperties_s(shape, properties, 1e-10, False)
     return CadCheck(
         valid=BRepCheck_Analyzer(shape).IsValid(),
-        measure=abs(properties.Mass()),
-        solid=solid,
+        measure=measure_of(shape),
+        solid=_is_solid(shape),
         max_deviation=_max_deviation(shape, family, control_points),
         b_spline_edges=_count_b_splines(shape),
     )
+
+
+def measure_of(shape: TopoDS_Shape) -> float:
+    """Volume of a solid, area of a face."""
+    properties = GProp_GProps()
+    # Gauss-Kronrod: plain volume integration of OpenCASCADE 8.0 was 2e-4 off on these solids whatever its tolerance
+    if _is_solid(shape):
+        BRepGProp.VolumePropertiesGK_s(shape, properties, 1e-10, False, True)
+    else:
+        BRepGProp.SurfaceProperties_s(shape, properties, 1e-10, False)
+    return abs(properties.Mass())
+
+
+def _is_solid(shape: TopoDS_Shape) -> bool:
+    return TopExp_Explorer(shape, TopAbs_SOLID).More()
 
 
 def _max_deviation(shape: TopoDS_Shape, family: Family, control_points: NDArray[np.float64]) -> float:

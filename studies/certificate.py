@@ -160,6 +160,9 @@ def certify(
         ),
         Check("CAD valid", float(exported.check.valid), ">=", 1.0, "OpenCASCADE's own check"),
     ]
+    if exported.domain_error is not None:
+        meaning = "area or volume of the domain around the part, read back"
+        checks.append(Check("CAD domain", exported.domain_error, "<=", 1e-6, meaning))
     if exported.stl is not None:
         closed = exported.stl["watertight"] and exported.stl["consistent_winding"] and exported.stl["volume"] > 0
         checks.append(Check("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)"))
@@ -232,6 +235,7 @@ def certify(
             "max_deviation": exported.check.max_deviation,
             "b_spline_edges": exported.check.b_spline_edges,
             "stl": exported.stl,
+            "domain_relative_error": exported.domain_error,
         },
         "warnings": warnings,
         "fem_solves": {

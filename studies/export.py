@@ -10,15 +10,28 @@ from typing import Any
 
 import numpy as np
 import pyvista
+import torch
 import trimesh
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geometries.cad import CadCheck, check_step, part_shape, write_brep, write_step, write_stl
+from geometries.cad import (
+    CadCheck,
+    check_step,
+    domain_shape,
+    measure_of,
+    part_shape,
+    read_step,
+    write_brep,
+    write_step,
+    write_stl,
+)
 from geometries.mesh import TaggedMesh
+from geometries.spline import LoopQuadrature
 from studies.setup import Setup
 
 Array = NDArray[np.float64]
+DOMAIN_FILE = "domain.step"
 
 
 @dataclass(frozen=True)
@@ -30,12 +43,14 @@ class Exported:
         measure: area, or area times thickness, of the design.
         files: names written.
         stl: watertight, consistent winding and volume by trimesh; None for a face.
+        domain_error: of the measure of ``domain.step`` read back, relative; None where the part is the domain.
     """
 
     check: CadCheck
     measure: float
     files: tuple[str, ...]
     stl: dict[str, Any] | None
+    domain_error: float | None = None
 
     @property
     def relative_error(self) -> float:
@@ -45,6 +60,8 @@ class Exported:
 
 def export_cad(setup: Setup, theta: Tensor, folder: Path, name: str = "optimum") -> Exported:
     """Write ``name``.step and .brep (and .stl of a solid) of the part, and read the STEP file back.
+
+    Where the part is a hole or a body in its domain, ``domain.step`` is written too: the plate with the hole.
 
     Raises:
         geometries.cad.CadError: OpenCASCADE finds the part invalid, or cannot write.
@@ -71,7 +88,24 @@ def export_cad(setup: Setup, theta: Tensor, folder: Path, name: str = "optimum")
         }
     area = float(setup.family.part_quadrature.area(setup.family.part_points(theta)))
     check = check_step(step, setup.family, control_points, geometry.length_unit)
-    return Exported(check, area * (geometry.thickness or 1.0), tuple(files), stl)
+    domain_error = None
+    (folder / DOMAIN_FILE).unlink(missing_ok=True)
+    if setup.family.part:
+        files.append(DOMAIN_FILE)
+        domain_error = _export_domain(setup, control_points, folder / DOMAIN_FILE)
+    return Exported(check, area * (geometry.thickness or 1.0), tuple(files), stl, domain_error)
+
+
+def _export_domain(setup: Setup, control_points: Array, path: Path) -> float:
+    """Relative error of its measure, read back, against the areas that the design's own curves enclose."""
+    family, geometry = setup.family, setup.study.model.geometry
+    write_step(domain_shape(family, control_points, geometry.thickness), path, geometry.length_unit)
+    outer, *holes = (
+        float(LoopQuadrature(loop).area(torch.from_numpy(control_points[rows])))
+        for loop, rows in zip(family.loops, family.loop_slices, strict=True)
+    )
+    exact = (outer - sum(holes)) * (geometry.thickness or 1.0)
+    return abs(measure_of(read_step(path, geometry.length_unit)) - exact) / exact
 
 
 def write_vtu(path: Path, mesh: TaggedMesh, arrays: Mapping[str, Array]) -> None:

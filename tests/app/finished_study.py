@@ -193,6 +193,7 @@ def _certificate(
             "relative_error": 2.049690794855084e-14,
             "max_deviation": 4.230501593965341e-13,
             "b_spline_edges": 4,
+            "domain_relative_error": None,
             "stl": {"watertight": True, "consistent_winding": True, "volume": 1.5685799491121246, "facets": 1048},
         },
         "warnings": [],

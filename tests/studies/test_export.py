@@ -1,6 +1,7 @@
 """Promise: the CAD is the design, the VTU is the field, and nothing of an earlier design stays beside them."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 import trimesh
 from pyvista import CellType
 
+from geometries.cad import check_step
 from geometries.integration import nodal_weights
 from studies import export
 from studies.export import export_cad, field_arrays, shape_data, write_vtu
@@ -118,3 +120,22 @@ def test_outlines_are_drawn_closed_and_around_the_area(setup):
     assert shoelace == pytest.approx(float(setup.quantity("area", setup.initial)), rel=5e-3)
     assert len(drawn["control_points"]) == 6
     assert math.hypot(*drawn["control_points"][0]) == pytest.approx(float(setup.initial[0]))
+
+
+@pytest.mark.parametrize("thickness", ["1.0", "null"])
+def test_a_plate_is_written_with_its_hole(tmp_path, thickness):
+    """Its curves are those of the design, and its area is the plate's less the hole's."""
+    study = Path(__file__).parents[2] / "studies" / "plate_hole.yaml"
+    plate = build_setup(load_study(study, (f"geometry.thickness={thickness}", "geometry.mesh_size=0.4")))
+    exported = export_cad(plate, plate.initial, tmp_path)
+    assert "domain.step" in exported.files
+    control_points = plate.family.control_points(plate.initial).numpy()
+    domain = check_step(tmp_path / "domain.step", plate.family, control_points, "mm")
+    assert domain.valid
+    assert domain.solid is (thickness == "1.0")
+    assert domain.measure == pytest.approx(144.0 - float(plate.quantity("area", plate.initial)), rel=1e-9)
+    assert domain.max_deviation < 1e-9
+    assert exported.domain_error < 1e-9
+    bar = export_cad(setup_of(), setup_of().initial, tmp_path)
+    assert bar.domain_error is None
+    assert not (tmp_path / "domain.step").exists()
