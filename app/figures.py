@@ -82,6 +82,22 @@ def _closed(points: Array) -> Array:
     return points if np.array_equal(points[0], points[-1]) else np.concatenate([points, points[:1]])
 
 
+def profile_figure(title: str, before: Array, after: Array) -> Figure:
+    """A quantity around a boundary, (n, 2) angles in degrees and values, at the start and at the optimum."""
+
+    def draw(canvas: Canvas) -> None:
+        axes = canvas.add_axes((0.19, 0.255, 0.77, 0.69))
+        axes.plot(*before.T, color=BEFORE, lw=1.2, ls=(0, (4, 2)), label="start")
+        axes.plot(*after.T, color=AFTER, lw=1.6, label="optimum")
+        axes.set_xlim(0, 360)
+        axes.set_xticks(range(0, 361, 90))
+        axes.set_xlabel("angle about the middle [degrees from x]", labelpad=1)
+        axes.set_ylabel("quantity", labelpad=2)
+        canvas.legend(loc="lower center", ncols=2, columnspacing=1.2, handlelength=1.6)
+
+    return drawn(title, f"{title}, start dashed and optimum solid", 2.9, draw)
+
+
 def convergence_figure(
     title: str,
     traces: Sequence[Trace],

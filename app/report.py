@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from app.canvas import Array, Figure
 from app.evidence_tables import cad_table, mesh_table, provenance_tables, surrogate_table
 from app.field_figures import common_limits, field_figure, symmetric_limits
-from app.figures import Trace, convergence_figure, outlines, shape_figures
+from app.figures import Trace, convergence_figure, outlines, profile_figure, shape_figures
 from app.formatting import capital, number, percent, unit, with_unit, words
 from app.managed_tables import familiarity, infill_table, loop_table
 from app.report_data import Finished, NodalFields, ReportError, read_folder
@@ -25,6 +25,7 @@ __all__ = ["ReportError", "write_report"]
 
 FILES = {
     "optimum.step": "the optimum as CAD (B-spline boundary)",
+    "domain.step": "the domain that it is cut out of, as CAD",
     "optimum.brep": "the same in OpenCASCADE's own format",
     "optimum.stl": "the solid as facets",
     "optimum.msh": "finite-element mesh of the optimum",
@@ -69,6 +70,7 @@ def _content(finished: Finished) -> Mapping[str, Any]:
         "shapes": shape_figures(finished.shapes),
         "sizes": _sizes(finished),
         "peak": _peak(finished),
+        "profile": _profile(finished),
         "fields": _surrogate_and_fem(finished) if finished.card is not None else [],
         "start_fields": _start_and_optimum(finished),
         "convergence": _convergence(finished),
@@ -112,7 +114,8 @@ def _sizes(finished: Finished) -> str:
         with_unit(" by ".join(number(size, 3) for size in np.ptp(np.concatenate(points), axis=0).tolist()), length)
         for points in zip(*moved, strict=True)
     )
-    return f"Extent in x by y: {before} at the start, {after} at the optimum."
+    ratio = finished.certificate["part"]["optimum"]["ratio"]
+    return f"Extent in x by y: {before} at the start, {after} at the optimum (a ratio of {number(ratio, 3)})."
 
 
 def _peak(finished: Finished) -> str:
@@ -136,6 +139,16 @@ def _peak(finished: Finished) -> str:
         return f"{text} The smooth maximum implies that the largest is at least {least}."
     most = number(peak["at_most"], 5)
     return f"{text} The smooth maximum and the steepest slope imply that the largest is between {least} and {most}."
+
+
+def _profile(finished: Finished) -> list[Figure]:
+    """The quantity of a smooth maximum around its boundary; nothing for another objective."""
+    objective = finished.certificate["objective"]
+    peaks = [objective[key] for key in ("peak_at_start", "peak")]
+    if any(peak is None or peak["profile"] is None for peak in peaks):
+        return []
+    before, after = (np.array(peak["profile"]) for peak in peaks)
+    return [profile_figure(f"The quantity around “{peaks[1]['on']}”", before, after)]
 
 
 def _surrogate_and_fem(finished: Finished) -> list[tuple[str, str, list[Figure]]]:

@@ -51,7 +51,7 @@ ENTRIES = {
         *(f"objective.{k}" for k in ("fem_extrapolated", "observed_order", "discretization_error")),
         *(f"objective.{k}" for k in ("surrogate_relative_error", "improvement", "grid_convergence_index")),
         *(f"objective.{k}" for k in ("extrapolation", "peak", "peak_at_start")),
-        *("familiarity", "infill", "joint_tolerance"),
+        *("familiarity", "infill", "joint_tolerance", "part.optimum.ratio"),
     ),
     "surrogate.card.json": (
         *("designs", "seconds", "hardware", "data_hash", "box"),

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from solvers.fem import FemSolution
 from solvers.problem import Functional
+from solvers.sampled_quantities import Profile
+
+SHOWN = 360
+"""Points of a profile, at most about twice as many."""
 
 
 def describe_peak(functional: Functional, solution: FemSolution) -> dict[str, Any] | None:
@@ -13,6 +19,7 @@ def describe_peak(functional: Functional, solution: FemSolution) -> dict[str, An
 
     ``at_least`` and ``at_most`` bound the maximum by the functional's value alone: the first by the measure of the
     region, the second by the largest slope that the quantity shows along a boundary. None where no bound is known.
+    ``profile`` holds the quantity around a boundary: angle about its middle in degrees, and value.
     """
     if functional.maximum_of is None:
         return None
@@ -30,4 +37,14 @@ def describe_peak(functional: Functional, solution: FemSolution) -> dict[str, An
         "place": profile.place_of_maximum.tolist(),
         "at_least": least,
         "at_most": largest,
+        "profile": None if functional.on is None else _around(profile),
     }
+
+
+def _around(profile: Profile) -> list[list[float]]:
+    """(angle in degrees, value) about the middle of a boundary, by angle."""
+    x, y = (profile.points - profile.weights @ profile.points / profile.weights.sum()).T
+    angle = np.degrees(np.arctan2(y, x)) % 360
+    order = np.argsort(angle)
+    order = order[:: max(1, len(order) // SHOWN)]
+    return np.stack([angle[order], profile.values[order]], -1).round(6).tolist()

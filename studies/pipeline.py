@@ -39,6 +39,8 @@ class OptimizationError(RuntimeError):
     """No start led to a design that can be judged; the text is the exit reason."""
 
 
+CERTIFICATE_VERSION = 2
+"""Of what a certificate holds and how it is come by: those of another one are made anew."""
 INFILL_WEIGHTS = "surrogate.infill.safetensors"
 TRAINING_FILES = tuple(f"surrogate.safetensors.checkpoint{end}" for end in ("", ".finish", ".seconds"))
 
@@ -317,6 +319,7 @@ def validate(run: Run) -> dict[str, Any]:
     study = run.setup.study.model
     key = content_key(
         "validate",
+        CERTIFICATE_VERSION,
         driver,
         theta.tolist(),
         *_physical_key(run),

@@ -184,6 +184,7 @@ def _certificate(
         "multipliers": {"area equals": 0.99996786456},
         "familiarity": FAMILIARITY if surrogate else None,
         "infill": None,
+        "part": {"optimum": {"ratio": 1.0}},
         "cad": {
             "file": "optimum.step",
             "kind": "solid",

@@ -276,12 +276,14 @@ def test_grid_convergence_index_and_a_degenerate_order_are_said(changed) -> None
 
 def test_the_true_maximum_stands_beside_a_smooth_one(changed) -> None:
     peak = {"on": "hole", "maximum": 3.0361, "minimum": 3.0150, "mean": 3.0278, "flatness": 0.0069}
+    peak["profile"] = [[0.0, 3.0361], [180.0, 3.0150], [359.0, 3.03]]
     more = {"peak": peak | {"at_least": 2.9, "at_most": 3.2}, "peak_at_start": peak | {"maximum": 5.3}}
     folder = changed("certificate.json", lambda c: c["objective"].update(more))
     text = words_of(page(write_report(folder)))
     assert "along “hole” on the finest mesh: largest 3.0361, least 3.0150, mean 3.0278" in text
     assert "largest less least is 0.69 % of the mean" in text
     assert "At the start its largest is 5.3000." in text
+    assert "The quantity around “hole”" in text
     assert "imply that the largest is between 2.9000 and 3.2000." in text
 
 
