@@ -123,7 +123,8 @@ def _plane_elasticity(
                 "ks_hoop_stress",
                 hoop,
                 "1",
-                "smooth maximum of the hoop stress s, in reference stresses: 1/30 log int exp(30 s) along the hole",
+                "smooth maximum of the hoop stress s, in reference stresses: 1/30 log int exp(30 s) along the hole,"
+                " with lengths in the study's unit; another adds log(their ratio)/30",
                 sharpness=30.0,
                 on="hole",
             ),

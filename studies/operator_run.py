@@ -16,7 +16,7 @@ from geometries.mesher import mesh_family
 from solvers.fem import FemSolver
 from studies.loader import Study
 from studies.operator_setup import OperatorSetup, build_operator_setup, solve_instances
-from studies.surrogates import hardware
+from studies.surrogates import hardware, refreshing
 from studies.work_clock import WorkClock
 from studies.workspace import Workspace, content_key, write_json
 from surrogate.allocator import keep_freed_memory
@@ -201,7 +201,7 @@ def _train(
             with log.open("a") as file:
                 file.write(f"{progress.step},{progress.loss:.6g},{progress.error:.6g},{clock.total:.1f}\n")
         text = f"loss {progress.loss:.4g}, held-out squared relative error {progress.error:.3g}"
-        report("train", progress.step, progress.steps, text)
+        report("train", progress.step, progress.steps, text + refreshing(progress))
 
     history = train_on_physics(
         network,

@@ -26,7 +26,7 @@ from studies.optimizer import Iterate, Optimum, optimize
 from studies.resolved import write_study
 from studies.sampling import draw_designs, local_executor, random_directions, solve_designs, stack_fields
 from studies.setup import Setup
-from studies.surrogates import open_surrogate, train_surrogate
+from studies.surrogates import open_surrogate, refreshing, train_surrogate
 from studies.workspace import Workspace, content_key, file_key, write_json, write_text
 from surrogate.dataset import Dataset, load_dataset
 from surrogate.model_card import ModelCard
@@ -139,7 +139,7 @@ def train(run: Run) -> Path:
             path,
             run.device,
             lambda p: run.report(
-                "train", p.step, p.steps, f"loss {p.loss:.4f}, held-out gradient error {p.error:.4f}"
+                "train", p.step, p.steps, f"loss {p.loss:.4f}, held-out gradient error {p.error:.4f}{refreshing(p)}"
             ),
         )
         run.workspace.finish("train", key, (path.name,), time.monotonic() - started, total=card.seconds)

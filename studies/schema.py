@@ -308,15 +308,21 @@ class GradientDescent(Section):
     optimizer: Literal["adamw", "tensor_galore"] = "adamw"
     """Method of gradient descent; tensor_galore keeps its moments in a low-rank Tucker subspace."""
     rank: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Of tensor_galore: share of the parameters that each moment, with the factors, may take."""
+    """Of tensor_galore: share of the parameters that each moment, with the factors, may take; or see rank_rule."""
+    rank_rule: Literal["spectrum", "uniform", "energy"] = "spectrum"
+    """Of tensor_galore: the share is spent by the spectrum, or alike on all modes; or it is of the energy."""
     update_gap: Count = 200
     """Of tensor_galore: steps between refreshes of the subspaces."""
+    scale: Positive | None = None
+    """Of tensor_galore: factor on the step from a subspace; by default the root of full size by core size."""
+    discarded: NotNegative = 1.0
+    """Of tensor_galore: weight of the step along what lies outside the subspace; 0 is the published method."""
     moments: Literal["full", "bfloat16", "8bit"] = "full"
     """Of tensor_galore: how moments are stored."""
 
     @model_validator(mode="after")
     def _moments_are_of_tensor_galore(self) -> Self:
-        for key in ("rank", "update_gap", "moments"):
+        for key in ("rank", "rank_rule", "update_gap", "scale", "discarded", "moments"):
             value = getattr(self, key)
             if self.optimizer == "adamw" and value != GradientDescent.model_fields[key].default:
                 raise _mend(key, f"found {value}, which optimizer adamw has no use for; expected tensor_galore")
@@ -390,7 +396,7 @@ class Optimizer(Section):
 
 
 class Infill(Section):
-    """Learning on the way: what trust_region solves joins the training set, and the surrogate is tuned to it."""
+    """Learning on the way: what trust_region solves joins the training set, and AdamW tunes the surrogate to it."""
 
     steps: Count = 200
     """Steps of the tuning."""

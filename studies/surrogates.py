@@ -136,6 +136,11 @@ def train_surrogate(
     return card
 
 
+def refreshing(progress: Progress) -> str:
+    """What a training's progress says of its optimizer's subspaces, if it has any."""
+    return "" if progress.refreshing is None else f", refreshes {progress.refreshing:.1%} of the time"
+
+
 def halves(held_out: Dataset) -> tuple[Dataset, Dataset]:
     """Designs by which weights are chosen, and those by which they are judged; a single one has to do for both."""
     half = len(held_out) // 2

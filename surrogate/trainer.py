@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -27,7 +28,8 @@ class TrainerConfig:
 
     Attributes:
         optimizer: adamw, or tensor_galore, whose moments take less memory.
-        rank, update_gap, moments: of :class:`surrogate.tensor_galore.TensorGaLore`; AdamW has no use for them.
+        rank, rank_rule, update_gap, scale, discarded, moments: of :class:`surrogate.tensor_galore.TensorGaLore`; AdamW
+            has no use for them.
         steps, batch, learning_rate, weight_decay: with warm-up and cosine decay to zero.
         check_every: steps between looks at the held-out error; the best weights are kept.
         patience: looks without improvement after which training stops.
@@ -39,7 +41,10 @@ class TrainerConfig:
 
     optimizer: str = "adamw"
     rank: float = 0.25
+    rank_rule: str = "spectrum"
     update_gap: int = 200
+    scale: float | None = None
+    discarded: float = 1.0
     moments: str = "full"
     steps: int = 3000
     batch: int = 8
@@ -54,12 +59,20 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands; ``error`` is the held-out one, from the last look."""
+    """Where a training stands.
+
+    Attributes:
+        step, steps: how many are done, of how many at most.
+        loss: of the step.
+        error: held out, from the last look.
+        refreshing: share of the time so far that went into refreshes of subspaces; None of an optimizer without any.
+    """
 
     step: int
     steps: int
     loss: float
     error: float
+    refreshing: float | None = field(default=None, compare=False)
 
 
 class Task(Protocol):
@@ -96,7 +109,7 @@ def run_training(
     Raises:
         TrainingError: a loss, a gradient or a held-out error is not finite, named with the step.
     """
-    optimizer = make_optimizer(network, config)
+    optimizer, began = make_optimizer(network, config), time.monotonic()
     averaged = _copy(network) if config.average else {}
     state = _State(math.inf, best_weights=_copy(network), averaged=averaged, history=[], stale=0)
     start = _resume(checkpoint, config, network, optimizer, state)
@@ -123,7 +136,7 @@ def run_training(
         if checkpoint and (last or (step + 1) % config.checkpoint_every == 0):
             _save(checkpoint, config, step + 1, network, optimizer, state)
         error = state.history[-1].error if state.history else math.nan
-        report(Progress(step + 1, config.steps, value, error))
+        report(Progress(step + 1, config.steps, value, error, _refreshing(optimizer, began)))
     network.load_state_dict(state.best_weights)
     return state.history
 
@@ -138,9 +151,14 @@ def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Opt
     if config.optimizer == "adamw":
         return torch.optim.AdamW(network.parameters(), **common)
     if config.optimizer == "tensor_galore":
-        own = {"rank": config.rank, "update_gap": config.update_gap, "moments": config.moments}
+        names = ("rank", "rank_rule", "update_gap", "scale", "discarded", "moments")
+        own = {name: getattr(config, name) for name in names}
         return TensorGaLore(parameter_groups(network), **common, **own)
     raise ValueError(f"optimizer is '{config.optimizer}'; allowed are adamw and tensor_galore")
+
+
+def _refreshing(optimizer: torch.optim.Optimizer, began: float) -> float | None:
+    return optimizer.refresh_seconds / (time.monotonic() - began) if isinstance(optimizer, TensorGaLore) else None
 
 
 @dataclass
