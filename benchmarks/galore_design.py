@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.galore_code import optimizer_code
 from studies.loader import load_study
 from studies.pipeline import Run, sample
 from studies.setup import Setup, build_setup
@@ -41,7 +42,9 @@ def design_rows(folder: Path, device: str) -> list[dict[str, Any]]:
     choosing, judging = held_out.subset(slice(0, len(held_out) // 2)), held_out.subset(slice(len(held_out) // 2, None))
 
     def trained(options: dict[str, Any], rate: float, seed: int, steps: int) -> dict[str, Any]:
-        path = folder / f"design_{content_key(setup.trained_for(), data.hash, options, rate, seed, steps, device)}.json"
+        code = optimizer_code() if options["optimizer"] == "tensor_galore" else None
+        key = content_key(setup.trained_for(), data.hash, options, rate, seed, steps, device, code)
+        path = folder / f"design_{key}.json"
         if not path.exists():
             config = TrainingConfig(**options, steps=steps, learning_rate=rate, seed=seed, check_every=steps)
             surrogate = build_surrogate(_setup(seed), normalization_of(setup, data, reference)).to(device)

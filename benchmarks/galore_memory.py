@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.fourier_network import FourierNetwork
+from benchmarks.galore_code import optimizer_code
 from benchmarks.galore_contenders import Contender, contenders, torchs_adamw
 from benchmarks.galore_training import Clock, held_bytes
 from benchmarks.isolated import PEAK_RESET, kib
@@ -39,7 +40,8 @@ def finished_memory(
     contender: Contender, folder: Path, device: str, sizes: LargeNetwork = LargeNetwork()
 ) -> dict[str, Any]:
     """Bytes of the optimizer, peak MiB of training, seconds of the first and of a later optimizer step."""
-    path = folder / f"memory_{content_key(contender.label, vars(sizes), device)}.json"
+    code = optimizer_code() if contender.ours else None
+    path = folder / f"memory_{content_key(contender.label, vars(sizes), device, code)}.json"
     if not path.exists():
         with get_context("spawn").Pool(1) as pool:
             row = pool.apply(_measure, (contender.label, sizes, device))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks import darcy_flow, vorticity
 from benchmarks.fourier_network import FourierNetwork, relative_error
+from benchmarks.galore_code import optimizer_code
 from benchmarks.galore_contenders import Contender, Setting
 from studies.workspace import content_key, write_json
 from surrogate.optimizer_bytes import optimizer_state_bytes
@@ -47,8 +48,8 @@ class Budget:
     modes: int = 8
     layers: int = 4
     batch: int = 4
-    trial_steps: int = 600
-    steps: int = 2000
+    trial_steps: int = 400
+    steps: int = 1000
     looks: int = 10
 
 
@@ -82,7 +83,8 @@ def finished_run(
     """The run's result, from its file if there is one."""
     device = str(data["train"][0].device)
     sizes = {name: size for name, size in vars(budget).items() if name not in ("trial_steps", "steps")}
-    key = content_key(VERSION, problem, contender.label, vars(setting), seed, steps, sizes, device)
+    code = optimizer_code() if contender.ours else None
+    key = content_key(VERSION, problem, contender.label, vars(setting), seed, steps, sizes, device, code)
     path = folder / f"{key}.json"
     if not path.exists():
         result = run(contender, setting, seed, steps, budget, data)
@@ -141,23 +143,26 @@ def run(contender: Contender, setting: Setting, seed: int, steps: int, budget: B
 def step_seconds(
     contenders: Sequence[Contender], budget: Budget, data: Parts, rounds: int = 30
 ) -> list[dict[str, float]]:
-    """Median seconds of a step and of the optimizer's part in it; the contenders take turns, so all see one machine."""
+    """Median seconds of a step and of the optimizer's part in it; the contenders take turns, so all see one machine.
+
+    Both passes do not depend on the optimizer: theirs are the median over all contenders with a network of that width.
+    """
     given, wanted = (part[: budget.batch] for part in data["train"])
-    clock, sides, times = Clock(given.device), [], [([], []) for _ in contenders]
+    clock, sides, passes = Clock(given.device), [], {contender.width_share: [] for contender in contenders}
     for contender in contenders:
         torch.manual_seed(0)
         network = network_of(contender, budget).to(given.device)
-        sides.append((network, contender.build(network, contender.settings[0])))
+        sides.append((network, contender.build(network, contender.settings[0]), passes[contender.width_share], []))
     for _ in range(rounds):
-        for (network, optimizer), (whole, own) in zip(sides, times, strict=True):
+        for network, optimizer, both, own in sides:
             begun = clock.seconds()
             optimizer.zero_grad(set_to_none=True)
             relative_error(network(given), wanted).backward()
             halfway = clock.seconds()
             optimizer.step()
             own.append(clock.seconds() - halfway)
-            whole.append(clock.seconds() - begun)
-    return [{"step_seconds": median(whole), "optimizer_seconds": median(own)} for whole, own in times]
+            both.append(halfway - begun)
+    return [{"step_seconds": median(both) + median(own), "optimizer_seconds": median(own)} for *_, both, own in sides]
 
 
 def network_of(contender: Contender, budget: Budget) -> FourierNetwork:

@@ -10,7 +10,9 @@ trained on three seeds. Then all are judged on test data that nothing was chosen
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +22,9 @@ import torch
 
 from app.provenance import provenance
 from benchmarks.galore_contenders import Contender, Setting, contenders, load, torchs_adamw
-from benchmarks.galore_design import RATES, design_rows
-from benchmarks.galore_memory import LargeNetwork, finished_memory
+from benchmarks.galore_design import design_rows
+from benchmarks.galore_memory import finished_memory
+from benchmarks.galore_tables import MARGIN, as_markdown
 from benchmarks.galore_training import PROBLEMS, Budget, Parts, finished_run, problem_data, step_seconds
 from studies.workspace import write_json, write_text
 from surrogate.allocator import keep_freed_memory
@@ -30,42 +33,44 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SEEDS = (0, 1, 2)
 TRIAL_SEED = 3
-MARGIN = 1.1
-"""The target error is that of AdamW times this."""
+TWICE = ("AdamW", "ours, rank 0.25")
+"""Trained for twice the steps, too."""
 
 
 def compare(
-    problem: str, rivals: Sequence[Contender], budget: Budget, data: Parts, folder: Path
+    problem: str,
+    rivals: Sequence[Contender],
+    times: Sequence[dict[str, float]],
+    budget: Budget,
+    data: Parts,
+    folder: Path,
 ) -> list[dict[str, Any]]:
-    """Rows of a problem."""
+    """Rows of a problem; ``times`` are those of the rivals and of torch's AdamW after them."""
     rows = [row_of(problem, contender, budget, data, folder) for contender in rivals]
-    rows = [row | times for row, times in zip(rows, step_seconds(rivals, budget, data), strict=True)]
-    dense = rows[0]
-    target = MARGIN * mean(look[-1]["error"] for look in dense["looks"])
+    rows = [row | seconds for row, seconds in zip(rows, times, strict=False)]
+    dense, torchs = rows[0], times[-1]
+    targets = [MARGIN * looks[-1]["error"] for looks in dense["looks"]]
     for row in rows:
+        ratios = [error / its for error, its in zip(row["test_errors"], dense["test_errors"], strict=True)]
         row["saving"] = 1 - row["optimizer_bytes"] / dense["optimizer_bytes"]
-        row["error_to_adamw"] = row["test_error_mean"] / dense["test_error_mean"]
+        row["error_to_adamw"] = mean(ratios)
+        row["error_to_adamw_least"], row["error_to_adamw_most"] = min(ratios), max(ratios)
         row["step_to_adamw"] = row["step_seconds"] / dense["step_seconds"]
-        row["target_error"] = target
-        row["seconds_to_target"] = seconds_to(target, row["looks"])
+        row["step_to_torch"] = row["step_seconds"] / torchs["step_seconds"]
+        row["target_errors"] = targets
+        row["seconds_to_target"] = seconds_to(targets, row["looks"])
     return rows
 
 
 def row_of(problem: str, contender: Contender, budget: Budget, data: Parts, folder: Path) -> dict[str, Any]:
     """Trials, then the three seeds with the best setting."""
-
-    def trained(setting: Setting, seed: int, steps: int) -> dict[str, Any]:
-        result = finished_run(problem, contender, setting, seed, steps, budget, data, folder)
-        print(
-            f"{problem}, {contender.label}, rate {setting.rate:g}, scale {setting.scale:g}, seed {seed}, {steps} steps:"
-            f" validation {result['validation_error']:.4f}, test {result['test_error']:.4f}",
-            flush=True,
-        )
-        return result
-
-    trials = {setting: trained(setting, TRIAL_SEED, budget.trial_steps) for setting in contender.settings}
+    steps = budget.trial_steps
+    trials = {
+        setting: _trained(problem, contender, setting, TRIAL_SEED, steps, budget, data, folder)
+        for setting in contender.settings
+    }
     best = min(trials, key=lambda setting: trials[setting]["validation_error"] if trials[setting]["finite"] else 1e9)
-    runs = [trained(best, seed, budget.steps) for seed in SEEDS]
+    runs = [_trained(problem, contender, best, seed, budget.steps, budget, data, folder) for seed in SEEDS]
     errors = [run["test_error"] for run in runs]
     return {
         "problem": problem,
@@ -76,6 +81,7 @@ def row_of(problem: str, contender: Contender, budget: Budget, data: Parts, fold
         "optimizer_bytes": runs[0]["optimizer_bytes"],
         "test_error_mean": mean(errors),
         "test_error_spread": max(errors) - min(errors),
+        "test_errors": errors,
         "train_error_mean": mean(run["train_error"] for run in runs),
         "last_tenth": mean(run["looks"][-1]["error"] / run["looks"][-2]["error"] - 1 for run in runs),
         "refresh_share": None if runs[0]["refresh_share"] is None else mean(run["refresh_share"] for run in runs),
@@ -86,9 +92,31 @@ def row_of(problem: str, contender: Contender, budget: Budget, data: Parts, fold
     }
 
 
-def seconds_to(target: float, runs: Iterable[Sequence[dict[str, float]]]) -> float | None:
-    """Mean seconds of training until the validation error is below the target; None if a run never gets there."""
-    times = [next((look["seconds"] for look in looks if look["error"] <= target), None) for looks in runs]
+def twice_as_long(
+    row: dict[str, Any], contender: Contender, budget: Budget, data: Parts, folder: Path
+) -> dict[str, Any]:
+    """What a row's setting reaches with twice the steps: how far from flat its training ended."""
+    setting, problem = Setting(row["learning_rate"], row["scale"]), row["problem"]
+    runs = [_trained(problem, contender, setting, seed, 2 * budget.steps, budget, data, folder) for seed in SEEDS]
+    errors = [run["test_error"] for run in runs]
+    ratios = [error / once for error, once in zip(errors, row["test_errors"], strict=True)]
+    return {
+        **{key: row[key] for key in ("problem", "optimizer", "rank")},
+        "test_errors": errors,
+        "test_error_mean": mean(errors),
+        "test_error_spread": max(errors) - min(errors),
+        "to_once": mean(ratios),
+        "to_once_least": min(ratios),
+        "to_once_most": max(ratios),
+    }
+
+
+def seconds_to(targets: Iterable[float], runs: Iterable[Sequence[dict[str, float]]]) -> float | None:
+    """Mean seconds of training until a seed's validation error is at its target; None if one never gets there."""
+    times = [
+        next((look["seconds"] for look in looks if look["error"] <= target), None)
+        for target, looks in zip(targets, runs, strict=True)
+    ]
     return None if None in times else mean(times)
 
 
@@ -98,103 +126,23 @@ def mean(values: Iterable[float]) -> float:
     return sum(values) / len(values)
 
 
-def as_markdown(content: dict[str, Any]) -> str:
-    """All tables."""
-    machine, budget = content["machine"], content["budget"]
-    packages, on = machine["packages"], machine["hardware"]
-    public = packages.get("neuraloperator", "not installed, left out")
-    text = [
-        "# Tensor-GaLore beside its rivals",
-        "",
-        f"Measured by `{machine['command']}` on {on['gpu'] or on['processor']}, one thread,"
-        f" {machine['started'][:10]}, torch {packages['torch']}, neuraloperator {public}. Single precision. Times are"
-        " processor seconds on a CPU, with other work beside. "
-        + ("" if on["gpu"] else "On a GPU: not measured."),
-        "",
-        f"Fourier neural operator of {budget['layers']} layers, width {budget['width']}, dense complex weights"
-        f" {2 * budget['modes']} x {budget['modes']} x {budget['width']} x {budget['width']}; {budget['train']}"
-        f" training, {budget['validation']} validation, {budget['test']} test samples on {budget['resolution']} x"
-        f" {budget['resolution']} points, batches of {budget['batch']}. {budget['steps']} steps with warm-up and cosine"
-        f" decay, {len(SEEDS)} seeds (spread is largest less smallest), with the best of four settings, each tried for"
-        f" {budget['trial_steps']} steps on validation data with a seed of its own. Errors are relative L2 means.",
-        "",
-        "Dense AdamW in eight bits and matrix GaLore are our own code, the former at full rank, the latter with moments"
-        " rotated at refreshes; both stand for the method's bytes and errors, not for the speed of others' kernels.",
-    ]
-    for problem in dict.fromkeys(row["problem"] for row in content["rows"]):
-        rows = [row for row in content["rows"] if row["problem"] == problem]
-        text += ["", f"## {problem}", "", *table(rows)]
-        text += ["", f"Target: validation error {rows[0]['target_error']:.4f}, {MARGIN} times that of AdamW at its end."
-                 " Validation errors change by "
-                 f"{min(row['last_tenth'] for row in rows):.1%} to {max(row['last_tenth'] for row in rows):.1%} over"
-                 " the last tenth of the steps."]  # fmt: skip
-    text += ["", "## Memory of a large network", "", *memory_table(content["memory"])]
-    text += ["", "## The mGNO of a shipped study", "", *design_table(content["design"])]
-    return "\n".join(text) + "\n"
-
-
-def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Of one problem."""
-    yield (
-        "| optimizer | rank | bytes | saved | test error | spread | to AdamW | train error | step | to AdamW"
-        " | optimizer's part | refreshes | to the target | rate, scale |"
+def _trained(
+    problem: str,
+    contender: Contender,
+    setting: Setting,
+    seed: int,
+    steps: int,
+    budget: Budget,
+    data: Parts,
+    folder: Path,
+) -> dict[str, Any]:
+    result = finished_run(problem, contender, setting, seed, steps, budget, data, folder)
+    print(
+        f"{problem}, {contender.label}, rate {setting.rate:g}, scale {setting.scale:g}, seed {seed}, {steps} steps:"
+        f" validation {result['validation_error']:.4f}, test {result['test_error']:.4f}",
+        flush=True,
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
-    for row in rows:
-        reached = row["seconds_to_target"]
-        share = "not measured" if row["refresh_share"] is None else f"{row['refresh_share']:.1%}"
-        yield (
-            f"| {row['optimizer']} | {'' if row['rank'] is None else row['rank']} | {row['optimizer_bytes']:,} "
-            f"| {row['saving']:.1%} | {row['test_error_mean']:.2%} | {row['test_error_spread']:.2%} "
-            f"| {row['error_to_adamw']:.3f} | {row['train_error_mean']:.2%} | {1e3 * row['step_seconds']:.0f} ms "
-            f"| {row['step_to_adamw']:.2f} | {1e3 * row['optimizer_seconds']:.1f} ms | {share} "
-            f"| {'not reached' if reached is None else f'{reached:.0f} s'} "
-            f"| {row['learning_rate']:g}, {row['scale']:g} |"
-        )
-
-
-def memory_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Of the large network."""
-    dense = rows[0]
-    sizes = LargeNetwork()
-    yield (
-        f"{dense['parameters']:,} real parameters (width {sizes.width}, weights {2 * sizes.modes} x {sizes.modes} x"
-        f" {sizes.width} x {sizes.width}, {sizes.layers} layers), batch {sizes.batch} on {sizes.resolution} x"
-        f" {sizes.resolution} points: {1e3 * dense['passes_seconds']:.0f} ms for both passes of AdamW, which no"
-        " optimizer changes and a larger batch multiplies. Peak memory is that of the process beyond the one before"
-        " the network, and holds weights, gradients, optimizer and what a step needs."
-    )
-    yield ""
-    yield "| optimizer | rank | optimizer bytes | saved | peak MiB | first step | a later step |"
-    yield "|---|---|---|---|---|---|---|"
-    for row in rows:
-        yield (
-            f"| {row['optimizer']} | {'' if row['rank'] is None else row['rank']} | {row['optimizer_bytes']:,} "
-            f"| {1 - row['optimizer_bytes'] / dense['optimizer_bytes']:.1%} | {row['peak_mib']:.0f} "
-            f"| {row['first_step_seconds']:.2f} s | {row['later_step_seconds']:.2f} s |"
-        )
-
-
-def design_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Of the shipped study; errors of each seed."""
-    yield (
-        f"Study {rows[0]['study']}, {rows[0]['steps']} steps, {len(rows[0]['gradient_error'])} seeds, the best of"
-        f" {len(RATES)} learning rates; errors on held-out designs that nothing was chosen by."
-        " Saved: of 12 bytes a complex parameter; AdamW on real pairs, as torch's, takes 16."
-    )
-    yield ""
-    yield "| optimizer | rank | moments | bytes | saved | field | objective | design gradient | 1 - cosine | rate |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
-    for row in rows:
-        errors = (
-            ", ".join(f"{error:{form}}" for error in row[f"{name}_error"])
-            for name, form in (("field", ".2%"), ("objective", ".2%"), ("gradient", ".2%"), ("angle", ".1e"))
-        )
-        yield (
-            f"| {row['optimizer']} | {row['rank'] or ''} | {row['moments']} | {row['optimizer_bytes']:,} "
-            f"| {1 - row['optimizer_bytes'] / row['dense_bytes']:.1%} | {' | '.join(errors)} "
-            f"| {row['learning_rate']:g} |"
-        )
+    return result
 
 
 def main() -> None:
@@ -211,17 +159,24 @@ def main() -> None:
     keep_freed_memory()
     budget = Budget(**{field.name: getattr(chosen, field.name) for field in fields(Budget)})
     machine, rivals = provenance(chosen.device, 0), contenders()
-    machine["command"] = f"python -m benchmarks.tensor_galore --problem {' '.join(chosen.problem)}"
+    machine["command"] = f"python -m benchmarks.tensor_galore {shlex.join(sys.argv[1:])}".strip()
     try:
         load()
         machine["packages"]["neuraloperator"] = version("neuraloperator")
     except ModuleNotFoundError as error:
         rivals = tuple(rival for rival in rivals if "neuraloperator" not in rival.name)
         print(f"{error}; measuring without it")
-    content: dict[str, Any] = {"machine": machine, "budget": vars(budget), "rows": [], "memory": []}
+    content: dict[str, Any] = {"machine": machine, "budget": vars(budget), "rows": [], "twice": [], "memory": []}
+    times: list[dict[str, float]] = []
     for problem in chosen.problem:
         data = problem_data(problem, budget, chosen.folder, chosen.device)
-        content["rows"] += compare(problem, rivals, budget, data, chosen.folder)
+        # once: neither network nor batch depend on the problem
+        times = times or step_seconds((*rivals, torchs_adamw()), budget, data)
+        rows = compare(problem, rivals, times, budget, data, chosen.folder)
+        content["rows"] += rows
+        for row, rival in zip(rows, rivals, strict=True):
+            if rival.label in TWICE:
+                content["twice"].append(twice_as_long(row, rival, budget, data, chosen.folder))
     for rival in (rivals[0], torchs_adamw(), *rivals[1:]):
         content["memory"].append(finished_memory(rival, chosen.folder, chosen.device))
         print(content["memory"][-1], flush=True)

@@ -14,23 +14,44 @@ from torch import Tensor
 
 from surrogate.moment_rotation import rotate_moments
 from surrogate.moment_storage import decode, encode
-from surrogate.tucker import Factors, project, spectra_and_bases, sweep, truncate
+from surrogate.tucker import Factors, completed, project, resolved_count, spectra_and_bases, sweep, truncate
 from surrogate.tucker_ranks import choose_ranks
 
 State = dict[str, Any]
 ON_CPU = ("step", "refreshes")
+WORTHWHILE = 1.05
+"""Other ranks cost momentum along what they leave out: they are taken where they hold this many times the energy."""
 
 
 def working_gradient(gradient: Tensor, complex_pairs: bool) -> Tensor:
     """Gradient in at least single precision, with pairs in the last dimension seen as complex numbers."""
+    gradient = gradient.resolve_conj().resolve_neg()
     if gradient.dtype not in (torch.float64, torch.complex128):
         gradient = gradient.to(torch.complex64 if gradient.is_complex() else torch.float32)
-    return torch.view_as_complex(gradient.contiguous()) if complex_pairs else gradient
+    seen = as_working(gradient.contiguous() if complex_pairs else gradient, complex_pairs)
+    return as_working(gradient.clone(memory_format=torch.contiguous_format), True) if seen is None else seen
+
+
+def as_working(tensor: Tensor, complex_pairs: bool) -> Tensor | None:
+    """A view of the tensor that is decomposed; None where pairs do not lie as complex numbers do in memory.
+
+    So they do not at an odd offset, as in a bucket of DistributedDataParallel.
+    """
+    if not complex_pairs:
+        return tensor
+    *strides, last = tensor.stride()
+    apart = last != 1 or tensor.storage_offset() % 2 or any(stride % 2 for stride in strides)
+    return None if apart else torch.view_as_complex(tensor)
 
 
 def working_shape(parameter: Tensor, complex_pairs: bool) -> torch.Size:
     """Shape of the tensor that is decomposed."""
     return parameter.shape[:-1] if complex_pairs else parameter.shape
+
+
+def has_subspace(state: State) -> bool:
+    """Whether any mode is truncated."""
+    return any(key.startswith("factor_") for key in state)
 
 
 def factors_of(states: Sequence[State], order: int) -> Factors:
@@ -67,7 +88,7 @@ def start(gradient: Tensor, group: dict[str, Any], projected: bool) -> State:
     state: State = {"step": torch.tensor(0.0), "refreshes": torch.tensor(0)}
     core = gradient
     if projected:
-        factors = _cold(gradient, group)
+        factors = _cold(gradient, group, (None,) * gradient.dim())
         core = _set_factors(state, factors, gradient)
     zeros = torch.zeros(core.shape, dtype=core.dtype, device=core.device)
     store_moments([state], zeros[None], torch.zeros_like(zeros[None], dtype=core.dtype.to_real()), group["moments"])
@@ -77,41 +98,57 @@ def start(gradient: Tensor, group: dict[str, Any], projected: bool) -> State:
 def refresh(gradient: Tensor, state: State, group: dict[str, Any]) -> None:
     """Move the subspace to follow the gradient, and the moments with it.
 
-    By a sweep from the present factors; from nothing at every ``cold_every``-th refresh, and where the sweep holds no
-    more of the gradient than a random subspace would (the gradient has left it, so nothing leads there).
+    By a sweep from the present factors; from nothing where :func:`is_cold`, where the sweep holds no more of the
+    gradient than a random subspace would (the gradient has left it, so nothing leads there), and at the first refresh
+    where other ranks hold noticeably more: a training's very first gradient may lie at a single frequency, and would
+    fix ranks for good.
     """
     old = tuple(None if factor is None else factor[0] for factor in factors_of([state], gradient.dim()))
-    step = float(state["step"])
     first, second = moments_of([state], gradient.dtype)
-    cold = group["cold_every"] and int(state["refreshes"]) % group["cold_every"] == 0
-    new = _cold(gradient, group) if cold else sweep(gradient, old)
+    if is_cold(state, group):
+        new = _cold(gradient, group, old)
+    else:
+        new = sweep(gradient, old)
+        held = _held(gradient, new)
+        if int(state["refreshes"]) == 1 and _ranks_by_gradient(group):
+            other = _cold(gradient, group, old)
+            new = other if _held(gradient, other) > WORTHWHILE * held else new
+        elif held < first.numel() / gradient.numel():
+            new = _cold(gradient, group, old)
     core = _set_factors(state, new, gradient)
-    if not cold and core.norm() < (core.numel() / gradient.numel()) ** 0.5 * gradient.norm():
-        new = _cold(gradient, group)
-        core = _set_factors(state, new, gradient)
-    moments = rotate_moments(first[0], second[0], old, new, core, *group["betas"], step)
+    moments = rotate_moments(first[0], second[0], old, new, core, *group["betas"], float(state["step"]))
     store_moments([state], *(moment[None] for moment in moments), group["moments"])
 
 
-def check_state(state: State, shape: Sequence[int]) -> None:
-    """Refuse a saved state of a parameter of another shape.
-
-    Raises:
-        ValueError: names both shapes.
-    """
-    if not state:
-        return
-    saved = list(state["first"].shape[: len(shape)])
-    for mode in range(len(saved)):
-        if f"factor_{mode}" in state:
-            saved[mode] = len(state[f"factor_{mode}"])
-    if saved != list(shape):
-        raise ValueError(f"the saved state is of a tensor of shape {tuple(saved)}; the parameter's is {tuple(shape)}")
+def is_cold(state: State, group: dict[str, Any]) -> bool:
+    """Whether the next refresh starts from nothing: every ``cold_every``-th, and the first of ranks by energy."""
+    refreshes = int(state["refreshes"])
+    by_energy = group["rank_rule"] == "energy" and _ranks_by_gradient(group)
+    return bool(group["cold_every"] and refreshes % group["cold_every"] == 0) or (refreshes == 1 and by_energy)
 
 
-def _cold(gradient: Tensor, group: dict[str, Any]) -> Factors:
+def _ranks_by_gradient(group: dict[str, Any]) -> bool:
+    return not isinstance(group["rank"], (list, tuple)) and group["rank_rule"] != "uniform"
+
+
+def _held(gradient: Tensor, factors: Factors) -> float:
+    """Share of the gradient's energy in the subspace; in double precision, whose squares do not overflow."""
+    core = project(gradient[None], tuple(None if factor is None else factor[None] for factor in factors))
+    inside, whole = (
+        torch.linalg.vector_norm(torch.view_as_real(t) if t.is_complex() else t, dtype=torch.float64)
+        for t in (core, gradient)
+    )
+    return float(inside / whole) ** 2
+
+
+def _cold(gradient: Tensor, group: dict[str, Any], old: Factors) -> Factors:
+    """A subspace from the gradient alone, completed from the old one where the gradient has too few directions."""
     spectra, bases = spectra_and_bases(gradient)
     ranks = choose_ranks(gradient.shape, group["rank"], group["rank_rule"], [values.tolist() for values in spectra])
+    for mode, (values, rank) in enumerate(zip(spectra, ranks, strict=True)):
+        count = resolved_count(values)
+        if old[mode] is not None and count < rank < len(values):
+            bases[mode] = completed(bases[mode][:, :count], old[mode], len(values))
     return truncate(bases, ranks)
 
 

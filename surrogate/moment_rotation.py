@@ -38,21 +38,29 @@ def rotate_moments(
         core: of the present gradient, in the new subspace; it has not entered the moments yet.
     """
     rotations = [_overlap(after, before) for after, before in zip(new, old, strict=True)]
+    largest = torch.finfo(second.dtype).max
     first_weight, second_weight = 1 - beta1**step, 1 - beta2**step
-    mean_square = (first / first_weight).abs().square()
-    variance = (second / second_weight - mean_square).clamp_min(0)
-    covered = torch.ones_like(second)
+    mean = _wide(first) / first_weight
+    # one that overflowed is as good as the largest number, and has differences
+    variance = (_wide(second).clamp_max(largest * second_weight) / second_weight - mean.abs().square()).clamp_min(0)
+    covered = torch.ones_like(variance)
     for mode, rotation in enumerate(rotations):
         if rotation is not None:
             shares = rotation.abs().square()[None]
-            first = mode_product(first[None], rotation[None], mode)[0]
+            mean = mode_product(mean[None], rotation[None], mode)[0]
             variance = mode_product(variance[None], shares, mode)[0]
             covered = mode_product(covered[None], shares, mode)[0]
-    unknown = (1 - covered).clamp_min(0) * core.abs().square()
-    return first, second_weight * ((first / first_weight).abs().square() + variance + unknown)
+    unknown = (1 - covered).clamp_min(0) * _wide(core).abs().square()
+    moved = second_weight * (mean.abs().square() + variance + unknown)
+    return (first_weight * mean).to(first.dtype), moved.clamp_max(largest).to(second.dtype)
 
 
 def _overlap(new: Tensor | None, old: Tensor | None) -> Tensor | None:
     if new is None:
-        return old
-    return new.mH if old is None else new.mH @ old
+        return None if old is None else _wide(old)
+    return _wide(new).mH if old is None else _wide(new).mH @ _wide(old)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """In double precision, in which squares of large gradients do not overflow."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)

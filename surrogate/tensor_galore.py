@@ -9,30 +9,21 @@ whole have no factor, and the part of the gradient outside the subspace can take
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from surrogate.galore_batches import batches
+from surrogate.galore_hooks import step_when_ready
+from surrogate.galore_loading import complete
 from surrogate.galore_options import check_options, check_parameter
-from surrogate.galore_state import (
-    ON_CPU,
-    State,
-    check_state,
-    refresh,
-    start,
-    working_gradient,
-    working_shape,
-)
-from surrogate.galore_update import descend, update
+from surrogate.galore_state import ON_CPU, State, has_subspace, is_cold, refresh, start, working_gradient, working_shape
+from surrogate.galore_update import decay
 from surrogate.released_gradient import ReleasedGradient
 from surrogate.tucker_ranks import Rank
-
-STACKED_ENTRIES = 2**17
-"""Parameters of equal shape are stepped together up to this many entries: beyond, a stack costs memory and buys
-nothing, as the time goes into arithmetic and not into launching it."""
 
 
 class TensorGaLore(torch.optim.Optimizer):
@@ -43,7 +34,8 @@ class TensorGaLore(torch.optim.Optimizer):
         lr, betas, eps, weight_decay: as AdamW's, decoupled weight decay included.
         rank, rank_rule: size of the subspace, see :func:`surrogate.tucker_ranks.choose_ranks`; ``rank=1.0`` is AdamW.
         update_gap: steps between refreshes of a subspace; those of different parameters are spread over the gap.
-        cold_every: every so many refreshes the subspace and its ranks are found from nothing; 0 for only the first.
+        cold_every: every so many refreshes the subspace and its ranks are found from nothing; 0 for only the start.
+            The first refresh reconsiders ranks that a rule took from the first gradient in any case.
         scale: factor on the step from the subspace; by default sqrt(full size / core size), with which the step
             is as long as AdamW's, and up to sqrt(2) times that with the part along what was discarded.
         discarded: weight of a step along the part of the gradient outside the subspace, without state: 1 for one
@@ -120,13 +112,12 @@ class TensorGaLore(torch.optim.Optimizer):
             check_options(group)
             for parameter in group["params"]:
                 check_parameter(parameter, group)
+            if self._step_in_backward:
+                step_when_ready(self, group["params"], TensorGaLore._step_and_release)
         except ValueError:
             self.param_groups.pop()
             raise
         self._places = self._number()
-        if self._step_in_backward:
-            for parameter in group["params"]:
-                parameter.register_post_accumulate_grad_hook(self._step_and_release)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
@@ -135,16 +126,16 @@ class TensorGaLore(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        batches = []  # of all groups before the first step, so that a gradient that is refused leaves all weights alone
-        for group in self.param_groups:
-            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if self._step_in_backward:
+        present = [(group, [p for p in group["params"] if p.grad is not None]) for group in self.param_groups]
+        if self._step_in_backward:
+            for _, parameters in present:
                 _refuse_unreleased(parameters)
-                continue
-            ready = [parameter for parameter in parameters if self._prepare(parameter, group)]
-            batches += [(batch, group) for batch in self._batches(ready, group)]
-        for batch, group in batches:
-            update(batch, [self.state[parameter] for parameter in batch], group)
+            return loss
+        for group, parameters in present:  # of all before the first change: one that is refused leaves all alone
+            for parameter in parameters:
+                self._check(parameter, group)
+        for group, parameters in present:
+            self._step_all(parameters, group)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -155,18 +146,18 @@ class TensorGaLore(torch.optim.Optimizer):
         """As every torch optimizer's, but state keeps its precision, which is not the parameters'.
 
         Raises:
-            ValueError: the state is of parameters of other shapes.
+            ValueError: the state is of another optimizer or of parameters of other shapes, or an option is not allowed.
         """
-        own = [(p, group) for group in self.param_groups for p in group["params"]]
-        saved = list(chain.from_iterable(group["params"] for group in state_dict["param_groups"]))
-        for number, (parameter, group) in zip(saved, own, strict=False):
-            check_state(state_dict["state"].get(number, {}), working_shape(parameter, group["complex_pairs"]))
+        state_dict = complete(state_dict, self.param_groups, self.defaults)
         super().load_state_dict({**state_dict, "state": {}})  # torch would cast state, complex to real even
-        for number, (parameter, _) in zip(saved, own, strict=True):
+        own = chain.from_iterable(group["params"] for group in self.param_groups)
+        saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+        for number, parameter in zip(saved, own, strict=True):
             self.state[parameter] = {
                 key: value.detach().to("cpu" if key in ON_CPU else parameter.device, copy=True)
                 for key, value in state_dict["state"].get(number, {}).items()
             }
+        self._places = self._number()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -178,37 +169,48 @@ class TensorGaLore(torch.optim.Optimizer):
         projected = [p for group in self.param_groups for p in group["params"] if _is_projected(p, group)]
         return {parameter: place for place, parameter in enumerate(projected)}
 
-    def _prepare(self, parameter: Tensor, group: dict[str, Any]) -> bool:
-        """See to the parameter's state and subspace; False if there is nothing to step along yet."""
-        if parameter.grad.layout != torch.strided:
+    def _check(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        """Refuse a gradient that no step can be taken from."""
+        gradient, state = parameter.grad, self.state[parameter]
+        if gradient.layout != torch.strided:
             raise RuntimeError(
-                f"the gradient of a parameter of shape {tuple(parameter.shape)} is sparse ({parameter.grad.layout});"
+                f"the gradient of a parameter of shape {tuple(parameter.shape)} is sparse ({gradient.layout});"
                 " TensorGaLore takes dense gradients only: use sparse=False in the layer, or another optimizer"
             )
-        state, projected = self.state[parameter], parameter in self._places
-        if not projected:
+        if self._is_due(parameter, state, group) and not bool(torch.isfinite(gradient).all()):
+            raise RuntimeError(
+                f"the gradient of a parameter of shape {tuple(parameter.shape)} is not finite at its step"
+                f" {int(state['step']) if state else 0}: no subspace can be taken from it"
+            )
+
+    def _step_all(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        ready = [parameter for parameter in parameters if self._prepare(parameter, group)]
+        for update, batch in batches(ready, self.state, group):
+            update(batch, [self.state[parameter] for parameter in batch], group)
+
+    def _prepare(self, parameter: Tensor, group: dict[str, Any]) -> bool:
+        """See to the parameter's state and subspace; False if there is nothing to step along yet."""
+        state = self.state[parameter]
+        if parameter not in self._places:
             if not state:
-                state.update(start(working_gradient(parameter.grad, group["complex_pairs"]), group, projected))
-            return True
-        if not state or self._is_due(parameter, state, group):
+                state.update(start(working_gradient(parameter.grad, group["complex_pairs"]), group, projected=False))
+        elif self._is_due(parameter, state, group):
             gradient = working_gradient(parameter.grad, group["complex_pairs"])
-            if not bool(torch.isfinite(gradient).all()):
-                raise RuntimeError(
-                    f"the gradient of a parameter of shape {tuple(parameter.shape)} is not finite at its step"
-                    f" {int(state['step']) if state else 0}: no subspace can be taken from it"
-                )
-            if not bool(gradient.any()):
-                if not state:
-                    descend(parameter, None, group)
-                return bool(state)
-            self._refresh(gradient, state, group)
+            if bool(gradient.any()):
+                self._refresh(gradient, state, group)
+            elif not state:
+                decay(parameter, group)
+                return False
         return True
 
     def _is_due(self, parameter: Tensor, state: State, group: dict[str, Any]) -> bool:
+        """Whether the parameter is projected and needs a new subspace, its first one included."""
+        if parameter not in self._places or not state:
+            return parameter in self._places
         gap = group["update_gap"]
         offset = self._places[parameter] * gap // len(self._places)
-        whole = not any(key.startswith("factor_") for key in state)
-        return (int(state["step"]) + offset) % gap == 0 and not (whole and not group["cold_every"])
+        can_change = has_subspace(state) or group["cold_every"] or is_cold(state, group)
+        return (int(state["step"]) + offset) % gap == 0 and bool(can_change)
 
     def _refresh(self, gradient: Tensor, state: State, group: dict[str, Any]) -> None:
         began = _clock(gradient.device)
@@ -220,25 +222,12 @@ class TensorGaLore(torch.optim.Optimizer):
         self.refresh_count += 1
         self.refresh_seconds += _clock(gradient.device) - began
 
-    def _batches(self, parameters: list[Tensor], group: dict[str, Any]) -> Iterator[list[Tensor]]:
-        """Parameters that can be stepped as one stacked tensor."""
-        alike: dict[tuple[Any, ...], list[Tensor]] = {}
-        for parameter in parameters:
-            state = self.state[parameter]
-            shapes = tuple((key, value.shape) for key, value in sorted(state.items()))
-            key = (parameter.shape, parameter.dtype, parameter.device, float(state["step"]), shapes)
-            alike.setdefault(key, []).append(parameter)
-        for members in alike.values():
-            most = max(1, STACKED_ENTRIES // max(1, members[0].numel()))
-            for begin in range(0, len(members), most):
-                yield members[begin : begin + most]
-
     @torch.no_grad()
     def _step_and_release(self, parameter: Tensor) -> None:
         _refuse_distributed()
         group = next(group for group in self.param_groups if any(p is parameter for p in group["params"]))
-        if self._prepare(parameter, group):
-            update([parameter], [self.state[parameter]], group)
+        self._check(parameter, group)
+        self._step_all([parameter], group)
         parameter.grad = ReleasedGradient(parameter)
 
 

@@ -44,6 +44,26 @@ def lift(core: Tensor, factors: Factors) -> Tensor:
     return core
 
 
+def lift_onto(target: Tensor, core: Tensor, factors: Factors, keep: float) -> None:
+    """``target`` becomes ``keep`` times itself plus the lifted core; both without batch, ``target`` contiguous.
+
+    The last mode's product goes straight into it, so that nothing of its size is allocated. At least one mode has
+    a factor.
+    """
+    *others, last = reversed(_order(factors))
+    core = core[None]
+    for mode in others:
+        core = mode_product(core, factors[mode][None], mode)
+    matrix, shape = factors[last].resolve_conj(), target.shape
+    after = torch.Size(shape[last + 1 :]).numel()
+    if after == 1:
+        target.view(-1, shape[last]).addmm_(core.reshape(-1, matrix.shape[1]), matrix.mT, beta=keep)
+    else:
+        blocks = target.view(-1, shape[last], after)
+        core = core.reshape(len(blocks), matrix.shape[1], after)
+        blocks.baddbmm_(matrix.expand(len(blocks), *matrix.shape), core, beta=keep)
+
+
 def spectra_and_bases(tensor: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Squared singular values and left singular vectors of every unfolding of a tensor without batch.
 
@@ -75,7 +95,8 @@ def sweep(tensor: Tensor, factors: Factors) -> Factors:
     """One higher-order orthogonal iteration from the present factors, for a tensor without batch.
 
     Each mode in turn takes one step of subspace iteration on the tensor projected along the other modes. The
-    column signs (phases) are chosen so that a subspace that stays gives the factor it had.
+    column signs (phases) are chosen so that a subspace that stays gives the factor it had. Where the tensor
+    has fewer directions than the factor, those of the factor that are left stay.
     """
     current = list(factors)
     for mode, factor in enumerate(factors):
@@ -84,10 +105,40 @@ def sweep(tensor: Tensor, factors: Factors) -> Factors:
         others = tuple(None if k == mode or f is None else f[None] for k, f in enumerate(current))
         unfolding = _unfold(project(tensor[None], others)[0], mode)
         unfolding = unfolding / unfolding.abs().max().clamp_min(torch.finfo(unfolding.dtype).tiny)
-        basis, triangle = torch.linalg.qr(unfolding @ (unfolding.mH @ factor))
-        phase = torch.sgn(triangle.diagonal())
-        current[mode] = (basis * torch.where(phase == 0, 1, phase)).contiguous()
+        image = unfolding @ (unfolding.mH @ factor)
+        basis, triangle = torch.linalg.qr(image)
+        diagonal = triangle.diagonal()
+        if bool((diagonal.abs() <= _unresolved(image.dtype) * image.norm(dim=0).max()).any()):
+            left, size, _ = torch.linalg.svd(image, full_matrices=False)
+            resolved = size > _unresolved(image.dtype) * size[0]
+            basis = completed(left[:, resolved], factor, factor.shape[1])
+            left, _, right = torch.linalg.svd(basis.mH @ factor)
+            current[mode] = (basis @ left @ right).contiguous()  # the basis nearest to the old one
+        else:
+            phase = torch.sgn(diagonal)
+            current[mode] = (basis * torch.where(phase == 0, 1, phase)).contiguous()
     return tuple(current)
+
+
+def completed(basis: Tensor, preferred: Tensor, rank: int) -> Tensor:
+    """(n, rank) orthonormal columns: those of ``basis`` (n, k), then directions of ``preferred`` (n, m), then any."""
+    if basis.shape[1] >= rank:
+        return basis[:, :rank]
+    anything = torch.eye(len(basis), dtype=basis.dtype, device=basis.device)
+    rest = torch.cat([preferred, 1e-2 * anything], dim=1)
+    for _ in range(2):  # once leaves rounding errors
+        rest = rest - basis @ (basis.mH @ rest)
+    return torch.cat([basis, torch.linalg.svd(rest, full_matrices=False)[0][:, : rank - basis.shape[1]]], dim=1)
+
+
+def resolved_count(values: Tensor) -> int:
+    """How many of the descending squared singular values (n,) are more than rounding errors."""
+    return int((values > _unresolved(values.dtype) * values[0]).sum())
+
+
+def _unresolved(dtype: torch.dtype) -> float:
+    """Squared singular values below this share of the first are rounding errors of a Gram matrix."""
+    return 16 * torch.finfo(dtype).eps
 
 
 def _unfold(tensor: Tensor, mode: int) -> Tensor:

@@ -6,10 +6,13 @@ A subspace of ranks r holds prod(r) core entries and n r entries for every facto
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 Rank = float | Sequence[int | float]
 RULES = ("spectrum", "uniform", "energy")
+_EXCHANGE = 1.02
+"""Directions are exchanged between modes for this many times the energy: each truncated mode takes time."""
 
 
 def check_rank(rank: Rank, rule: str) -> None:
@@ -101,7 +104,49 @@ def _by_spectrum(shape: Sequence[int], budget: float, spectra: Sequence[Sequence
         if ranks[least] == 1:
             break
         ranks[least] -= 1
-    return _useful(shape, tuple(ranks))
+    return _grown(shape, _useful(shape, tuple(ranks)), budget, spectra)
+
+
+def _grown(
+    shape: Sequence[int], ranks: tuple[int, ...], budget: float, spectra: Sequence[Sequence[float]]
+) -> tuple[int, ...]:
+    """Spend what is left: the last direction dropped frees more than was asked for, where a mode has few.
+
+    A mode takes one direction more, or all, and another one pays for it if need be, as long as the product of the
+    shares of energy that modes keep grows: by :data:`_EXCHANGE` at least where another pays.
+    """
+    totals = [list(accumulate(values)) for values in spectra]
+    shares = [[part / (total[-1] or 1.0) for part in total] for total in totals]
+
+    def kept(candidate: Sequence[int]) -> float:
+        return math.prod(share[rank - 1] for share, rank in zip(shares, candidate, strict=True))
+
+    while True:
+        grown = [
+            (*ranks[:mode], rank, *ranks[mode + 1 :])
+            for mode, n in enumerate(shape)
+            for rank in {min(ranks[mode] + 1, n), n} - {ranks[mode]}
+        ]
+        candidates = [candidate for more in grown for candidate in _affordable(shape, more, budget)]
+        worth = {c: kept(c) / (1.0 if _covers(c, ranks) else _EXCHANGE) for c in candidates}
+        best = max(worth, key=worth.__getitem__, default=ranks)
+        if worth.get(best, 0.0) <= kept(ranks) * (1 + 1e-9):
+            return ranks
+        ranks = best
+
+
+def _affordable(shape: Sequence[int], ranks: tuple[int, ...], budget: float) -> Iterator[tuple[int, ...]]:
+    """These ranks, or where they are too many, with one mode lowered until they are not."""
+    for mode in range(len(ranks)):
+        candidate = ranks
+        while size(shape, candidate) > budget and candidate[mode] > 1:
+            candidate = (*ranks[:mode], candidate[mode] - 1, *ranks[mode + 1 :])
+        if size(shape, candidate) <= budget and _useful(shape, candidate) == candidate:
+            yield candidate
+
+
+def _covers(ranks: Sequence[int], others: Sequence[int]) -> bool:
+    return all(rank >= other for rank, other in zip(ranks, others, strict=True))
 
 
 def _by_energy(shape: Sequence[int], share: float, spectra: Sequence[Sequence[float]]) -> tuple[int, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import pytest
 import torch
 
-from benchmarks import galore_training, tensor_galore
+from benchmarks import galore_tables, galore_training, tensor_galore
 from benchmarks.fourier_network import FourierNetwork
+from benchmarks.galore_code import SURROGATE, optimizer_code
 from benchmarks.galore_contenders import INSTALL, Setting, contenders, torchs_adamw
 from benchmarks.galore_training import Budget, finished_run, held_bytes, problem_data, run
 
@@ -15,7 +19,7 @@ KEYS = {
     "problem", "resolution", "optimizer", "rank", "parameters", "optimizer_bytes", "saving", "test_error_mean",
     "test_error_spread", "step_seconds", "refresh_share",
 }  # fmt: skip
-OURS = [c for c in contenders() if "neuraloperator" not in c.name]
+OURS = [c for c in contenders() if c.ours]
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +75,61 @@ def test_finished_runs_are_taken_over(data, tmp_path, monkeypatch):
         finished_run("darcy", OURS[0], Setting(4e-3), 0, 2, TINY, data, tmp_path)
 
 
+@pytest.mark.parametrize("file", ["tensor_galore.py", "moment_storage.py", "tucker.py"])
+def test_a_change_of_the_optimizer_is_a_new_code(file, tmp_path):
+    for path in SURROGATE.glob("*.py"):
+        shutil.copy(path, tmp_path)
+    assert optimizer_code(tmp_path) == optimizer_code()
+    (tmp_path / "trainer.py").write_text("")
+    assert optimizer_code(tmp_path) == optimizer_code()
+    (tmp_path / file).write_text("")
+    assert optimizer_code(tmp_path) != optimizer_code()
+
+
+def test_finished_runs_of_other_code_are_made_anew_but_not_those_of_others_optimizers(data, tmp_path, monkeypatch):
+    theirs = replace(torchs_adamw(), settings=OURS[0].settings)
+    for contender in (OURS[0], theirs):
+        finished_run("darcy", contender, Setting(8e-3), 0, 2, TINY, data, tmp_path)
+    monkeypatch.setattr(galore_training, "optimizer_code", lambda: "changed")
+    monkeypatch.setattr(galore_training, "run", lambda *_: pytest.fail("trained again"))
+    finished_run("darcy", theirs, Setting(8e-3), 0, 2, TINY, data, tmp_path)
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        finished_run("darcy", OURS[0], Setting(8e-3), 0, 2, TINY, data, tmp_path)
+
+
 def test_rows_hold_what_the_tables_need(data, tmp_path):
-    rows = tensor_galore.compare("darcy", OURS[:4], TINY, data, tmp_path)
+    times = galore_training.step_seconds((*OURS[:4], torchs_adamw()), TINY, data, rounds=2)
+    rows = tensor_galore.compare("darcy", OURS[:4], times, TINY, data, tmp_path)
     assert all(row.keys() >= KEYS for row in rows)
     assert rows[0]["saving"] == 0.0
     assert all(0 < row["test_error_mean"] < 2 for row in rows)
-    text = list(tensor_galore.table(rows))
+    assert all(row["step_to_torch"] * times[-1]["step_seconds"] == pytest.approx(row["step_seconds"]) for row in rows)
+    text = list(galore_tables.table(rows))
     assert len(text) == 2 + len(rows)
+    longer = tensor_galore.twice_as_long(rows[0], OURS[0], TINY, data, tmp_path)
+    assert longer["to_once"] == pytest.approx(
+        sum(a / b for a, b in zip(longer["test_errors"], rows[0]["test_errors"], strict=True)) / 3
+    )
+    assert longer["test_errors"] != rows[0]["test_errors"]
+    assert galore_tables.twice(longer).startswith("AdamW comes to")
+
+
+def test_ratios_and_targets_are_of_each_seed(data, monkeypatch):
+    """A seed that is hard for all does not count as a difference, and AdamW reaches its own targets."""
+    errors = {"AdamW": (0.1, 0.2, 0.4), "AdamW, 8 bits": (0.11, 0.2, 0.38)}
+
+    def fake(problem, contender, *_):
+        own = errors[contender.name]
+        looks = [[{"seconds": 1.0, "error": 1.0}, {"seconds": 2.0, "error": error}] for error in own]
+        return {"test_errors": list(own), "optimizer_bytes": 1, "looks": looks}
+
+    monkeypatch.setattr(tensor_galore, "row_of", fake)
+    dense, eight = tensor_galore.compare("darcy", OURS[:2], [{"step_seconds": 1.0}] * 3, TINY, data, None)
+    assert eight["error_to_adamw"] == pytest.approx((1.1 + 1.0 + 0.95) / 3)
+    assert eight["error_to_adamw_least"] == pytest.approx(0.95)
+    assert eight["error_to_adamw_most"] == pytest.approx(1.1)
+    assert dense["target_errors"] == pytest.approx([0.11, 0.22, 0.44])
+    assert dense["seconds_to_target"] == 2.0
 
 
 def test_settings_are_chosen_by_validation_and_judged_by_test(monkeypatch):
@@ -97,8 +149,8 @@ def test_settings_are_chosen_by_validation_and_judged_by_test(monkeypatch):
     assert row["learning_rate"] == OURS[0].settings[1].rate
     assert row["test_error_mean"] == pytest.approx(0.51)
     assert row["test_error_spread"] == pytest.approx(0.02)
-    assert tensor_galore.seconds_to(0.25, row["looks"]) == 2.0
-    assert tensor_galore.seconds_to(0.1, row["looks"]) is None
+    assert tensor_galore.seconds_to([0.25] * 3, row["looks"]) == 2.0
+    assert tensor_galore.seconds_to([0.25, 0.1, 0.25], row["looks"]) is None
 
 
 def test_all_contenders_have_as_many_trials():

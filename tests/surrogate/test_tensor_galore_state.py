@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-import surrogate.tensor_galore as module
+import surrogate.galore_batches as module
 from surrogate.fno import FourierBlock
 from surrogate.optimizer_bytes import optimizer_state_bytes
 from surrogate.parameter_groups import parameter_groups
@@ -76,23 +76,6 @@ def test_state_is_tensors_only_and_keeps_its_types_when_loaded(options):
     for number, state in before.items():
         assert all(isinstance(value, torch.Tensor) for value in state.values())
         assert {k: v.dtype for k, v in state.items()} == {k: v.dtype for k, v in after[number].items()}
-
-
-def test_loaded_state_is_a_copy():
-    first, second = [parameter(SHAPE)], [parameter(SHAPE)]
-    one, two = galore(first), galore(second)
-    feed(one, [random(SHAPE)])
-    two.load_state_dict(one.state_dict())
-    before = one.state[first[0]]["first"].clone()
-    feed(two, [random(SHAPE, seed=2)])
-    assert torch.equal(one.state[first[0]]["first"], before)
-
-
-def test_state_of_another_shape_is_refused():
-    one, two = galore([parameter(SHAPE)]), galore([parameter((10, 9, 7))])
-    feed(one, [random(SHAPE)])
-    with pytest.raises(ValueError, match=r"shape \(10, 9, 8\); the parameter's is \(10, 9, 7\)"):
-        two.load_state_dict(one.state_dict())
 
 
 def test_a_copy_of_the_optimizer_goes_on():

@@ -67,6 +67,20 @@ def test_spectrum_spends_the_budget_where_the_energy_is():
     assert energy_kept(tensor, spectrum) > 0.9
 
 
+@pytest.mark.parametrize("shape", [(16, 8, 32, 32), (2, 16, 16, 24, 24)])
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.1, 0.05])
+def test_spectrum_leaves_little_of_the_budget_where_all_directions_are_alike(shape, share):
+    """Dropping whole directions alone would use 63 to 95 % of it."""
+    white = [[1.0] * n for n in shape]
+    ranks = choose_ranks(shape, share, "spectrum", white)
+    assert 0.92 < size(shape, ranks) / (share * math.prod(shape)) <= 1.0
+
+
+def test_directions_without_energy_are_not_kept_for_the_budgets_sake():
+    spectra = [[1.0, *[0.0] * (n - 1)] for n in (16, 8, 32, 32)]
+    assert choose_ranks((16, 8, 32, 32), 0.05, "spectrum", spectra)[0] == 1
+
+
 def test_by_mode_takes_counts_and_shares():
     assert choose_ranks((10, 8, 6), (3, 0.5, 1.0), "uniform") == (3, 4, 6)
     assert choose_ranks((10, 8, 6), (20, 0.01, 6), "uniform") == (10, 1, 6)
