@@ -30,6 +30,19 @@ all of the norm lies in one to three directions a mode.
 """
 RANKS, PUBLIC_RANKS = (0.5, 0.25, 0.1, 0.05), (0.25, 0.1)
 MODES = ("frequency along x", "frequency along y", "channels in", "channels out")
+DECISIVE = (
+    "AdamW",
+    "AdamW, 8 bits",
+    "AdamW, half the width",
+    "ours, rank 0.25",
+    "ours, rank 0.1",
+    "ours, 8 bits, rank 0.5",
+    "ours, 8 bits, rank 0.25",
+    "ours, channels in alone, rank 0.25",
+    "neuraloperator's Tensor-GaLore, rank 0.25",
+    "GaLore on channels in, rank 0.25",
+)
+"""Labels of the rows that a decision hangs on."""
 INSTALL = "neuraloperator is not installed; `pip install -e '.[benchmark]' -c constraints.txt` installs it"
 
 

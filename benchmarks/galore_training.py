@@ -48,8 +48,8 @@ class Budget:
     modes: int = 8
     layers: int = 4
     batch: int = 4
-    trial_steps: int = 400
-    steps: int = 1000
+    trial_steps: int = 250
+    steps: int = 600
     looks: int = 10
 
 

@@ -11,7 +11,7 @@ import torch
 from benchmarks import galore_tables, galore_training, tensor_galore
 from benchmarks.fourier_network import FourierNetwork
 from benchmarks.galore_code import SURROGATE, optimizer_code
-from benchmarks.galore_contenders import INSTALL, Setting, contenders, torchs_adamw
+from benchmarks.galore_contenders import DECISIVE, INSTALL, Setting, contenders, torchs_adamw
 from benchmarks.galore_training import Budget, finished_run, held_bytes, problem_data, run
 
 TINY = Budget(train=6, validation=4, test=4, width=8, modes=4, layers=2, batch=3, trial_steps=2, steps=3, looks=3)
@@ -155,3 +155,7 @@ def test_settings_are_chosen_by_validation_and_judged_by_test(monkeypatch):
 
 def test_all_contenders_have_as_many_trials():
     assert {len(contender.settings) for contender in contenders()} == {4}
+
+
+def test_the_rows_that_decide_are_rows():
+    assert set(DECISIVE) <= {contender.label for contender in contenders()}
