@@ -53,7 +53,7 @@ def as_markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
         f"Measured by `python -m benchmarks.held_out` on {machine['hardware']['processor']},"
         f" {machine['started'][:10]}.",
         f"Mean relative errors on {DESIGNS} designs that neither taught a surrogate nor chose its weights. The cards",
-        "state those on the designs that chose the weights. Correlation: Spearman's, of the distance of the latent",
+        "state those on the held-out designs of the training. Correlation: Spearman's, of the distance of the latent",
         f"features of a design from those of the training designs with its error, over {judged} of the designs.",
         "",
         "| study | fields | objective | design gradient | cosine | gradient by the card | correlation: fields"
