@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.fourier_network import FourierNetwork
+from benchmarks.galore_outliers import OutlierTensorGaLore
 from surrogate.tensor_galore import TensorGaLore
 
 UPDATE_GAP, WEIGHT_DECAY = 200, 1e-4
@@ -97,6 +98,7 @@ def contenders() -> tuple[Contender, ...]:
         *low_rank("ours", _ours, RANKS),
         *low_rank("ours, 8 bits", _ours, RANKS, moments="8bit"),
         *low_rank("ours, nothing along the discarded part", _ours, [0.25], discarded=0.0),
+        Contender("ours, outliers apart", 0.25, _outliers, projected),
         Contender("ours, ranks by energy", ENERGY, _ours(0.25, rank=ENERGY, rank_rule="energy"), projected),
         *low_rank("ours, channels in alone", _unfolding, [0.25], mode=2),
         *low_rank("ours, channels in alone, 8 bits", _unfolding, [0.25], mode=2, moments="8bit"),
@@ -127,6 +129,15 @@ def _ours(share: float, /, **options: object) -> Build:
 def _unfolding(rank: float, mode: int, **options: object) -> Build:
     """A share ``rank`` of one mode's directions is kept, and all of the others'."""
     return _ours(rank, rank=tuple(rank if mode == k else 1.0 for k in range(4)), **options)
+
+
+def _outliers(network: FourierNetwork, setting: Setting) -> TensorGaLore:
+    """A fifth of the moments' bytes for single entries, of 16 bytes each, where a core takes 12."""
+    projected = {"params": network.spectral_weights(), "rank": 0.2, "scale": setting.scale / math.sqrt(0.2)}
+    groups = [projected, {"params": network.other_parameters(), "rank": 1.0}]
+    return OutlierTensorGaLore(
+        groups, outliers=0.0375, lr=setting.rate, weight_decay=WEIGHT_DECAY, update_gap=UPDATE_GAP
+    )
 
 
 def _torch(network: FourierNetwork, setting: Setting) -> torch.optim.Optimizer:

@@ -33,6 +33,9 @@ ACTIVE = 1e-4
 """An inequality whose gap is smaller than this counts as active."""
 RESOLUTION = 1e-13
 """A predicted reduction smaller than this, relative to the objective's scale, is rounding."""
+LENGTHS = 0.05, 0.1, 0.2, 0.4
+"""Correlation lengths of the expensive model to choose from; a smooth maximum turns far faster than a mean. What a
+cheap model misses keeps the one length, lest the ripples of a network's error be followed."""
 LARGEST_PENALTY = 1e6
 """Beyond it a constraint that is still missed is taken to be out of reach."""
 
@@ -253,7 +256,8 @@ def _models(problem: ManagedProblem, centre: Step, known: list[Known], region: R
     """The corrected cheap model where it has an answer at the centre, and one without it: the interpolation alone."""
     here = next(k for k in known if k.step is centre)
     others = [k for k in known if k is not here] if region.learn else []
-    alone = corrected(_nothing, _difference(here, 0.0, 0.0), [_difference(k, 0.0, 0.0) for k in others])
+    plain = [_difference(k, 0.0, 0.0) for k in others]
+    alone = corrected(_nothing, _difference(here, 0.0, 0.0), plain, LENGTHS)
     if not _answered(here):
         return [alone]
     there = [_difference(k, k.values, k.jacobian) for k in others if _answered(k)]

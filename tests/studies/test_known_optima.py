@@ -13,10 +13,11 @@ import torch
 
 from studies.loader import load_study
 from studies.managed import Centres, manage_study
-from studies.models import FemModel
+from studies.models import FemModel, SurrogateModel
 from studies.optimizer import ExitReason, optimize
 from studies.peak import describe_peak
 from studies.setup import build_setup
+from studies.surrogates import build_surrogate
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
@@ -45,20 +46,54 @@ class Ignorant:
         return 1 + np.sin(phases), np.cos(phases)[..., None] * waves
 
 
-def managed(setup, folder):
-    """The trust region with nothing learnt to help it."""
-    config = setup.study.model.optimizer.model_copy(update={"method": "trust_region"})
-    return manage_study(setup, Ignorant(setup), config, Centres(setup, folder), folder / "starts.json").best
+class Silent(Ignorant):
+    """A surrogate that has no answer anywhere."""
+
+    def evaluate(self, theta):
+        return tuple(np.full_like(found, np.nan) for found in super().evaluate(theta))
+
+
+def untrained(setup):
+    """The study's own kind of network, with the weights that its training would begin with."""
+    return SurrogateModel(setup, build_surrogate(setup).double().eval().requires_grad_(False))
+
+
+SURROGATES = {"ignorant": Ignorant, "silent": Silent, "untrained": untrained}
+SMALL = (
+    "surrogate.grid=[12, 12]",
+    "surrogate.width=4",
+    "surrogate.hidden=4",
+    "surrogate.modes=3",
+    "surrogate.layers=1",
+)
+
+
+def managed(setup, surrogate, folder):
+    """The trust region with this surrogate, and the finite-element solves that it took."""
+    changes = {"method": "trust_region", "max_iterations": 10}
+    config = setup.study.model.optimizer.model_copy(update=changes)
+    centres = Centres(setup, folder)
+    best = manage_study(setup, surrogate, config, centres, folder / "starts.json").best
+    assert best.reason is ExitReason.STATIONARY
+    assert best.history[-1].fem.kkt_residual <= config.kkt_tolerance
+    assert best.violation <= 1.0
+    return best, centres.solves["forward"]
 
 
 @pytest.fixture(scope="module")
 def plate():
-    return coarse("plate_hole", "geometry.mesh_size=0.25")
+    return coarse("plate_hole", "geometry.mesh_size=0.25", *SMALL)
 
 
 @pytest.fixture(scope="module")
 def hole(plate):
     return by_fem_alone(plate)
+
+
+@pytest.fixture(scope="module")
+def with_the_truth(plate, tmp_path_factory):
+    """Solves of the trust region whose surrogate is the finite-element model itself."""
+    return managed(plate, FemModel(plate), tmp_path_factory.mktemp("truth"))[1]
 
 
 def peak(setup, theta):
@@ -97,15 +132,17 @@ def test_a_p_norm_bounds_the_largest_magnitude_under_tension_and_compression_ali
     assert (found[0]["at_most"] is None) == (functional == "peak_von_mises")  # in a domain no largest is known
 
 
-def test_the_trust_region_leads_to_the_same_hole(plate, hole, tmp_path):
-    found = managed(plate, tmp_path)
-    assert found.reason in (ExitReason.STATIONARY, ExitReason.LEAST_RADIUS)
+@pytest.mark.parametrize("name", SURROGATES)
+def test_the_trust_region_leads_to_the_same_hole_with_any_surrogate(name, plate, hole, with_the_truth, tmp_path):
+    """A smooth maximum is stiff, and nothing known of it costs many solves; where it ends does not depend on that."""
+    found, solves = managed(plate, SURROGATES[name](plate), tmp_path)
     assert found.objective == pytest.approx(hole.objective, rel=1e-4)
+    assert solves > 2 * with_the_truth
 
 
 @pytest.fixture(scope="module")
 def channel():
-    return coarse("ns_body", "geometry.mesh_size=0.08", "optimizer.tolerance=1e-7")
+    return coarse("ns_body", "geometry.mesh_size=0.08", "optimizer.tolerance=1e-7", *SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +174,7 @@ def overrides_of(setup, without):
     return (*coarser, f"constraints=[{entries}]")
 
 
-def test_the_trust_region_leads_to_the_same_body(channel, body, tmp_path):
-    found = managed(channel, tmp_path)
-    assert found.reason is ExitReason.STATIONARY
-    assert found.violation <= 1.0
-    assert found.objective == pytest.approx(body.objective, rel=1e-3)
+@pytest.mark.parametrize("name", SURROGATES)
+def test_the_trust_region_leads_to_the_same_body_with_any_surrogate(name, channel, body, tmp_path):
+    found, _ = managed(channel, SURROGATES[name](channel), tmp_path)
+    assert found.objective == pytest.approx(body.objective, rel=1e-4)

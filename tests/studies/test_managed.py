@@ -8,9 +8,10 @@ import torch
 
 from studies import managed
 from studies.managed import Centres, manage_study
-from studies.models import FemModel
+from studies.models import FemModel, SurrogateModel
 from studies.optimizer import ExitReason, optimize
 from studies.schema import Optimizer
+from studies.surrogates import build_surrogate
 from tests.studies.study_cases import Analytic, setup_of
 
 CONFIG = Optimizer(method="trust_region", starts=2, max_iterations=15, kkt_tolerance=1e-3)
@@ -58,6 +59,20 @@ def test_any_surrogate_leads_to_the_optimum_of_finite_elements_alone(name, tmp_p
     if name == "near":
         assert centres.solves["forward"] <= 6
     assert best.history[-1].fem.forward == centres.solves["forward"] == centres.solves["adjoint"]
+
+
+def test_a_network_that_was_never_trained_costs_solves_and_nothing_else(tmp_path, by_fem_alone):
+    setup = setup_of()
+    fresh = SurrogateModel(setup, build_surrogate(setup).double().eval().requires_grad_(False))
+    solves = {}
+    for name, surrogate in {"fresh": fresh, "truth": FemModel(setup), "near": SURROGATES["near"]}.items():
+        centres = Centres(setup, tmp_path / name)
+        best = manage_study(setup, surrogate, CONFIG, centres, tmp_path / f"{name}.json").best
+        assert best.reason is ExitReason.STATIONARY
+        assert best.history[-1].fem.kkt_residual <= CONFIG.kkt_tolerance
+        assert best.objective == pytest.approx(by_fem_alone.objective, rel=1e-4)
+        solves[name] = centres.solves["forward"]
+    assert solves["truth"] <= solves["near"] < solves["fresh"]
 
 
 def test_the_surrogates_design_is_left_where_finite_elements_prefer_the_start(tmp_path):

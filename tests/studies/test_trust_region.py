@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from scipy.special import logsumexp, softmax
 
 from studies.optimizer import ExitReason
 from studies.trust_region import ManagedProblem, Region, manage, restore, violation
 
-CONVERGE = Region(tolerance=1e-6, least_radius=1e-12, budget=400)
+CONVERGE = Region(tolerance=1e-4, least_radius=1e-12, budget=400)
+"""A fiftieth of what the studies ask for; at a tenth of that the rounding of the interpolation stalls most searches."""
 SHIFT = np.array([0.15, -0.2, 0.1])
 
 
@@ -108,7 +110,7 @@ def test_it_ends_at_the_expensive_optimum_with_any_cheap_model(name, cheap):
     parts = PROBLEMS[name]
     found = manage(problem(cheap, **parts), np.array([0.9, 0.1, 0.3]), CONVERGE)
     exact = by_scipy(**parts)
-    assert found.reason in (ExitReason.STATIONARY, ExitReason.LEAST_RADIUS)
+    assert found.reason is ExitReason.STATIONARY
     assert found.centre.values[0] == pytest.approx(exact.fun, abs=2e-6)
     np.testing.assert_allclose(found.centre.z, exact.x, atol=2e-3)
     gaps, _ = parts.get("exact", free)(found.centre.z)
@@ -133,6 +135,24 @@ def test_what_was_solved_before_saves_solves(cheap):
         return len(manage(problem(cheap), np.array([0.9, 0.1, 0.3]), region).steps)
 
     assert solves(True) < 0.7 * solves(False)
+
+
+PLANES = np.random.default_rng(1).standard_normal((12, 3))
+
+
+def stiff(z):
+    """A smooth maximum of twelve planes, which turns within a hundredth, and a bowl."""
+    heights = 300 * PLANES @ (z - np.array([0.4, 0.5, 0.6]))
+    return logsumexp(heights) / 300 + 0.1 * (z**2).sum(), softmax(heights) @ PLANES + 0.2 * z
+
+
+@pytest.mark.parametrize("cheap", CHEAP)
+def test_a_stiff_objective_costs_solves_and_nothing_else(cheap):
+    """A kernel far longer than the objective's turns has weights that cancel, and their rounding stalls the search."""
+    region = Region(tolerance=1e-3, least_radius=1e-12, budget=400)
+    found = manage(problem(cheap, expensive=(stiff,)), np.array([0.9, 0.1, 0.3]), region)
+    assert found.reason is ExitReason.STATIONARY
+    assert found.centre.values[0] == pytest.approx(0.0842109, abs=1e-6)
 
 
 def test_every_solve_is_recorded_and_accepted_ones_never_get_worse():
