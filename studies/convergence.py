@@ -91,8 +91,9 @@ def extrapolate(levels: Sequence[Level], orders: Orders = IN_DOMAIN) -> Extrapol
     I. B. Celik et al., J. Fluids Eng. 130 (2008) 078001; the equation for the order is solved by bracketing, because
     its fixed-point iteration diverges where the ratios of cell sizes differ much. Where the values do not converge
     monotonically, agree to rounding, or converge faster than the elements can, which is chance, the finest value
-    stands, and the larger of the last two differences is its uncertainty, in the last case the last one (W. L.
-    Oberkampf, C. J. Roy, *Verification and Validation in Scientific Computing*, Cambridge 2010, section 8.7).
+    stands. Its uncertainty is the larger of the last two differences; in the last case the last difference, or what
+    the formal order makes of the one before (cf. W. L. Oberkampf, C. J. Roy, *Verification and Validation in
+    Scientific Computing*, Cambridge 2010, section 8.7).
 
     Args:
         levels: three or more, from coarse to fine.
@@ -105,19 +106,21 @@ def extrapolate(levels: Sequence[Level], orders: Orders = IN_DOMAIN) -> Extrapol
         return _without_order(fine.value, abs(second) / scale, "the finest values agree to rounding")
     ratio_fine, ratio_coarse = middle.h / fine.h, coarse.h / middle.h
 
+    def shrinking(order: float) -> float:
+        """First difference over the second, if the error goes with that power of the cell size."""
+        return ratio_fine**order * (ratio_coarse**order - 1) / (ratio_fine**order - 1)
+
     def excess(order: float) -> float:
-        predicted = ratio_fine**order * (ratio_coarse**order - 1) / (ratio_fine**order - 1)
-        return math.log(predicted) - math.log(first / second)
+        return math.log(shrinking(order)) - math.log(first / second)
 
     if first * second <= 0 or excess(LEAST_ORDER) >= 0:
         note = "the values do not converge monotonically on these meshes, so no order is observed"
         return _without_order(fine.value, max(abs(first), abs(second)) / scale, note)
-    chance = f"the finest values agree more closely than the order {orders.formal:g} of the elements explains"
-    if excess(LARGEST_ORDER) <= 0:
-        return _without_order(fine.value, abs(second) / scale, chance)
-    order = float(brentq(excess, LEAST_ORDER, LARGEST_ORDER, xtol=1e-13))
-    if order > SLACK * orders.formal:
-        return replace(_without_order(fine.value, abs(second) / scale, chance), order=order)
+    order = float(brentq(excess, LEAST_ORDER, LARGEST_ORDER, xtol=1e-13)) if excess(LARGEST_ORDER) > 0 else None
+    if order is None or order > SLACK * orders.formal:
+        note = f"the finest values agree more closely than the order {orders.formal:g} of the elements explains"
+        expected = abs(first) / shrinking(orders.formal)
+        return replace(_without_order(fine.value, max(abs(second), expected) / scale, note), order=order)
     note = "Richardson extrapolation of the three finest"
     if order < orders.smooth:
         note += "; the order is held down by a corner, a tip or a jump, and may not have settled"
