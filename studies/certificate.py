@@ -170,12 +170,12 @@ def certify(
     gain = -setup.sign * _relative(fine - start, start, signed=True)
     warnings = [] if surrogate is None else list(outside_box(setup, theta.numpy()[None], surrogate.box).values())
     missed = [
-        c.name
+        c.quantity
         for c in setup.constraints
         if c.functional is not None and not c.satisfied(solution_at_start.values[c.quantity])
     ]
     if missed:
-        warnings.append(f"the start does not meet '{', '.join(missed)}', so a better objective than its is no promise")
+        warnings.append(f"The start misses the required {', '.join(missed)}: a better objective than its is no gain.")
     else:
         checks.append(Check("improvement", gain, ">=", 0.0, "FEM objective against the start, positive is better"))
     write_vtu(folder / "optimum.vtu", mesh, arrays)

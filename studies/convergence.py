@@ -114,7 +114,7 @@ def extrapolate(levels: Sequence[Level], orders: Orders = IN_DOMAIN) -> Extrapol
         return math.log(shrinking(order)) - math.log(first / second)
 
     if first * second <= 0 or excess(LEAST_ORDER) >= 0:
-        note = "the values do not converge monotonically on these meshes, so no order is observed"
+        note = "the values do not converge monotonically on these meshes"
         return _without_order(fine.value, max(abs(first), abs(second)) / scale, note)
     order = float(brentq(excess, LEAST_ORDER, LARGEST_ORDER, xtol=1e-13)) if excess(LARGEST_ORDER) > 0 else None
     if order is None or order > SLACK * orders.formal:
