@@ -30,8 +30,8 @@ def as_markdown(content: dict[str, Any]) -> str:
         f" training, {budget['validation']} validation, {budget['test']} test samples on {budget['resolution']} x"
         f" {budget['resolution']} points, batches of {budget['batch']}. {budget['steps']} steps with warm-up and cosine"
         f" decay, {len(content['rows'][0]['test_errors'])} seeds (spread is largest less smallest), with the best of"
-        f" four settings, each tried for {budget['trial_steps']} steps on validation data with a seed of its own."
-        " Errors are relative L2 means.",
+        f" four settings: each is tried for {budget['trial_steps']} steps with a seed of its own, the two best are"
+        " trained whole with the first seed, all judged on validation data. Errors are relative L2 means.",
         "",
         "Dense AdamW in eight bits and matrix GaLore are our own code, the former at full rank, the latter with moments"
         " rotated at refreshes; both stand for the method's bytes and errors, not for the speed of others' kernels."
