@@ -41,7 +41,11 @@ def test_pure_neumann_problem_is_singular():
 
 
 def test_weak_robin_condition_makes_it_regular():
-    """Only what is singular is refused: here the source 2 leaves through one wall, 1e-6 int u = 2 area."""
+    """Only what is singular is refused: here the source 2 leaves through one wall, 1e-6 int u = 2 area.
+
+    The wall's 1e-6 beside the stiffness of the smallest cells makes a condition number of about 1e8: with it rounding
+    grows to some 1e-8, from processor to processor on either side of that.
+    """
     problem = replace(
         TORSION,
         dirichlet=(),
@@ -52,7 +56,7 @@ def test_weak_robin_condition_makes_it_regular():
         ),
     )
     values = FemSolver(problem, MESH).solve().values
-    assert values["outflow"] == pytest.approx(2 * values["area"], rel=1e-8)
+    assert values["outflow"] == pytest.approx(2 * values["area"], rel=2e-7)
 
 
 def test_enclosed_stokes_flow_has_no_pressure_level():
