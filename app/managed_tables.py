@@ -71,12 +71,12 @@ def familiarity(finished: Finished) -> str:
         return ""
     measured = known["correlation"]
     if measured is None:
-        worth = "What that says of its error is not measured: the training had too few held-out designs"
+        worth = "What that says of its error the model card does not state"
     else:
         worth = (
-            f"On {measured['designs']} held-out designs this distance goes with the true error at a rank correlation of"
-            f" {number(measured['field_error'], 2)} (fields) and {number(measured['gradient_error'], 2)} (design"
-            " gradient); 1 is perfect, 0 is none"
+            f"On {measured['designs']} designs that it was not taught this distance goes with the true error at a rank"
+            f" correlation of {number(measured['field_error'], 2)} (fields) and"
+            f" {number(measured['gradient_error'], 2)} (design gradient); 1 is perfect, 0 is none"
         )
     return (
         f"Distance of the optimum from the designs the surrogate was trained on: {number(known['distance'], 3)}, where"

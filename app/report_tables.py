@@ -112,7 +112,7 @@ def parameters_table(finished: Finished) -> Table:
             )
         )
     share = finished.certificate["joint_tolerance"]
-    together = f" All at once may take {percent(share)} of it, whatever their signs." if share else ""
+    together = f" If all are off at once, each may be off by {percent(share)} of its tolerance." if share else ""
     note = (
         f"Sensitivity: change of the {words(objective['name'])} per unit of the parameter at the optimum"
         f" (in {unit(objective['unit']) or '1'} per unit), by the finite-element adjoint. At a constrained optimum it"

@@ -27,7 +27,7 @@ from studies.constraints import constraint_values, worst_violation
 from studies.correction import Array
 from studies.loader import load_study
 from studies.managed import Centres, manage_study
-from studies.models import FemModel, SurrogateModel
+from studies.models import FemModel, Model, SurrogateModel
 from studies.optimizer import Search, optimize
 from studies.schema import Optimizer
 from studies.setup import Setup, build_setup
@@ -130,16 +130,16 @@ class NoSurrogate:
         return np.full(shape, np.nan), np.full((*shape, parameters), np.nan)
 
 
-Method = Callable[[Setup, SurrogateModel, Optimizer], tuple[Search, Counter[str]]]
+Method = Callable[[Setup, Model | None, Optimizer], tuple[Search, Counter[str]]]
 """A study, its surrogate and options to the best search and the solves that all took."""
 
 
-def surrogate_only(setup: Setup, surrogate: SurrogateModel, config: Optimizer) -> tuple[Search, Counter[str]]:
+def surrogate_only(setup: Setup, surrogate: Model | None, config: Optimizer) -> tuple[Search, Counter[str]]:
     """The surrogate's own optimum."""
     return replace(optimize(setup, surrogate, config).best, history=()), Counter()
 
 
-def managed(setup: Setup, surrogate: SurrogateModel, config: Optimizer) -> tuple[Search, Counter[str]]:
+def managed(setup: Setup, surrogate: Model | None, config: Optimizer) -> tuple[Search, Counter[str]]:
     """The trust region from there."""
     with TemporaryDirectory() as folder:
         centres = Centres(setup, Path(folder))
@@ -147,36 +147,36 @@ def managed(setup: Setup, surrogate: SurrogateModel, config: Optimizer) -> tuple
     return found.best, centres.solves
 
 
-def interpolated(setup: Setup, surrogate: SurrogateModel, config: Optimizer) -> tuple[Search, Counter[str]]:
+def interpolated(setup: Setup, surrogate: Model | None, config: Optimizer) -> tuple[Search, Counter[str]]:
     """The trust region without a surrogate, from the study's start."""
     return managed(setup, NoSurrogate(setup), config)
 
 
-def fem_alone(setup: Setup, surrogate: SurrogateModel, config: Optimizer) -> tuple[Search, Counter[str]]:
+def fem_alone(setup: Setup, surrogate: Model | None, config: Optimizer) -> tuple[Search, Counter[str]]:
     """SLSQP on the adjoint gradient."""
     model = FemModel(setup)
     return optimize(setup, model, config).best, model.solves
 
 
-def fem_differences(setup: Setup, surrogate: SurrogateModel, config: Optimizer) -> tuple[Search, Counter[str]]:
+def fem_differences(setup: Setup, surrogate: Model | None, config: Optimizer) -> tuple[Search, Counter[str]]:
     """SLSQP on finite differences."""
     model = FiniteDifferences(setup)
     return optimize(setup, model, config).best, model.fem.solves
 
 
-def once(method: Method, **options: Any) -> Callable[[Setup, SurrogateModel], Found]:
+def once(method: Method, **options: Any) -> Callable[[Setup, Model | None], Found]:
     """The study as it is, with options of its optimizer changed."""
 
-    def run(setup: Setup, surrogate: SurrogateModel) -> Found:
+    def run(setup: Setup, surrogate: Model | None) -> Found:
         return _measured(method, [setup], surrogate, options)
 
     return run
 
 
-def sweep(method: Method, **options: Any) -> Callable[[Setup, SurrogateModel], Found]:
+def sweep(method: Method, **options: Any) -> Callable[[Setup, Model | None], Found]:
     """The study at several values of its first equality constraint."""
 
-    def run(setup: Setup, surrogate: SurrogateModel) -> Found:
+    def run(setup: Setup, surrogate: Model | None) -> Found:
         return _measured(method, list(_swept(setup)), surrogate, options)
 
     return run
@@ -190,7 +190,7 @@ def _swept(setup: Setup) -> Iterator[Setup]:
         yield replace(setup, constraints=tuple(changed))
 
 
-def _measured(method: Method, setups: Sequence[Setup], surrogate: SurrogateModel, options: dict[str, Any]) -> Found:
+def _measured(method: Method, setups: Sequence[Setup], surrogate: Model | None, options: dict[str, Any]) -> Found:
     solves: Counter[str] = Counter()
     started, searches = time.process_time(), []
     for setup in setups:
@@ -213,7 +213,7 @@ def _measured(method: Method, setups: Sequence[Setup], surrogate: SurrogateModel
     return Found(judged[0][:, 0], violations, solves, seconds, progress)
 
 
-METHODS: dict[str, Callable[[Setup, SurrogateModel], Found]] = {
+METHODS: dict[str, Callable[[Setup, Model | None], Found]] = {
     "FEM alone": once(fem_alone, starts=1),
     "surrogate only": once(surrogate_only),
     "managed": once(managed),
@@ -251,9 +251,11 @@ def measure(study: str, method: str, report: Callable[[str, int, int, str], None
         return cell
     report(study, 0, 1, method)
     setup = build_setup(load_study(ROOT / "studies" / f"{study}.yaml"))
-    network, card = open_surrogate(setup, setup.study.folder / str(setup.study.model.surrogate.weights))
-    surrogate = SurrogateModel(setup, network, card.box)
-    for model in (FemModel(setup), surrogate):  # the first answer of a process reads forms and makes graphs
+    surrogate, card = None, None
+    if uses_surrogate(method):
+        network, card = open_surrogate(setup, setup.study.folder / str(setup.study.model.surrogate.weights))
+        surrogate = SurrogateModel(setup, network, card.box)
+    for model in filter(None, (FemModel(setup), surrogate)):  # the first answer reads forms and makes graphs
         model.evaluate(setup.initial.numpy()[None])
     found = METHODS[method](setup, surrogate)
     cell = {
@@ -265,8 +267,8 @@ def measure(study: str, method: str, report: Callable[[str, int, int, str], None
         "forward": found.solves["forward"],
         "adjoint": found.solves["adjoint"],
         "seconds": round(found.seconds, 3),
-        "training_seconds": card.seconds if uses_surrogate(method) else 0.0,
-        "training_solves": card.designs + setup.study.model.sampling.held_out if uses_surrogate(method) else 0,
+        "training_seconds": card.seconds if card else 0.0,
+        "training_solves": card.designs + setup.study.model.sampling.held_out if card else 0,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, cell)

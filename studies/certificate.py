@@ -16,7 +16,7 @@ from torch import Tensor
 from geometries.corners import corners
 from geometries.integration import nodal_weights
 from studies.constraints import constraint_values
-from studies.convergence import Refined, extrapolated, initial_value, refine
+from studies.convergence import NOT_MONOTONE, Refined, extrapolated, initial_solution, refine
 from studies.export import Exported, field_arrays, write_vtu
 from studies.familiarity import describe_familiarity, familiarity_of
 from studies.models import FemModel, SurrogateModel, outside_box
@@ -74,7 +74,8 @@ def certify(
     refined = refine(setup, theta, folder / "optimum.step")
     levels = refined.levels[objective.name]
     limit, part = extrapolated(refined, objective), _part(setup, theta)
-    start = initial_value(setup)
+    finest_at_start = initial_solution(setup)
+    start = finest_at_start.values[objective.name]
     fem = FemModel(setup)
     _, gradient_at_start, solution_at_start = fem.value_and_gradient(setup.initial)
     values, gradients, solution = fem.functionals(theta)
@@ -133,13 +134,14 @@ def certify(
     stationary = stationarity(setup, theta, gradient, gradient_at_start, (values, gradients))
     optimizer = setup.study.model.optimizer
     promised = optimizer.kkt_tolerance if optimizer.method == "trust_region" else math.inf
+    key = "optimizer.kkt_tolerance" if promised < tolerance.kkt_residual else "validation.kkt_residual"
     checks.append(
         Check(
             "KKT residual",
             stationary.residual,
             "<=",
             min(tolerance.kkt_residual, promised),
-            "stationarity by the FEM adjoint",
+            f"stationarity by the FEM adjoint; limit from {key}",
         )
     )
     size = max(part["optimum"]["length"], part["optimum"]["height"])
@@ -169,13 +171,13 @@ def certify(
     fine = levels[-1].value
     gain = -setup.sign * _relative(fine - start, start, signed=True)
     warnings = [] if surrogate is None else list(outside_box(setup, theta.numpy()[None], surrogate.box).values())
-    missed = [
+    missed = dict.fromkeys(
         c.quantity
         for c in setup.constraints
         if c.functional is not None and not c.satisfied(solution_at_start.values[c.quantity])
-    ]
+    )
     if missed:
-        warnings.append(f"The start misses the required {', '.join(missed)}: a better objective than its is no gain.")
+        warnings.append(f"The start does not meet the required {', '.join(missed)}: its objective measures no gain.")
     else:
         checks.append(Check("improvement", gain, ">=", 0.0, "FEM objective against the start, positive is better"))
     write_vtu(folder / "optimum.vtu", mesh, arrays)
@@ -212,11 +214,11 @@ def certify(
             "observed_order": limit.order,
             "discretization_error": limit.error,
             "grid_convergence_index": limit.gci,
-            "extrapolation": limit.note + _spoilt(limit.order, part["corners"]),
+            "extrapolation": limit.note + _spoilt(limit.note, part["corners"]),
             "surrogate_relative_error": compared["surrogate_relative_error"],
             "improvement": gain,
             "peak": describe_peak(objective, refined.finest),
-            "peak_at_start": describe_peak(objective, solution_at_start),
+            "peak_at_start": describe_peak(objective, finest_at_start),
         },
         "constraints": constraints,
         "field_relative_l2_error": compared["field_relative_l2_error"],
@@ -359,12 +361,12 @@ def _part(setup: Setup, theta: Tensor) -> dict[str, Any]:
     return described | {"corners": [asdict(c) for c in found], "unit": setup.study.model.geometry.length_unit}
 
 
-def _spoilt(order: float | None, found: list[dict[str, Any]]) -> str:
-    """What corners of the part, where solutions are less smooth, add to a note that no order is observed."""
-    if order is not None or not found:
+def _spoilt(note: str, found: list[dict[str, Any]]) -> str:
+    """What corners of the part, where solutions may be less smooth, add to a note that no order is observed."""
+    if note != NOT_MONOTONE or not found:
         return ""
     angles = " and ".join(f"{corner['angle']:.0f}" for corner in found)
-    return f"; the part has {'corners' if len(found) > 1 else 'a corner'} of {angles} degrees, which spoil it"
+    return f"; the part has {'corners' if len(found) > 1 else 'a corner'} of {angles} degrees, which may be why"
 
 
 def _parameters(

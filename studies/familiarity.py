@@ -57,6 +57,7 @@ class Familiarity:
         return scaled.square().mean(-1).sqrt()
 
 
+@torch.no_grad()
 def familiarity_of(setup: Setup, surrogate: DesignSurrogate, box: Mapping[str, Sequence[float]]) -> Familiarity:
     """Statistics over designs drawn from the training ``box`` (parameter -> bounds), as the training set was."""
     if next(surrogate.parameters()).dtype != torch.float32:
@@ -74,7 +75,7 @@ def familiarity_of(setup: Setup, surrogate: DesignSurrogate, box: Mapping[str, S
     whitening = axes[:kept].T * (len(features) ** 0.5 / singular[:kept])
     found = Familiarity(surrogate, mean, whitening, torch.zeros(0))
     others = draw_designs(trained, REFERENCE // 2, setup.study.model.sampling.seed + 1)
-    return replace(found, typical=found.distance(others).detach())
+    return replace(found, typical=found.distance(others))
 
 
 def describe_familiarity(known: Familiarity, theta: Tensor) -> dict[str, Any]:
@@ -93,7 +94,8 @@ def correlation_with_error(known: Familiarity, held_out: Dataset) -> dict[str, f
     if len(held_out) < FEWEST:
         return None
     held_out = held_out.subset(slice(0, JUDGED)).to(known.mean.device)
-    distances = known.distance(held_out.theta).detach().cpu().numpy()
+    with torch.no_grad():
+        distances = known.distance(held_out.theta).cpu().numpy()
     errors = [measure(known.surrogate, held_out.subset(slice(k, k + 1))) for k in range(len(held_out))]
     field = [float(np.mean(list(error.field.values()))) for error in errors]
     return {

@@ -23,7 +23,7 @@ from studies.constraints import (
     worst_violation,
 )
 from studies.correction import Array, Evaluate
-from studies.models import SurrogateModel, unfolded
+from studies.models import Model, unfolded
 from studies.optimizer import (
     ExitReason,
     FemStep,
@@ -103,7 +103,7 @@ class Centres:
 
 def manage_study(
     setup: Setup,
-    surrogate: SurrogateModel,
+    surrogate: Model,
     config: Optimizer,
     centres: Centres,
     proposals: Path,
@@ -138,7 +138,7 @@ def manage_study(
     return Optimum(best, (*proposed.searches, best))
 
 
-def managed_problem(setup: Setup, surrogate: SurrogateModel, centres: Centres, scaling: Scaling) -> ManagedProblem:
+def managed_problem(setup: Setup, surrogate: Model, centres: Centres, scaling: Scaling) -> ManagedProblem:
     """The study in scaled parameters: conditions on functionals are corrected like the objective, others exact."""
     factor = setup.sign / scaling.objective
     geometric = [c for c in setup.constraints if c.functional is None]
@@ -198,7 +198,7 @@ def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
     return answer
 
 
-def _start(setup: Setup, surrogate: SurrogateModel, centres: Centres, proposed: Optimum) -> Array:
+def _start(setup: Setup, surrogate: Model, centres: Centres, proposed: Optimum) -> Array:
     """The surrogate's design, or the study's start where the surrogate is too far off to be taken at its word."""
     unit = scaling_of(setup, 1.0)
     problem = managed_problem(setup, surrogate, centres, unit)
@@ -238,7 +238,7 @@ def _iterate(setup: Setup, scaling: Scaling, start: int, number: int, step: Step
 
 
 def _proposed(
-    setup: Setup, surrogate: SurrogateModel, config: Optimizer, file: Path, report: Callable[[Iterate], None]
+    setup: Setup, surrogate: Model, config: Optimizer, file: Path, report: Callable[[Iterate], None]
 ) -> Optimum:
     """What the surrogate alone finds; from the file where it is there."""
     if file.exists():

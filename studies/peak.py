@@ -10,8 +10,8 @@ from solvers.fem import FemSolution
 from solvers.problem import Functional
 from solvers.sampled_quantities import Profile
 
-SHOWN = 360
-"""Points of a profile, at most about twice as many."""
+SHOWN, LONGER = 360, 1.05
+"""Points of a profile, at most about twice as many; and how much longer than the boundary a way through them may be."""
 
 
 def describe_peak(functional: Functional, solution: FemSolution) -> dict[str, Any] | None:
@@ -41,10 +41,13 @@ def describe_peak(functional: Functional, solution: FemSolution) -> dict[str, An
     }
 
 
-def _around(profile: Profile) -> list[list[float]]:
-    """(angle in degrees, value) about the middle of a boundary, by angle."""
+def _around(profile: Profile) -> list[list[float]] | None:
+    """(angle in degrees, value) about the middle of a boundary, by angle; None if it is not once around that."""
     x, y = (profile.points - profile.weights @ profile.points / profile.weights.sum()).T
     angle = np.degrees(np.arctan2(y, x)) % 360
     order = np.argsort(angle)
+    steps = np.diff(profile.points[order], axis=0, append=profile.points[order[:1]])
+    if np.linalg.norm(steps, axis=1).sum() > LONGER * profile.weights.sum():
+        return None
     order = order[:: max(1, len(order) // SHOWN)]
-    return np.stack([angle[order], profile.values[order]], -1).round(6).tolist()
+    return [[float(f"{number:.7g}") for number in pair] for pair in np.stack([angle, profile.values], -1)[order]]

@@ -39,7 +39,7 @@ class OptimizationError(RuntimeError):
     """No start led to a design that can be judged; the text is the exit reason."""
 
 
-CERTIFICATE_VERSION = 2
+CERTIFICATE_VERSION = 3
 """Of what a certificate holds and how it is come by: those of another one are made anew."""
 INFILL_WEIGHTS = "surrogate.infill.safetensors"
 TRAINING_FILES = tuple(f"surrogate.safetensors.checkpoint{end}" for end in ("", ".finish", ".seconds"))
@@ -326,6 +326,7 @@ def validate(run: Run) -> dict[str, Any]:
         *_search_key(run),
         study.name,
         study.validation.model_dump(),
+        study.optimizer.model_dump(include={"method", "kkt_tolerance"}),
         study.geometry.thickness,
         found,
         tuned,
@@ -351,6 +352,7 @@ def _timings(run: Run) -> dict[str, float]:
     """Seconds of the stages that led to this design."""
     trained_here = not run.on_fem and run.setup.study.model.surrogate.weights is None
     infilled = ("infill",) if run.setup.study.model.infill is not None and not run.on_fem else ()
-    stages = (*(("sample", "train") if trained_here else ()), "optimize", *infilled, "export")
+    sampled = ("sample",) if trained_here or infilled else ()
+    stages = (*sampled, *(("train",) if trained_here else ()), "optimize", *infilled, "export")
     records = {stage: run.workspace.record(stage) for stage in stages}
     return {stage: record.get("total", record["seconds"]) for stage, record in records.items() if record}

@@ -50,7 +50,7 @@ def tolerances(
         allowed: change of the objective.
     """
     alone = [tolerance_for(g, c, allowed) for g, c in zip(gradient, np.diagonal(curvature), strict=True)]
-    if any(t is None for t in alone):
+    if np.isnan(curvature).any():
         return alone, None
-    size = np.array(alone)
+    size = np.array([t or 0.0 for t in alone])  # what has no influence may be off by anything
     return alone, tolerance_for(np.abs(gradient) @ size, size @ np.abs(curvature) @ size, allowed)

@@ -40,8 +40,8 @@ class ModelCard:
         hardware: machine and library versions.
         seconds: wall time of the training.
         box: parameter -> [lower, upper] of the training designs.
-        correlation: of the distance from the training designs with the errors, on how many held-out ones: ``designs``,
-            ``field_error``, ``gradient_error``; None where it is not measured.
+        correlation: of the distance from the training designs with the errors, on how many that were not taught:
+            ``designs``, ``field_error``, ``gradient_error``; None where it is not measured.
     """
 
     trained_for: dict[str, Any]

@@ -291,10 +291,11 @@ def test_familiarity_is_told_with_what_it_is_worth(changed) -> None:
     folder = changed("certificate.json", lambda c: None)
     text = words_of(page(write_report(folder)))
     assert "trained on: 0.988, where 1.12 is usual and one in twenty is beyond 1.46" in text
-    assert "On 128 held-out designs this distance goes with the true error at a rank correlation of 0.80" in text
+    assert "On 128 designs that it was not taught this distance goes with the true error" in text
+    assert "at a rank correlation of 0.80 (fields) and 0.60 (design gradient)" in text
     unknown = {"correlation": None}
     text = words_of(page(write_report(changed("certificate.json", lambda c: c["familiarity"].update(unknown)))))
-    assert "What that says of its error is not measured" in text
+    assert "What that says of its error the model card does not state" in text
 
 
 def test_a_managed_study_shows_its_steps_and_what_was_learnt(changed) -> None:

@@ -16,13 +16,16 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from studies.certificate import certify, gradient_checks
-from studies.convergence import ON_BOUNDARY, Level, extrapolate
+from solvers.physics import PHYSICS
+from solvers.problem import Functional
+from solvers.sampled_quantities import Profile
+from studies.certificate import _spoilt, certify, gradient_checks
+from studies.convergence import NOT_MONOTONE, Level, Refined, extrapolate, extrapolated
 from studies.export import export_cad
 from studies.loader import load_study
 from studies.models import FemModel
 from studies.optimizer import optimize
-from studies.peak import describe_peak
+from studies.peak import _around, describe_peak
 from studies.pipeline import Run, validate
 from studies.schema import Optimizer
 from studies.setup import build_setup
@@ -311,10 +314,22 @@ def test_an_order_that_quadratic_elements_cannot_have_is_not_believed():
     assert "than the order 4 of the elements explains" in found.note
 
 
-def test_over_a_boundary_no_more_than_the_order_of_derivatives_is_believed():
+def test_of_derivatives_over_a_boundary_no_more_than_their_order_is_believed():
+    """The plate's hoop stress is made of derivatives, the displacement of its edge is not."""
     values = [1 + 0.1 * h**3 for h in (0.4, 0.2, 0.1)]
-    assert extrapolate(levels([0.4, 0.2, 0.1], values)).value == pytest.approx(1.0)
-    assert extrapolate(levels([0.4, 0.2, 0.1], values), ON_BOUNDARY).value == values[-1]
+    plane = PHYSICS["plane_stress"]
+    hoop, area = plane.functional("ks_hoop_stress"), plane.functional("area")
+    edge = Functional("edge", lambda ops, q: q["u"], "m", "", on="right")
+    refined = Refined({f.name: levels([0.4, 0.2, 0.1], values) for f in (hoop, area, edge)}, None)
+    assert extrapolated(refined, hoop).value == values[-1]
+    assert extrapolated(refined, area).value == extrapolated(refined, edge).value == pytest.approx(1.0)
+
+
+def test_corners_are_named_where_values_do_not_converge_and_only_there():
+    tip = [{"place": (0.0, 0.0), "angle": 102.5}]
+    assert _spoilt(NOT_MONOTONE, tip) == "; the part has a corner of 102 degrees, which may be why"
+    assert _spoilt(NOT_MONOTONE, []) == ""
+    assert _spoilt("the finest values agree to rounding", tip) == ""
 
 
 def test_a_profile_goes_once_around_its_boundary():
@@ -327,3 +342,19 @@ def test_a_profile_goes_once_around_its_boundary():
     assert hoop.min() == pytest.approx(peak["minimum"], rel=1e-2)
     assert np.interp(0.0, angle, hoop) == pytest.approx(1.0, abs=0.2)
     assert np.interp(90.0, angle, hoop) == pytest.approx(5.0, rel=0.08)
+
+
+def test_a_profile_of_two_holes_or_of_a_wall_is_none():
+    circle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    hole = np.stack([np.cos(circle), np.sin(circle)], -1)
+    arc = np.full(64, 2 * np.pi / 64)
+
+    def around(points):
+        count = len(points)
+        return _around(Profile(points, np.full(count, 3e-8), np.resize(arc, count), None))
+
+    assert [value for _, value in around(hole)] == [3e-8] * 64
+    shift = np.array([2.0, 0.0])
+    assert around(np.concatenate([hole - shift, hole + shift])) is None
+    wall = np.stack([np.linspace(0, 2 * np.pi, 64), np.zeros(64)], -1)
+    assert around(wall[np.random.default_rng(0).permutation(64)]) is None

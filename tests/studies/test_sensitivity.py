@@ -61,6 +61,8 @@ def test_all_parameters_together_cost_no_more_than_is_allowed(gradient, curvatur
 
 
 def test_one_parameter_may_use_its_whole_tolerance():
-    _, share = tolerances(np.array([2.0]), np.array([[3.0]]), 0.01)
+    alone, share = tolerances(np.array([2.0]), np.array([[3.0]]), 0.01)
     assert share == pytest.approx(1.0)
+    assert tolerances(np.array([2.0, 0.0]), np.diag([3.0, 0.0]), 0.01) == ([alone[0], None], pytest.approx(1.0))
     assert tolerances(np.zeros(2), np.zeros((2, 2)), 0.01) == ([None, None], None)
+    assert tolerances(np.ones(2), np.array([[1.0, np.nan], [np.nan, 1.0]]), 0.01)[1] is None
