@@ -27,9 +27,10 @@ STUDY = Path(__file__).resolve().parents[1] / "studies" / "torsion.yaml"
 OPTIMIZERS: tuple[dict[str, Any], ...] = (
     {"optimizer": "adamw"},
     {"optimizer": "tensor_galore", "rank": 0.25},
-    {"optimizer": "tensor_galore", "rank": 0.5, "moments": "8bit"},
+    {"optimizer": "tensor_galore", "rank": (1.0, 1.0, 1.0, 0.25, 1.0), "moments": "8bit"},
 )
-RATES = (2e-3, 4e-3)
+"""The last one truncates the channels in alone."""
+RATES = (2e-3, 4e-3, 8e-3)
 TRIAL_STEPS, STEPS, SEEDS = 100, 400, (0, 1)
 
 

@@ -48,9 +48,8 @@ def as_markdown(content: dict[str, Any]) -> str:
             f"Targets: validation errors of {targets}, {MARGIN} times those of AdamW with the same seed at its end."
             f" Validation errors change by {min(changes):.1%} to {max(changes):.1%} over the last tenth of the steps."
         ]
-        text += [
-            f"With twice the steps: {'; '.join(twice(row) for row in content['twice'] if row['problem'] == problem)}."
-        ]
+        longer = [twice(row) for row in content["twice"] if row["problem"] == problem]
+        text += [f"With twice the steps: {'; '.join(longer)}."] if longer else []
     text += ["", "## Memory of a large network", "", *memory_table(content["memory"])]
     text += ["", "## The mGNO of a shipped study", "", *design_table(content["design"])]
     return "\n".join(text) + "\n"

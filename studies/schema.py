@@ -25,6 +25,7 @@ Names = Annotated[tuple[Name, ...], Strict(False), Field(min_length=1)]
 Interval = Annotated[tuple[float, float], Strict(False)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 GridSize = Annotated[int, Field(ge=8)]
@@ -307,8 +308,9 @@ class GradientDescent(Section):
 
     optimizer: Literal["adamw", "tensor_galore"] = "adamw"
     """Method of gradient descent; tensor_galore keeps its moments in a low-rank Tucker subspace."""
-    rank: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Of tensor_galore: share of the parameters that each moment, with the factors, may take; or see rank_rule."""
+    rank: Share | Annotated[tuple[Share, ...], Strict(False), Field(min_length=3)] = 0.25
+    """Of tensor_galore: share of the parameters that each moment, with the factors, may take; or see rank_rule; or the
+    share of each mode's directions. Of spectral weights the last two modes are the channels in and out."""
     rank_rule: Literal["spectrum", "uniform", "energy"] = "spectrum"
     """Of tensor_galore: the share is spent by the spectrum, or alike on all modes; or it is of the energy."""
     update_gap: Count = 200

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from surrogate.parameter_groups import parameter_groups
 from surrogate.tensor_galore import TensorGaLore
+from surrogate.tucker_ranks import Rank
 
 
 class TrainingError(RuntimeError):
@@ -40,7 +41,7 @@ class TrainerConfig:
     """
 
     optimizer: str = "adamw"
-    rank: float = 0.25
+    rank: Rank = 0.25
     rank_rule: str = "spectrum"
     update_gap: int = 200
     scale: float | None = None
@@ -146,6 +147,7 @@ def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Opt
 
     Raises:
         ValueError: there is none of that name.
+        TrainingError: an option does not fit the network's tensors.
     """
     common = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
@@ -153,7 +155,10 @@ def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Opt
     if config.optimizer == "tensor_galore":
         names = ("rank", "rank_rule", "update_gap", "scale", "discarded", "moments")
         own = {name: getattr(config, name) for name in names}
-        return TensorGaLore(parameter_groups(network), **common, **own)
+        try:
+            return TensorGaLore(parameter_groups(network), **common, **own)
+        except ValueError as error:
+            raise TrainingError(f"training: {error}") from error
     raise ValueError(f"optimizer is '{config.optimizer}'; allowed are adamw and tensor_galore")
 
 
