@@ -40,6 +40,7 @@ DECISIVE = (
     "ours, 8 bits, rank 0.5",
     "ours, 8 bits, rank 0.25",
     "ours, channels in alone, rank 0.25",
+    "ours, channels in alone, 8 bits, rank 0.25",
     "neuraloperator's Tensor-GaLore, rank 0.25",
     "GaLore on channels in, rank 0.25",
 )

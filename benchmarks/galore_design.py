@@ -30,8 +30,8 @@ OPTIMIZERS: tuple[dict[str, Any], ...] = (
     {"optimizer": "tensor_galore", "rank": (1.0, 1.0, 1.0, 0.25, 1.0), "moments": "8bit"},
 )
 """The last one truncates the channels in alone."""
-RATES = (2e-3, 4e-3, 8e-3)
-TRIAL_STEPS, STEPS, SEEDS = 100, 400, (0, 1)
+RATES = (4e-3, 8e-3)
+TRIAL_STEPS, STEPS, SEEDS = 100, 300, (0, 1)
 
 
 def design_rows(folder: Path, device: str) -> list[dict[str, Any]]:
