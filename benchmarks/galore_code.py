@@ -6,11 +6,14 @@ from pathlib import Path
 
 from studies.workspace import content_key, file_key
 
-SURROGATE = Path(__file__).resolve().parents[1] / "surrogate"
-SOURCES = ("tensor_galore.py", "galore_*.py", "moment_*.py", "tucker*.py")
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = (
+    *(f"surrogate/{name}.py" for name in ("tensor_galore", "galore_*", "moment_*", "tucker*")),
+    "benchmarks/galore_outliers.py",
+)
 
 
-def optimizer_code(folder: Path = SURROGATE) -> str:
-    """Hash of the sources of :class:`surrogate.tensor_galore.TensorGaLore`."""
+def optimizer_code(folder: Path = ROOT) -> str:
+    """Hash of the sources of :class:`surrogate.tensor_galore.TensorGaLore` and of what derives from it."""
     files = sorted(path for pattern in SOURCES for path in folder.glob(pattern))
     return content_key(*((path.name, file_key(path)) for path in files))

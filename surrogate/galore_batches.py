@@ -25,16 +25,12 @@ def batches(
     alike: dict[tuple[Any, ...], list[Tensor]] = {}
     for parameter in parameters:
         state = states[parameter]
-        if is_dense(parameter, state, group):
-            key = (parameter.dtype, parameter.device)
-        else:
+        key: tuple[Any, ...] = (update_dense, parameter.dtype, parameter.device)
+        if not is_dense(parameter, state, group):
             shapes = tuple((name, value.shape) for name, value in sorted(state.items()))
-            key = (parameter.dtype, parameter.device, parameter.shape, float(state["step"]), shapes)
+            key = (update, *key[1:], parameter.shape, float(state["step"]), shapes)
         alike.setdefault(key, []).append(parameter)
-    for key, members in alike.items():
-        if len(key) == 2:
-            yield update_dense, members
-            continue
-        most = max(1, STACKED_ENTRIES // max(1, members[0].numel()))
+    for (method, *_), members in alike.items():
+        most = len(members) if method is update_dense else max(1, STACKED_ENTRIES // max(1, members[0].numel()))
         for begin in range(0, len(members), most):
-            yield update, members[begin : begin + most]
+            yield method, members[begin : begin + most]

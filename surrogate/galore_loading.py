@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from torch import Tensor
@@ -13,16 +14,17 @@ from surrogate.galore_state import State, working_shape
 _KEYS = {"step", "refreshes", "first", "second"}
 
 
-def complete(saved: dict[str, Any], own: Sequence[dict[str, Any]], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The saved ``state_dict``, with options that it lacks from ``defaults``.
+def complete(saved: dict[str, Any], own: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The saved ``state_dict``, with options that a group of it lacks from the optimizer's own group.
 
     Args:
-        own: the optimizer's groups, whose parameters it is for; torch itself refuses groups of other sizes.
+        own: the optimizer's groups, whose parameters it is for; torch itself refuses other numbers of them.
 
     Raises:
         ValueError: options that are not allowed, or state of another optimizer or of parameters of other shapes.
     """
-    groups = [{**defaults, **group} for group in saved["param_groups"]]
+    pairs = list(zip_longest(saved["param_groups"], own, fillvalue={}))
+    groups = [{**mine, **group} for group, mine in pairs if group]
     for group, mine in zip(groups, own, strict=False):
         check_options(group)
         for number, parameter in zip(group["params"], mine["params"], strict=False):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from surrogate.moment_rotation import rotate_moments
 from surrogate.moment_storage import decode, encode
-from surrogate.tucker import Factors, completed, project, resolved_count, spectra_and_bases, sweep, truncate
+from surrogate.tucker import Factors, as_real, completed, project, resolved_count, spectra_and_bases, sweep, truncate
 from surrogate.tucker_ranks import choose_ranks
 
 State = dict[str, Any]
@@ -135,7 +135,7 @@ def _held(gradient: Tensor, factors: Factors) -> float:
     """Share of the gradient's energy in the subspace; in double precision, whose squares do not overflow."""
     core = project(gradient[None], tuple(None if factor is None else factor[None] for factor in factors))
     inside, whole = (
-        torch.linalg.vector_norm(torch.view_as_real(t) if t.is_complex() else t, dtype=torch.float64)
+        torch.linalg.vector_norm(as_real(t), dtype=torch.float64)
         for t in (core, gradient)
     )
     return float(inside / whole) ** 2

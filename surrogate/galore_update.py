@@ -11,7 +11,7 @@ from torch import Tensor
 
 from surrogate.galore_state import State, as_working, factors_of, moments_of, store_moments, working_gradient
 from surrogate.moment_dither import rounded
-from surrogate.tucker import lift, lift_onto, project
+from surrogate.tucker import as_real, lift, lift_onto, project
 
 _TRUSTED = 1e-12
 """A single precision norm from here on has lost nothing to squares that vanish."""
@@ -30,10 +30,10 @@ def update(parameters: Sequence[Tensor], states: Sequence[State], group: dict[st
         scale = group["scale"] or math.sqrt(gradient[0].numel() / core[0].numel())
         rate = group["discarded"] * _discarded_rate(gradient, core, direction) if group["discarded"] else None
         if rate is not None:  # lifting is linear: the part of the gradient inside is taken off before it
-            _real(direction).sub_(_real(core).mul_(_spread(rate, _real(core))))
+            as_real(direction).sub_(as_real(core).mul_(_spread(rate, as_real(core))))
         target = as_working(parameters[0], group["complex_pairs"]) if len(parameters) == 1 else None
         if target is not None and target.dtype == direction.dtype and target.is_contiguous():
-            _real(direction).mul_(-group["lr"] * scale)
+            as_real(direction).mul_(-group["lr"] * scale)
             lift_onto(target, direction[0], tuple(f if f is None else f[0] for f in factors), _keep(group))
             if rate is not None:
                 _add(target, gradient[0], rate, -group["lr"] * scale)
@@ -48,7 +48,7 @@ def update(parameters: Sequence[Tensor], states: Sequence[State], group: dict[st
 
 def descend(parameter: Tensor, direction: Tensor, group: dict[str, Any], step: int) -> None:
     """Decoupled weight decay and the step along ``direction``, rounded once: with a dither to half precision."""
-    target, change = _real(parameter), _real(direction)
+    target, change = as_real(parameter), as_real(direction)
     change, keep = change.reshape(target.shape), _keep(group)
     if target.dtype == change.dtype:
         target.mul_(keep).add_(change, alpha=-group["lr"])
@@ -59,7 +59,7 @@ def descend(parameter: Tensor, direction: Tensor, group: dict[str, Any], step: i
 
 def decay(parameter: Tensor, group: dict[str, Any]) -> None:
     """Decoupled weight decay alone."""
-    _real(parameter).mul_(_keep(group))
+    as_real(parameter).mul_(_keep(group))
 
 
 def _adam(core: Tensor, states: Sequence[State], group: dict[str, Any]) -> Tensor:
@@ -94,7 +94,7 @@ def _norms(batch: Tensor) -> Tensor:
 
     Of a tensor that stays in the cache single precision takes a quarter of the time.
     """
-    flat = _real(batch).flatten(1)
+    flat = as_real(batch).flatten(1)
     if flat.device.type == "cpu":
         norms = torch.linalg.vector_norm(flat, dim=1)
         if all(_TRUSTED < norm < math.inf for norm in norms.tolist()):
@@ -104,7 +104,7 @@ def _norms(batch: Tensor) -> Tensor:
 
 def _add(target: Tensor, gradient: Tensor, rate: Tensor, factor: float) -> None:
     """``target`` plus ``factor`` times ``rate`` (1,) times the gradient, without a copy of it."""
-    target, gradient = _real(target), _real(gradient)
+    target, gradient = as_real(target), as_real(gradient)
     if rate.device.type == "cpu":
         target.add_(gradient, alpha=factor * float(rate))
     else:
@@ -113,11 +113,6 @@ def _add(target: Tensor, gradient: Tensor, rate: Tensor, factor: float) -> None:
 
 def _keep(group: dict[str, Any]) -> float:
     return 1 - group["lr"] * group["weight_decay"]
-
-
-def _real(tensor: Tensor) -> Tensor:
-    """Real and imaginary parts in a last dimension; a real tensor is itself."""
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
 def _spread(rate: Tensor, like: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from surrogate.moment_dither import BITS, BLOCK, dither, rounded
+from surrogate.tucker import as_real
 
 KINDS = ("full", "bfloat16", "8bit")
 _TOP = {True: 127, False: 255}  # the largest code, signed or not
@@ -42,7 +43,7 @@ def encode(values: Tensor, kind: str, step: int, signed: bool) -> tuple[Tensor, 
     """
     if kind == "full":
         return values, None
-    real = torch.view_as_real(values) if values.is_complex() else values
+    real = as_real(values)
     flat = _rows(real).float().contiguous()
     if kind == "bfloat16":
         return rounded(flat, torch.bfloat16, step, signed).reshape(real.shape), None

@@ -148,7 +148,7 @@ class TensorGaLore(torch.optim.Optimizer):
         Raises:
             ValueError: the state is of another optimizer or of parameters of other shapes, or an option is not allowed.
         """
-        state_dict = complete(state_dict, self.param_groups, self.defaults)
+        state_dict = complete(state_dict, self.param_groups)
         super().load_state_dict({**state_dict, "state": {}})  # torch would cast state, complex to real even
         own = chain.from_iterable(group["params"] for group in self.param_groups)
         saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])

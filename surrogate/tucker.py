@@ -18,6 +18,11 @@ from torch import Tensor
 Factors = tuple[Tensor | None, ...]
 
 
+def as_real(tensor: Tensor) -> Tensor:
+    """Real and imaginary parts in a last dimension, as a view; a real tensor is itself."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
 def mode_product(tensor: Tensor, matrix: Tensor, mode: int) -> Tensor:
     """Apply ``matrix`` (batch, m, n) along ``mode`` of a tensor (batch, *shape) whose size there is n."""
     matrix = matrix.resolve_conj()  # once, not for every block

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import galore_tables, galore_training, tensor_galore
 from benchmarks.fourier_network import FourierNetwork
-from benchmarks.galore_code import SURROGATE, optimizer_code
+from benchmarks.galore_code import ROOT, optimizer_code
 from benchmarks.galore_contenders import DECISIVE, INSTALL, Setting, contenders, torchs_adamw
 from benchmarks.galore_training import Budget, finished_run, held_bytes, problem_data, run
 
@@ -75,12 +75,14 @@ def test_finished_runs_are_taken_over(data, tmp_path, monkeypatch):
         finished_run("darcy", OURS[0], Setting(4e-3), 0, 2, TINY, data, tmp_path)
 
 
-@pytest.mark.parametrize("file", ["tensor_galore.py", "moment_storage.py", "tucker.py"])
+@pytest.mark.parametrize(
+    "file", ["surrogate/tensor_galore.py", "surrogate/moment_storage.py", "benchmarks/galore_outliers.py"]
+)
 def test_a_change_of_the_optimizer_is_a_new_code(file, tmp_path):
-    for path in SURROGATE.glob("*.py"):
-        shutil.copy(path, tmp_path)
+    for room in ("surrogate", "benchmarks"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("results", "__pycache__"))
     assert optimizer_code(tmp_path) == optimizer_code()
-    (tmp_path / "trainer.py").write_text("")
+    (tmp_path / "surrogate" / "trainer.py").write_text("")
     assert optimizer_code(tmp_path) == optimizer_code()
     (tmp_path / file).write_text("")
     assert optimizer_code(tmp_path) != optimizer_code()
