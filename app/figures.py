@@ -13,6 +13,9 @@ from matplotlib.ticker import MaxNLocator
 
 from app.canvas import AFTER, BEFORE, FAINT, Array, Figure, drawn, frame, plan, plan_height
 
+CURVES = 0.19, 0.255, 0.77, 0.69
+"""Place of the axes of curves: room for labels on the left, and for a label and the legend below."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -86,7 +89,7 @@ def profile_figure(title: str, before: Array, after: Array) -> Figure:
     """A quantity around a boundary, (n, 2) angles in degrees and values, at the start and at the optimum."""
 
     def draw(canvas: Canvas) -> None:
-        axes = canvas.add_axes((0.19, 0.255, 0.77, 0.69))
+        axes = canvas.add_axes(CURVES)
         axes.plot(*before.T, color=BEFORE, lw=1.2, ls=(0, (4, 2)), label="start")
         axes.plot(*after.T, color=AFTER, lw=1.6, label="optimum")
         axes.set_xlim(0, 360)
@@ -118,7 +121,7 @@ def convergence_figure(
     """
 
     def draw(canvas: Canvas) -> None:
-        axes = canvas.add_axes((0.19, 0.255, 0.77, 0.69))
+        axes = canvas.add_axes(CURVES)
         if log:
             axes.set_yscale("log")
         others = [trace for index, trace in enumerate(traces) if index != best]

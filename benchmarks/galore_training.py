@@ -80,7 +80,7 @@ def finished_run(
     data: Parts,
     folder: Path,
 ) -> dict[str, Any]:
-    """The run's result, from its file if there is one."""
+    """The run's result, from its file if there is one; prints its errors."""
     device = str(data["train"][0].device)
     sizes = {name: size for name, size in vars(budget).items() if name not in ("trial_steps", "steps")}
     code = optimizer_code() if contender.ours else None
@@ -89,7 +89,13 @@ def finished_run(
     if not path.exists():
         result = run(contender, setting, seed, steps, budget, data)
         write_json(path, {"problem": problem, "contender": contender.label, "setting": vars(setting), **result})
-    return json.loads(path.read_text(encoding="utf-8"))
+    result = json.loads(path.read_text(encoding="utf-8"))
+    print(
+        f"{problem}, {contender.label}, rate {setting.rate:g}, scale {setting.scale:g}, seed {seed}, {steps} steps:"
+        f" validation {result['validation_error']:.4f}, test {result['test_error']:.4f}",
+        flush=True,
+    )
+    return result
 
 
 def run(contender: Contender, setting: Setting, seed: int, steps: int, budget: Budget, data: Parts) -> dict[str, Any]:

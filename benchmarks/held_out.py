@@ -7,7 +7,7 @@ distance of a design from the training designs goes with its true error: a rank 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,28 +21,32 @@ from studies.sampling import draw_designs, local_executor, random_directions, so
 from studies.setup import build_setup
 from studies.surrogates import open_surrogate
 from studies.workspace import write_json, write_text
-from surrogate.accuracy import Accuracy, measure
-from surrogate.model_card import ModelCard, read_weights, save_surrogate
+from surrogate.accuracy import measure
+from surrogate.model_card import read_weights, save_surrogate
 
 DESIGNS, SEED = 128, 1000
 """Fresh designs of each study, and what their seed is above that of its training designs."""
 
 
-def row(study: str, bars: ProgressBars) -> dict[str, Any]:
-    """Errors on fresh designs, those that the card states, and the correlations."""
+def row(study: str, bars: ProgressBars, state: bool) -> dict[str, Any]:
+    """Errors on fresh designs, those that the card states, and the correlations; these go into the card if asked."""
     setup = build_setup(load_study(ROOT / "studies" / f"{study}.yaml"))
-    network, card = open_surrogate(setup, setup.study.folder / str(setup.study.model.surrogate.weights))
+    weights = setup.study.folder / str(setup.study.model.surrogate.weights)
+    network, card = open_surrogate(setup, weights)
     seed = setup.study.model.sampling.seed + SEED
     theta, directions = draw_designs(setup, DESIGNS, seed), random_directions(setup, DESIGNS, 1, seed)
     with TemporaryDirectory() as folder, local_executor(1) as executor:
         data = solve_designs(
             setup.study, theta, directions, Path(folder), executor, lambda done, total: bars(study, done, total, "")
         )
+    correlation = correlation_with_error(familiarity_of(setup, network, card.box), data)
+    if state:
+        save_surrogate(weights, read_weights(weights)[0], replace(card, correlation=correlation))
     return {
         "study": study,
         **asdict(measure(network, data)),
-        "card": card.held_out if isinstance(card.held_out, dict) else asdict(card.held_out),
-        "correlation": correlation_with_error(familiarity_of(setup, network, card.box), data),
+        "card": asdict(card.held_out),
+        "correlation": correlation,
     }
 
 
@@ -71,24 +75,13 @@ def as_markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     return "\n".join([*head, *lines]) + "\n"
 
 
-def state(study: str, correlation: dict[str, float] | None) -> None:
-    """Write into a shipped card what is found here and its training did not measure."""
-    path = ROOT / "studies" / f"{study}.safetensors"
-    tensors, content = read_weights(path)
-    card = ModelCard(**content | {"held_out": Accuracy(**content["held_out"]), "correlation": correlation})
-    save_surrogate(path, tensors, card)
-
-
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cards", action="store_true", help="write the correlations into the shipped cards, too")
     chosen = parser.parse_args()
     with ProgressBars() as bars:
-        rows = [row(study, bars) for study in shipped()]
-    if chosen.cards:
-        for entry in rows:
-            state(entry["study"], entry["correlation"])
+        rows = [row(study, bars, chosen.cards) for study in shipped()]
     machine = provenance("cpu", 0) | {"command": "python -m benchmarks.held_out"}
     write_json(RESULTS / "held_out.json", {"machine": machine, "rows": rows})
     text = as_markdown(rows, machine)

@@ -165,18 +165,18 @@ def our_step(case: str, network: MollifiedGraphNeuralOperator, given: Data) -> C
     with torch.no_grad():
         latent = torch.randn(1, *given.grid.shape, WIDTH)
 
-    def physics() -> None:
+    def physics() -> tuple[Tensor, ...]:
         encoded = network.encode(given.interior, given.boundary)
         found = field_derivatives(network, encoded, given.queries, given.owner, 2, second="laplacian")
-        torch.autograd.grad(_loss(found.values, found.gradients, found.laplacians), weights)
+        return torch.autograd.grad(_loss(found.values, found.gradients, found.laplacians), weights)
 
     def forward() -> Tensor:
         return network(given.interior, given.boundary, given.queries, given.owner)
 
-    def read() -> None:
+    def read() -> Tensor:
         measure, interior = given.grid.cell_measure, given.interior
         ones = interior.weights.new_ones(len(interior.weights), 1)
-        network.interior(interior.points, interior.weights / measure, ones, interior.shape_index, 1)
+        return network.interior(interior.points, interior.weights / measure, ones, interior.shape_index, 1)
 
     return {
         "neighbour search": lambda: given.grid.neighbours(given.queries, given.owner),
@@ -193,20 +193,20 @@ def their_step(case: str, network: Theirs, given: Data) -> Callable[[], object]:
     weights = list(network.parameters())
     latent = torch.randn(given.grid.nodes, WIDTH)
 
-    def physics() -> None:
+    def physics() -> tuple[Tensor | None, ...]:
         queries = given.queries.clone().requires_grad_()
         values = network.decode(network.encode(given.interior, given.boundary), queries)
         gradients = torch.autograd.grad(values.sum(), queries, create_graph=True)[0]
         rows = [torch.autograd.grad(g.sum(), queries, create_graph=True)[0] for g in gradients.unbind(-1)]
         laplacians = sum(row[:, axis] for axis, row in enumerate(rows))
-        torch.autograd.grad(_loss(values, gradients, laplacians), weights, allow_unused=True)
+        return torch.autograd.grad(_loss(values, gradients, laplacians), weights, allow_unused=True)
 
     def forward() -> Tensor:
         return network.decode(network.encode(given.interior, given.boundary), given.queries)
 
-    def read() -> None:
+    def read() -> Tensor:
         inner = given.interior.points.new_ones(1, len(given.interior.points), 1)
-        network.interior(y=given.interior.points, x=network.nodes, f_y=inner)
+        return network.interior(y=given.interior.points, x=network.nodes, f_y=inner)
 
     return {
         "neighbour search": lambda: network.decoder.neighbor_search(network.nodes, given.queries, network.radius),

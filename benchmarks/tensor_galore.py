@@ -70,7 +70,7 @@ def row_of(problem: str, contender: Contender, budget: Budget, data: Parts, fold
     """Trials of every setting, whole trainings of the two best, then the three seeds with the better of these."""
 
     def trained(setting: Setting, seed: int, steps: int) -> dict[str, Any]:
-        return _trained(problem, contender, setting, seed, steps, budget, data, folder)
+        return finished_run(problem, contender, setting, seed, steps, budget, data, folder)
 
     trials = {setting: trained(setting, TRIAL_SEED, budget.trial_steps) for setting in contender.settings}
     finals = {setting: trained(setting, SEEDS[0], budget.steps) for setting in _by_error(trials)[:FINALISTS]}
@@ -108,7 +108,8 @@ def twice_as_long(
 ) -> dict[str, Any]:
     """What a row's setting reaches with twice the steps: how far from flat its training ended."""
     setting, problem = Setting(row["learning_rate"], row["scale"]), row["problem"]
-    runs = [_trained(problem, contender, setting, seed, 2 * budget.steps, budget, data, folder) for seed in SEEDS]
+    steps = 2 * budget.steps
+    runs = [finished_run(problem, contender, setting, seed, steps, budget, data, folder) for seed in SEEDS]
     errors = [run["test_error"] for run in runs]
     ratios = [error / once for error, once in zip(errors, row["test_errors"], strict=True)]
     return {
@@ -135,25 +136,6 @@ def mean(values: Iterable[float]) -> float:
     """Arithmetic mean."""
     values = list(values)
     return sum(values) / len(values)
-
-
-def _trained(
-    problem: str,
-    contender: Contender,
-    setting: Setting,
-    seed: int,
-    steps: int,
-    budget: Budget,
-    data: Parts,
-    folder: Path,
-) -> dict[str, Any]:
-    result = finished_run(problem, contender, setting, seed, steps, budget, data, folder)
-    print(
-        f"{problem}, {contender.label}, rate {setting.rate:g}, scale {setting.scale:g}, seed {seed}, {steps} steps:"
-        f" validation {result['validation_error']:.4f}, test {result['test_error']:.4f}",
-        flush=True,
-    )
-    return result
 
 
 def main() -> None:

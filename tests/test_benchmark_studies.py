@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks import studies
+from benchmarks import studies, studies_tables
 from studies.loader import load_study
 from studies.models import FemModel
 from tests.studies.study_cases import setup_of
@@ -120,5 +120,5 @@ def test_the_table_says_what_was_reached():
     worse = cell | {"objectives": [2.1], "forward": 9, "violations": [4.0]}
     cells = {"FEM alone": alone, "managed": better, "trust region without surrogate": worse, "surrogate only": worse}
     rows = [studies.row("any", method, entry, alone) for method, entry in cells.items()]
-    line = list(studies._reached(rows))[-1]
+    line = list(studies_tables.reached(rows))[-1]
     assert line == "| any | +0.0050% | 25% (20%) | 75%, gap +5.0000% | +5.000% | 4 |"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import is_dataclass
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from benchmarks import mgno, mgno_library, mgno_operations
 from benchmarks.isolated import Limits, Measured
@@ -73,10 +75,14 @@ def test_decoders_are_the_same_function_and_have_the_same_derivatives(pair):
 
 @pytest.mark.parametrize("shape", GRIDS[:1], ids=["2D"])
 @pytest.mark.parametrize("case", CASES)
-def test_every_case_runs_on_both_sides(pair, case):
+def test_every_case_gives_numbers_on_both_sides(pair, case):
+    """Not that they agree: that is what its neighbours show."""
     given, mine, other = pair
-    our_step(case, mine, given)()
-    their_step(case, other, given)()
+    for result in (our_step(case, mine, given)(), their_step(case, other, given)()):
+        found = [leaf for leaf in tree_leaves(vars(result) if is_dataclass(result) else result) if leaf is not None]
+        assert found
+        assert all(bool(torch.isfinite(leaf).all()) for leaf in found if isinstance(leaf, torch.Tensor))
+        assert any(isinstance(leaf, torch.Tensor) and leaf.count_nonzero() for leaf in found)
 
 
 def test_both_have_as_many_fourier_weights(library):
@@ -129,6 +135,7 @@ MEASUREMENTS = """
 import json
 from dataclasses import asdict
 import torch
+from torch.utils._pytree import tree_leaves
 from benchmarks.isolated import Limits, isolated
 
 def allocate(mib):
