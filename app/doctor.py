@@ -34,7 +34,6 @@ DEPENDENCIES = (
     Dependency("scipy", "import scipy.optimize, scipy.sparse", "the optimizer"),
     Dependency("sympy", "import sympy", "expressions in a study"),
     Dependency("torch", "import torch", "the surrogate, differentiable shapes"),
-    Dependency("tensorly", "import tensorly", "training with factorized gradients"),
     Dependency("gmsh", "import gmsh; gmsh.initialize(); gmsh.finalize()", "CAD and meshes"),
     Dependency("trimesh", "import trimesh", "checking the STL"),
     Dependency("pyvista", "import pyvista", "field files (.vtu)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,9 +28,10 @@ class TrainerConfig:
     """How the loop runs.
 
     Attributes:
-        optimizer: adamw, or tensor_galore, whose moments take less memory.
+        optimizer: tensor_galore, whose moments take less memory, or adamw.
         rank, rank_rule, update_gap, scale, discarded, moments: of :class:`surrogate.tensor_galore.TensorGaLore`; AdamW
-            has no use for them.
+            has no use for them. A mapping as rank gives shares of modes by name, see
+            :func:`surrogate.parameter_groups.parameter_groups`.
         steps, batch, learning_rate, weight_decay: with warm-up and cosine decay to zero.
         check_every: steps between looks at the held-out error; the best weights are kept.
         patience: looks without improvement after which training stops.
@@ -40,8 +41,8 @@ class TrainerConfig:
         seed: of the initial weights and of the order of the data.
     """
 
-    optimizer: str = "adamw"
-    rank: Rank = 0.25
+    optimizer: str = "tensor_galore"
+    rank: Rank | Mapping[str, float] = field(default_factory=lambda: {"channels_in": 0.25})
     rank_rule: str = "spectrum"
     update_gap: int = 200
     scale: float | None = None
@@ -153,13 +154,13 @@ def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Opt
     if config.optimizer == "adamw":
         return torch.optim.AdamW(network.parameters(), **common)
     if config.optimizer == "tensor_galore":
-        names = ("rank", "rank_rule", "update_gap", "scale", "discarded", "moments")
+        names = ("rank_rule", "update_gap", "scale", "discarded", "moments")
         own = {name: getattr(config, name) for name in names}
         try:
-            return TensorGaLore(parameter_groups(network), **common, **own)
+            return TensorGaLore(parameter_groups(network, config.rank), **common, **own)
         except ValueError as error:
             raise TrainingError(f"training: {error}") from error
-    raise ValueError(f"optimizer is '{config.optimizer}'; allowed are adamw and tensor_galore")
+    raise ValueError(f"optimizer is '{config.optimizer}'; allowed are tensor_galore and adamw")
 
 
 def _refreshing(optimizer: torch.optim.Optimizer, began: float) -> float | None:

@@ -39,6 +39,11 @@ def test_shipped_study_gives_network_truth_and_training() -> None:
 
 
 def test_every_optimizer_can_be_chosen() -> None:
+    setup = load_evolution_study(STUDY, (*SMALL, "training.optimizer=adamw"))
+    assert type(make_optimizer(setup.network(), setup.training_config())) is torch.optim.AdamW
+    setup = load_evolution_study(STUDY, SMALL)
+    optimizer = make_optimizer(setup.network(), setup.training_config())
+    assert optimizer.param_groups[0]["rank"] == (1.0, 1.0, 1.0, 0.25, 1.0)
     setup = load_evolution_study(STUDY, (*SMALL, "training.optimizer=tensor_galore", "training.rank=0.1"))
     optimizer = make_optimizer(setup.network(), setup.training_config())
     assert isinstance(optimizer, TensorGaLore)

@@ -7,7 +7,12 @@ import pytest
 from pydantic import ValidationError
 
 from studies.describe import alternatives, expected, names
+from studies.evolution_schema import EvolutionTraining
+from studies.operator_schema import PhysicsTraining
 from studies.schema import SCHEMA_FILE, Finish, StudyModel, Training, json_schema, json_schema_text
+from surrogate.evolution_training import EvolutionTrainingConfig
+from surrogate.physics_training import PhysicsTrainingConfig
+from surrogate.training import TrainingConfig
 
 MINIMAL = {
     "name": "bar",
@@ -61,6 +66,32 @@ def test_no_training_option_is_lost():
     assert set(Finish.model_fields) < fields
 
 
+def test_tensor_galore_truncates_the_channels_in_unless_a_study_says_otherwise():
+    for training in (Training(), PhysicsTraining(), EvolutionTraining()):
+        assert training.optimizer == "tensor_galore"
+        assert training.rank.model_dump() == {"frequencies": 1.0, "channels_in": 0.25, "channels_out": 1.0}
+    for config in (TrainingConfig(), PhysicsTrainingConfig(), EvolutionTrainingConfig()):
+        assert (config.optimizer, config.rank) == ("tensor_galore", {"channels_in": 0.25})
+
+
+@pytest.mark.parametrize(
+    ("given", "rank"),
+    [({"rank": 0.25}, 0.25), ({"rank": [1, 1, 1, 0.25, 1]}, (1.0, 1.0, 1.0, 0.25, 1.0)), ({"moments": "8bit"}, None)],
+)
+def test_keys_of_tensor_galore_mean_what_they_meant_when_it_had_to_be_named(given, rank):
+    for named in ({}, {"optimizer": "tensor_galore"}):
+        training = study(training=given | named).training
+        assert training.rank == (Training().rank if rank is None else rank)
+        assert training.rank_rule == "spectrum"
+
+
+@pytest.mark.parametrize("beside", [{}, {"rank": 0.25, "rank_rule": "spectrum", "update_gap": 200, "moments": "full"}])
+def test_adamw_stays_an_option_also_in_a_resolved_study_of_the_days_when_it_was_the_default(beside):
+    training = study(training={"optimizer": "adamw"} | beside).training
+    assert training.optimizer == "adamw"
+    assert study(training=json.loads(training.model_dump_json())).training == training
+
+
 @pytest.mark.parametrize(
     "sections",
     [
@@ -90,6 +121,9 @@ def test_no_training_option_is_lost():
         {"objective": {"maximise": "integral"}},
         {"objective": {"minimize": {"name": "mismatch"}}},
         {"sampling": {"seed": -1}},
+        {"training": {"rank": {"channels_in": 0.0}}},
+        {"training": {"rank": {"channels": 0.5}}},
+        {"training": {"rank": [0.5, 1.0]}},
         {"surrogate": {"mollifier": "cubic"}},
         {"surrogate": {"grid": [32]}},
         {"surrogate": {"radius": 1.5}},
@@ -120,7 +154,15 @@ def test_what_is_wrong_is_refused(sections):
             {"optimizer": {"method": "trust_region", "on": "fem"}},
             "found fem; expected surrogate, which method trust_region corrects",
         ),
-        ({"training": {"moments": "8bit"}}, "found 8bit, which optimizer adamw has no use for; expected tensor_galore"),
+        (
+            {"training": {"optimizer": "adamw", "moments": "8bit"}},
+            "found 8bit, which optimizer adamw has no use for; expected tensor_galore",
+        ),
+        (
+            {"training": {"optimizer": "adamw", "rank": {"channels_in": 0.5}}},
+            "rank found it, which optimizer adamw has no use for; expected tensor_galore",
+        ),
+        ({"training": {"optimizer": "adamw", "rank": 0.5}}, "found 0.5, which optimizer adamw has no use for"),
         ({"infill": {"steps": 10}}, "found it with optimizer.method slsqp; expected trust_region"),
         ({"objective": {}}, "found neither of maximize and minimize; expected one"),
         (

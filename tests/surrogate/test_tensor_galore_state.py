@@ -184,7 +184,7 @@ def test_gradients_of_other_strides_and_missing_ones():
 
 def test_groups_of_a_network_with_spectral_weights():
     network = FourierBlock(6, (4, 4))
-    groups = parameter_groups(network)
+    groups = parameter_groups(network, 0.25)
     assert sum(p.numel() for group in groups for p in group["params"]) == sum(p.numel() for p in network.parameters())
     optimizer = TensorGaLore(groups, rank=0.25, update_gap=3, lr=1e-2)
     inputs = torch.randn(8, 12, 12, 6, generator=torch.Generator().manual_seed(0))
@@ -193,6 +193,28 @@ def test_groups_of_a_network_with_spectral_weights():
     state = optimizer.state[network.spectral.weight]
     assert state["first"].is_complex()
     assert not state["second"].is_complex()
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_shares_by_name_fit_spectral_weights_of_any_dimension(axes):
+    network = FourierBlock(8, (2,) * axes)
+    optimizer = TensorGaLore(parameter_groups(network, {"channels_in": 0.25}))
+    for weight in network.parameters():
+        weight.grad = torch.randn_like(weight)
+    optimizer.step()
+    spectral = optimizer.state[network.spectral.weight]
+    assert {key for key in spectral if key.startswith("factor_")} == {f"factor_{axes + 1}"}
+    assert spectral["first"].shape == (2 ** (axes - 1), *(2,) * axes, 2, 8)
+    others = [optimizer.state[weight] for weight in network.parameters() if weight is not network.spectral.weight]
+    assert not any(key.startswith("factor_") for state in others for key in state)
+
+
+def test_all_shares_by_name_go_where_they_are_named():
+    shares = {"frequencies": 0.5, "channels_in": 0.25, "channels_out": 0.75}
+    group = parameter_groups(FourierBlock(8, (4, 4)), shares)[0]
+    assert group["rank"] == (1.0, 0.5, 0.5, 0.25, 0.75)
+    with pytest.raises(ValueError, match="rank names channels; allowed are frequencies, channels_in, channels_out"):
+        parameter_groups(FourierBlock(8, (4, 4)), {"channels": 0.5})
 
 
 def test_sparse_gradients_are_refused():
