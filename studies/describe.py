@@ -15,6 +15,9 @@ from studies.schema import Section, StudyModel
 
 Key = tuple[str | int, ...]
 
+MAX_SHOWN = 60
+"""Characters of a value or a key that a message shows."""
+
 _TEXTS = {"formula": "a formula", "file-name": "a name of letters, digits, _ . -"}
 _LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
@@ -60,7 +63,7 @@ def expected(key: Key, model: type[Section] = StudyModel) -> str:
 def unknown(key: Key, model: type[Section] = StudyModel) -> str:
     """Message for a key that the schema does not have: the nearest name, and those allowed."""
     allowed = names(key[:-1], model)
-    close = get_close_matches(str(key[-1]), allowed, n=1)
+    close = get_close_matches(str(key[-1])[:MAX_SHOWN], allowed, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"unknown key; {hint}allowed: {', '.join(allowed) or 'none here'}"
 
@@ -73,14 +76,24 @@ def found(value: Any) -> str:
         case bool():
             return f"{str(value).lower()} (true or false)"
         case str():
-            return f"'{value if len(value) <= 60 else value[:57] + '...'}' (text)"
+            return f"'{clipped(value)}' (text)"
         case int() | float():
-            return f"{value} ({'a number' if math.isfinite(value) else 'not finite'})"
+            return f"{clipped(str(value))} ({'a number' if math.isfinite(value) else 'not finite'})"
         case Mapping():
-            return f"a mapping of {', '.join(map(str, value)) or 'nothing'}"
+            return f"a mapping of {clipped(', '.join(map(str, value)), 200) or 'nothing'}"
         case Sequence():
             return f"a list of {len(value)}"
     return f"{value} ({type(value).__name__})"
+
+
+def clipped(text: str, length: int = MAX_SHOWN) -> str:
+    """The text, shortened for a message where it is long."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def shown(key: Key) -> str:
+    """A key as ``--set`` takes it, each part of it shortened where it is long."""
+    return ".".join(clipped(str(part)) for part in key)
 
 
 def _resolve(node: Any) -> list[dict[str, Any]]:

@@ -8,7 +8,9 @@ lacks.
 
 from __future__ import annotations
 
+import keyword
 import operator
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -29,6 +31,15 @@ _SCOPE: dict[str, Any] = {
     **{name: getattr(sympy, name) for name in ("Integer", "Float", "Add", "Mul", "Pow", *CONSTANTS)},
     "__builtins__": {},
 }
+
+
+RESERVED = frozenset(_SCOPE)
+"""Names that mean something else in a formula, to its reader or to sympy's parser."""
+
+
+def can_name(name: str) -> bool:
+    """Whether a quantity may have this name so that formulas can use it."""
+    return bool(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)) and not keyword.iskeyword(name) and name not in RESERVED
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,7 @@ def parse(text: str | float, allowed_names: Iterable[str], where: str) -> Expres
         ExpressionError: see :func:`studies.grammar.check`.
     """
     allowed = frozenset(allowed_names)
-    reserved = sorted(allowed & _SCOPE.keys())
+    reserved = sorted(allowed & RESERVED)
     if reserved:
         raise ValueError(f"quantities cannot be called {', '.join(reserved)}: formulas use these names")
     typed = text if isinstance(text, str) else repr(text)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
@@ -13,10 +14,12 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from solvers.physics import PHYSICS
-from studies.describe import Key, alternatives, expected, found, unknown
+from studies.describe import Key, alternatives, clipped, expected, found, shown, unknown
 from studies.schema import Section, StudyModel
 from studies.yaml_source import StudyError, read, value_of
 
+MAX_MESSAGES = 20
+"""Errors of one file that are told in full."""
 _COMMANDS = {None: "shapewright run", "operator": "shapewright learn", "evolution": "python -m benchmarks.burgers"}
 """Kind of a study file -> the command that takes it; design studies name none."""
 
@@ -41,7 +44,7 @@ class Source:
         """Line to sort by, and 'file:line' or the override's text, of the nearest key that was typed."""
         for length in range(len(key), 0, -1):
             if key[:length] in self.overrides:
-                return 0, f"override '{self.overrides[key[:length]]}'"
+                return 0, f"override '{clipped(self.overrides[key[:length]])}'"
             if key[:length] in self.lines:
                 line = self.lines[key[:length]]
                 return line, f"{self.path}:{line}"
@@ -69,7 +72,7 @@ class Study:
 
     def error(self, key: str, found: str, expected: str) -> StudyError:
         """Error of a later stage about ``key`` (such as ``constraints.0.quantity``), with file and line."""
-        return StudyError(f"{self.place(key)}: {key}: found {found}; expected {expected}")
+        return StudyError(f"{self.place(key)}: {shown(_parts(key))}: found {clipped(found, 200)}; expected {expected}")
 
     def place(self, key: str) -> str:
         """File and line of ``key``, or the override that set it."""
@@ -97,7 +100,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Sect
         try:
             key = _apply(data, override, model)
         except StudyError as error:
-            raise StudyError(f"override '{override}': {error}") from None
+            raise StudyError(f"override '{clipped(override)}': {error}") from None
         for older in [known for known in (*lines, *taken) if known[: len(key)] == key]:
             lines.pop(older, None)
             taken.pop(older, None)
@@ -146,10 +149,11 @@ def _check_kind(data: Mapping[str, Any], source: Source, model: type[Section]) -
     kind, wanted = data.get("kind"), None
     if "kind" in model.model_fields:
         (wanted,) = get_args(model.model_fields["kind"].annotation)
-    if kind == wanted or (wanted is None and kind not in _COMMANDS):  # else `kind` is one more unknown key
+    known = kind is None or (isinstance(kind, str) and kind in _COMMANDS)
+    if kind == wanted or (wanted is None and not known):  # else `kind` is one more unknown key
         return
     expected_kind = "none, for a design study" if wanted is None else f"'{wanted}'"
-    meant = f"; this file is for `{_COMMANDS[kind]}`" if kind in _COMMANDS else ""
+    meant = f"; this file is for `{_COMMANDS[kind]}`" if known else ""
     place = source.place(("kind",))[1]
     raise StudyError(f"{place}: kind: found {found(kind)}; expected {expected_kind}{meant}")
 
@@ -167,7 +171,7 @@ def _apply(data: dict[str, Any], override: str, model: type[Section]) -> Key:
             container = _descend(container, key[-1])
         key = (*key, _entry(container, part, key))
         if not alternatives(key, model):
-            raise StudyError(f"{_show(key)}: {unknown(key, model)}")
+            raise StudyError(f"{shown(key)}: {unknown(key, model)}")
     container[key[-1]] = value_of(text)
     return key
 
@@ -183,38 +187,50 @@ def _entry(container: Any, part: str, key: Key) -> str | int:
     """``part`` as the container below ``key`` takes it: the index of a list or the key of a mapping."""
     if isinstance(container, dict):
         return part
-    if isinstance(container, list) and part.isdecimal() and int(part) < len(container):
+    if isinstance(container, list) and _is_index(part) and int(part) < len(container):
         return int(part)
-    whole = f"give {_show(key)}=... as a whole"
-    raise StudyError(f"{_show(key)} is {found(container)} and has no entry '{part}'; {whole}")
+    whole = f"give {shown(key)}=... as a whole"
+    raise StudyError(f"{shown(key)} is {found(container)} and has no entry '{clipped(part)}'; {whole}")
 
 
-def _show(key: Key) -> str:
-    return ".".join(map(str, key))
+def _is_index(part: str) -> bool:
+    return part.isdecimal() and len(part) < 10
 
 
 def _report(error: ValidationError, data: dict[str, Any], source: Source, model: type[Section]) -> str:
-    """All messages of a failed validation in the order of the file, one for each key."""
-    messages: dict[Key, str] = {}
+    """The messages of a failed validation in the order of the file, one for each key; of very many the first ones."""
+    messages: dict[Key, Callable[[], str]] = {}
     mismatches: list[Key] = []
     for detail in error.errors(include_url=False):
         key, value = _locate(detail["loc"], data)
         if detail["type"] == "study":
             key = (*key, *_parts(detail["ctx"]["key"]))
-            messages[key] = detail["ctx"]["message"]
+            messages[key] = partial(str, detail["ctx"]["message"])
         elif detail["type"] == "extra_forbidden":
-            messages[key] = unknown(key, model)
+            messages[key] = partial(unknown, key, model)
         elif detail["type"] == "missing" and isinstance(detail["loc"][-1], str):
             key = (*key, detail["loc"][-1])
-            messages[key] = f"missing; expected {expected(key, model)}"
+            messages[key] = partial(_missing, key, model)
         else:
-            messages.setdefault(key, f"found {found(value)}; expected {expected(key, model)}")
+            messages.setdefault(key, partial(_mismatch, key, value, model))
             mismatches.append(key)
+    above = {key[:length] for key in messages for length in range(len(key))}
     for key in mismatches:  # an alternative that was not meant, where another one has errors further down
-        if any(len(other) > len(key) and other[: len(key)] == key for other in messages):
+        if key in above:
             messages.pop(key, None)
-    placed = [(*source.place(key), f"{_show(key)}: {message}") for key, message in messages.items()]
-    return "\n".join(f"{place}: {text}" for _, place, text in sorted(placed, key=lambda entry: entry[0]))
+    placed = sorted(((*source.place(key), key) for key in messages), key=lambda entry: entry[0])
+    lines = [f"{place}: {shown(key)}: {clipped(messages[key](), 500)}" for _, place, key in placed[:MAX_MESSAGES]]
+    if len(placed) > MAX_MESSAGES:
+        lines.append(f"{source.path}: {len(placed) - MAX_MESSAGES} further errors")
+    return "\n".join(lines)
+
+
+def _missing(key: Key, model: type[Section]) -> str:
+    return f"missing; expected {expected(key, model)}"
+
+
+def _mismatch(key: Key, value: Any, model: type[Section]) -> str:
+    return f"found {found(value)}; expected {expected(key, model)}"
 
 
 def _locate(location: tuple[str | int, ...], data: Any) -> tuple[Key, Any]:
@@ -227,4 +243,4 @@ def _locate(location: tuple[str | int, ...], data: Any) -> tuple[Key, Any]:
 
 
 def _parts(key: str) -> Key:
-    return tuple(int(part) if part.isdecimal() else part for part in key.split(".") if part)
+    return tuple(int(part) if _is_index(part) else part for part in key.split(".") if part)

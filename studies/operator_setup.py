@@ -19,7 +19,7 @@ from solvers.errors import SolveError
 from solvers.fem import FemSolver
 from solvers.physics import PHYSICS
 from solvers.problem import Function, Problem
-from studies.grammar import CONSTANTS, FUNCTIONS
+from studies.expressions import RESERVED, can_name
 from studies.loader import Study, StudyError, load_study
 from studies.operator_schema import Number, OperatorStudyModel
 from studies.setup import boundary_value_problem, families, formula, geometry_key
@@ -137,10 +137,16 @@ def build_operator_setup(study: Study) -> OperatorSetup:
     physics = PHYSICS[model.physics.name]
     shapes = {parameter.name: parameter.default for parameter in family.parameters}
     for name in laws:
-        if name in physics.quantities or name in shapes or name in FUNCTIONS or name in CONSTANTS:
+        if not can_name(name) or name in physics.quantities or name in shapes:
             raise study.error(
-                f"instances.{name}", f"'{name}'", "a name that neither physics nor geometry nor formulas use"
+                f"instances.{name}",
+                f"'{name}'",
+                "a name that neither physics nor geometry nor formulas use, of letters, digits and _",
             )
+    for name in shapes:
+        if name in physics.quantities or name in RESERVED:
+            expected = "a family whose parameters have names that neither physics nor formulas use"
+            raise study.error("geometry.family", f"the parameter '{name}'", expected)
     problem = boundary_value_problem(study, family, (), shapes | middle)
     _check_loss(study, problem)
     lift = _lift(study, family, problem, model.geometry.mesh_size)

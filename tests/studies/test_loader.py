@@ -121,10 +121,10 @@ traning: {}
         ("name: *bar\n", "F:1: not valid YAML: found undefined alias 'bar'"),
         (
             "name: !!python/object/apply:os.system [x]\n",
-            "F:1: not valid YAML: could not determine a constructor",
+            "F:1: found the YAML tag !!python/object/apply:os.system; expected numbers, text",
         ),
-        ("a: &a [*a]\n", "F: not valid YAML"),
-        ("a: " + "[" * 3000, "F: not valid YAML"),
+        ("a: &a [*a]\n", "F:1: the alias *a refers to itself"),
+        ("a: " + "[" * 3000, "F:1: more than 50 lists and mappings within each other"),
         ("name: a\n---\nname: b\n", "F:2: not valid YAML"),
         (b"\xff\xfe\xfa", "F: cannot be read as text"),
         ("name: \x00", "F: not valid YAML"),
@@ -132,11 +132,6 @@ traning: {}
 )
 def test_files_that_are_no_study(write, text, complaint):
     assert complaints(write(text))[0].startswith(complaint)
-
-
-def test_aliases_that_multiply_are_refused(write):
-    rows = [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 9)]
-    assert "more than 10000 entries" in complaints(write("a0: &a0 [1]\n" + "\n".join(rows)))[0]
 
 
 def test_missing_files(tmp_path):

@@ -200,6 +200,10 @@ WEAK = ("steps: 8", "loss: weak_residual, steps: 8")
     [
         ([("strength*(1", "strenght*(1")], r"12: physics.source.u: .*'strenght'.*strength"),
         ([("  level: {", "  u: {")], "8: instances.u: found 'u'; expected a name that neither physics nor geometry"),
+        *(
+            ([("  level: {", f"  {name}: {{")], f"8: instances.{name}: found '{name}'; expected a name that neither")
+            for name in ("Add", "Mul", "Pow", "Integer", "sin", "lambda", "None", "a-b", "größe")
+        ),
         ([("  level: {", "  c1: {")], "8: instances.c1: found 'c1'; expected a name that neither"),
         ([("  level: {", "  pi: {")], "8: instances.pi: found 'pi'; expected a name that neither"),
         ([("  level: {", "  sqrt: {")], "8: instances.sqrt: found 'sqrt'"),
