@@ -2,6 +2,10 @@
 
 The curve in the file is the curve of the design (periodic or clamped cubic, the same control points and
 knots); nothing is faceted on its way. STL, which has only facets, is tessellated from the same B-rep.
+
+OpenCASCADE takes points closer than 1e-7 for the same and lengths below for nothing. Shapes are therefore made and
+measured at a size of about one hundred, whatever the part's (:func:`geometries.files.cad_factor`), and written in the
+study's unit with tolerances that are relative to the part.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from OCP.BRepBuilderAPI import (
     BRepBuilderAPI_MakeFace,
     BRepBuilderAPI_MakeVertex,
     BRepBuilderAPI_MakeWire,
+    BRepBuilderAPI_Transform,
 )
 from OCP.BRepCheck import BRepCheck_Analyzer
 from OCP.BRepExtrema import BRepExtrema_DistShapeShape
@@ -27,7 +32,7 @@ from OCP.BRepMesh import BRepMesh_IncrementalMesh
 from OCP.BRepPrimAPI import BRepPrimAPI_MakePrism
 from OCP.BRepTools import BRepTools
 from OCP.Geom import Geom_BSplineCurve
-from OCP.gp import gp_Pnt, gp_Vec
+from OCP.gp import gp_Pnt, gp_Trsf, gp_Vec
 from OCP.GProp import GProp_GProps
 from OCP.IFSelect import IFSelect_RetDone
 from OCP.Interface import Interface_Static
@@ -45,7 +50,7 @@ from OCP.TopExp import TopExp, TopExp_Explorer
 from OCP.TopoDS import TopoDS, TopoDS_Edge, TopoDS_Shape, TopoDS_Wire
 
 from geometries.family import Family
-from geometries.files import occ_unit, written_whole
+from geometries.files import cad_factor, millimetres, written_whole
 from geometries.spline import Curve, loop_matrix
 
 
@@ -54,14 +59,33 @@ class CadError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class CadShape:
+    """A shape of OpenCASCADE whose coordinates are ``factor`` times those of the study."""
+
+    shape: TopoDS_Shape
+    factor: float = 1.0
+
+    @property
+    def solid(self) -> bool:
+        """Whether it holds a solid."""
+        return TopExp_Explorer(self.shape, TopAbs_SOLID).More()
+
+    def in_study_unit(self, with_facets: bool = False) -> TopoDS_Shape:
+        """The shape at its own size, its tolerances (and facets) scaled with it."""
+        scaling = gp_Trsf()
+        scaling.SetScale(gp_Pnt(0.0, 0.0, 0.0), 1.0 / self.factor)
+        return BRepBuilderAPI_Transform(self.shape, scaling, True, with_facets).Shape()
+
+
+@dataclass(frozen=True)
 class CadCheck:
     """What a CAD file holds when it is read back.
 
     Attributes:
         valid: OpenCASCADE's own topology and geometry check.
-        measure: volume of the solid, or area of the face.
+        measure: volume of the solid, or area of the face, in the study's unit.
         solid: whether the file holds a solid.
-        max_deviation: largest distance between the design's curve and the nearest edge in the file.
+        max_deviation: largest distance of the design's curve from the nearest edge in the file, in the study's unit.
         b_spline_edges: number of edges whose geometry is a B-spline.
     """
 
@@ -72,7 +96,7 @@ class CadCheck:
     b_spline_edges: int
 
 
-def part_shape(family: Family, control_points: NDArray[np.float64], thickness: float | None = None) -> TopoDS_Shape:
+def part_shape(family: Family, control_points: NDArray[np.float64], thickness: float | None = None) -> CadShape:
     """Face of the part with control points (n, 2) of the whole family, or the solid of that thickness in +z.
 
     Raises:
@@ -81,30 +105,32 @@ def part_shape(family: Family, control_points: NDArray[np.float64], thickness: f
     return _shape(family, control_points, (family.part,), thickness)
 
 
-def domain_shape(family: Family, control_points: NDArray[np.float64], thickness: float | None = None) -> TopoDS_Shape:
+def domain_shape(family: Family, control_points: NDArray[np.float64], thickness: float | None = None) -> CadShape:
     """The same of the whole domain, with its holes."""
     return _shape(family, control_points, range(len(family.loops)), thickness)
 
 
 def _shape(
     family: Family, control_points: NDArray[np.float64], loops: Sequence[int], thickness: float | None
-) -> TopoDS_Shape:
+) -> CadShape:
     """Face within the first of the loops and outside the others, or its solid."""
     kind = "face" if thickness is None else "solid"
+    own = [control_points[family.loop_slices[loop]] for loop in loops]
+    factor = cad_factor(control_points[family.loop_slices[family.part]], np.concatenate(own))
     try:
-        outer, *holes = (_wire(family.loops[loop], control_points[family.loop_slices[loop]]) for loop in loops)
+        outer, *holes = (_wire(family.loops[loop], factor * points) for loop, points in zip(loops, own, strict=True))
         face = BRepBuilderAPI_MakeFace(outer, True)
         for hole in holes:
             face.Add(TopoDS.Wire(hole.Reversed()))
         shape = face.Face()
         if thickness is not None:
-            shape = BRepPrimAPI_MakePrism(shape, gp_Vec(0, 0, thickness)).Shape()
+            shape = BRepPrimAPI_MakePrism(shape, gp_Vec(0, 0, factor * thickness)).Shape()
         valid = BRepCheck_Analyzer(shape).IsValid()
     except Exception as error:  # OpenCASCADE's own, which share no other base
         raise CadError(f"OpenCASCADE cannot make the {kind} of '{family.name}': {error}") from error
     if not valid:
         raise CadError(f"OpenCASCADE finds the {kind} of '{family.name}' invalid")
-    return shape
+    return CadShape(shape, factor)
 
 
 def _wire(loop: tuple[Curve, ...], points: NDArray[np.float64]) -> TopoDS_Wire:
@@ -130,45 +156,47 @@ def _b_spline(curve: Curve, points: NDArray[np.float64]) -> Geom_BSplineCurve:
     return Geom_BSplineCurve(poles, knots, multiplicities, curve.degree, curve.periodic)
 
 
-def write_step(shape: TopoDS_Shape, path: Path, unit: str) -> None:
+def write_step(cad: CadShape, path: Path, unit: str) -> None:
     """Write a STEP file whose length unit is the study's (m, cm or mm); whole or not at all.
 
     Raises:
         CadError: it could not be written; ``path`` is as it was before.
     """
     _silence()
-    unit_name = occ_unit(unit)
+    length = millimetres(unit)
     writer = STEPControl_Writer()  # made first: it sets OpenCASCADE's defaults, which the next lines change
-    for key in ("xstep.cascade.unit", "write.step.unit"):
-        Interface_Static.SetCVal_s(key, unit_name)
+    Interface_Static.SetCVal_s("write.step.unit", unit.upper())
+    writer.Model().SetWriteLengthUnit(length)
+    writer.Model().SetLocalLengthUnit(length / cad.factor)
     with _written(path, "STEP") as part:
-        if writer.Transfer(shape, STEPControl_AsIs) != IFSelect_RetDone or writer.Write(str(part)) != IFSelect_RetDone:
+        transferred = writer.Transfer(cad.shape, STEPControl_AsIs)
+        if transferred != IFSelect_RetDone or writer.Write(str(part)) != IFSelect_RetDone:
             raise OSError("refused")
 
 
-def write_brep(shape: TopoDS_Shape, path: Path) -> None:
-    """Write OpenCASCADE's own exact format; whole or not at all.
+def write_brep(cad: CadShape, path: Path) -> None:
+    """Write OpenCASCADE's own exact format, which names no unit, in the study's; whole or not at all.
 
     Raises:
         CadError: see :func:`write_step`.
     """
     with _written(path, "BREP") as part:
-        if not BRepTools.Write_s(shape, str(part)):
+        if not BRepTools.Write_s(cad.in_study_unit(), str(part)):
             raise OSError("refused")
 
 
-def write_stl(shape: TopoDS_Shape, path: Path, deflection: float) -> None:
-    """Tessellate to within ``deflection`` (length unit) and write a binary STL; whole or not at all.
+def write_stl(cad: CadShape, path: Path, deflection: float) -> None:
+    """Tessellate to within ``deflection`` (study's unit) and write a binary STL; whole or not at all.
 
     Raises:
         CadError: see :func:`write_step`.
     """
-    BRepTools.Clean_s(shape)
-    BRepMesh_IncrementalMesh(shape, deflection, False, 0.1, False)
+    BRepTools.Clean_s(cad.shape)
+    BRepMesh_IncrementalMesh(cad.shape, cad.factor * deflection, False, 0.1, False)
     writer = StlAPI_Writer()
     writer.ASCIIMode = False
     with _written(path, "STL") as part:
-        if not writer.Write(shape, str(part)):
+        if not writer.Write(cad.in_study_unit(with_facets=True), str(part)):
             raise OSError("refused")
 
 
@@ -181,52 +209,50 @@ def _written(path: Path, kind: str) -> Iterator[Path]:
         raise CadError(f"{path}: OpenCASCADE could not write the {kind} file (disk full or not writable?)") from error
 
 
-def read_step(path: Path, unit: str) -> TopoDS_Shape:
-    """Read a STEP file into the study's length unit.
+def read_step(path: Path, unit: str, factor: float = 1.0) -> CadShape:
+    """Read a STEP file; the shape's coordinates are ``factor`` times those in the study's length ``unit``.
 
     Raises:
         CadError: not a STEP file, or nothing in it.
     """
     _silence()
     reader = STEPControl_Reader()
-    Interface_Static.SetCVal_s("xstep.cascade.unit", occ_unit(unit))
-    if reader.ReadFile(str(path)) != IFSelect_RetDone or reader.TransferRoots() == 0:
+    read = reader.ReadFile(str(path)) == IFSelect_RetDone
+    if read:
+        reader.SetSystemLengthUnit(millimetres(unit) / factor)
+    if not read or reader.TransferRoots() == 0:
         raise CadError(f"{path}: OpenCASCADE cannot read it as STEP")
-    return reader.OneShape()
+    return CadShape(reader.OneShape(), factor)
 
 
 def check_step(path: Path, family: Family, control_points: NDArray[np.float64], unit: str) -> CadCheck:
     """Read a part back from STEP and compare it with the design it was made from."""
-    shape = read_step(path, unit)
+    own = control_points[family.loop_slices[family.part]]
+    cad = read_step(path, unit, cad_factor(own, own))
     return CadCheck(
-        valid=BRepCheck_Analyzer(shape).IsValid(),
-        measure=measure_of(shape),
-        solid=_is_solid(shape),
-        max_deviation=_max_deviation(shape, family, control_points),
-        b_spline_edges=_count_b_splines(shape),
+        valid=BRepCheck_Analyzer(cad.shape).IsValid(),
+        measure=measure_of(cad),
+        solid=cad.solid,
+        max_deviation=_max_deviation(cad, family, own),
+        b_spline_edges=_count_b_splines(cad.shape),
     )
 
 
-def measure_of(shape: TopoDS_Shape) -> float:
-    """Volume of a solid, area of a face."""
+def measure_of(cad: CadShape) -> float:
+    """Volume of a solid, area of a face, in the study's unit."""
     properties = GProp_GProps()
     # Gauss-Kronrod: plain volume integration of OpenCASCADE 8.0 was 2e-4 off on these solids whatever its tolerance
-    if _is_solid(shape):
-        BRepGProp.VolumePropertiesGK_s(shape, properties, 1e-10, False, True)
+    if cad.solid:
+        BRepGProp.VolumePropertiesGK_s(cad.shape, properties, 1e-10, False, True)
     else:
-        BRepGProp.SurfaceProperties_s(shape, properties, 1e-10, False)
-    return abs(properties.Mass())
+        BRepGProp.SurfaceProperties_s(cad.shape, properties, 1e-10, False)
+    return abs(properties.Mass()) / cad.factor ** (3 if cad.solid else 2)
 
 
-def _is_solid(shape: TopoDS_Shape) -> bool:
-    return TopExp_Explorer(shape, TopAbs_SOLID).More()
-
-
-def _max_deviation(shape: TopoDS_Shape, family: Family, control_points: NDArray[np.float64]) -> float:
-    basis = loop_matrix(family.loops[family.part], 12)
-    points = basis @ control_points[family.loop_slices[family.part]]
-    edges = _edges(shape)
-    return max(_distance_to(edges, x, y) for x, y in points)
+def _max_deviation(cad: CadShape, family: Family, part: NDArray[np.float64]) -> float:
+    points = loop_matrix(family.loops[family.part], 12) @ (cad.factor * part)
+    edges = _edges(cad.shape)
+    return max(_distance_to(edges, x, y) for x, y in points) / cad.factor
 
 
 def _distance_to(edges: list[TopoDS_Edge], x: float, y: float) -> float:

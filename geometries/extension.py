@@ -105,7 +105,7 @@ def boundary_basis(
     boundary = np.unique(mesh.facets)
     best = np.full(len(boundary), np.inf)
     values = np.zeros((len(boundary), len(control_points)))
-    start = 0
+    start, extent = 0, np.ptp(control_points, axis=0).max()
     for curve in family.curves:
         poles = control_points[start : start + curve.count]
         t = np.linspace(0, curve.spans, 60 * curve.spans + 1)
@@ -118,11 +118,11 @@ def boundary_basis(
             parameter = parameter - np.clip(step, -0.05, 0.05)
             parameter = parameter % curve.spans if curve.periodic else np.clip(parameter, 0, curve.spans)
         distance = np.linalg.norm(curve.basis(parameter) @ poles - mesh.nodes[boundary], axis=-1)
-        closer = distance < best - 1e-12
+        closer = distance < best - 1e-12 * extent
         best[closer] = distance[closer]
         values[closer] = 0
         values[closer, start : start + curve.count] = curve.basis(parameter[closer])
         start += curve.count
-    if best.max() > 1e-6 * np.ptp(control_points, axis=0).max():
+    if best.max() > 1e-6 * extent:
         raise MeshError(f"a boundary node of the mesh is {best.max():.3g} away from the curves of '{family.name}'")
     return boundary, values

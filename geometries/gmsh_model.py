@@ -64,15 +64,16 @@ def name_edges(family: Family, control_points: Array) -> dict[int, str]:
     return edges
 
 
-def generate(family: Family, control_points: Array, mesh_size: float) -> TaggedMesh:
-    """Mesh the one face of the model with cells of ``mesh_size`` at the part.
+def generate(family: Family, control_points: Array, mesh_size: float, factor: float = 1.0) -> TaggedMesh:
+    """Mesh the one face of the model, ``factor`` times as large as the design, with cells of ``mesh_size`` at the part.
 
     Raises:
         MeshError: other cells than 6-node triangles, or folded ones.
     """
-    edge_tags = name_edges(family, control_points)
+    large = factor * control_points
+    edge_tags = name_edges(family, large)
     part_tags = {curve.tag for curve in family.loops[family.part]}
-    _set_sizes(family, [edge for edge, tag in edge_tags.items() if tag in part_tags], control_points, mesh_size)
+    _set_sizes(family, [edge for edge, tag in edge_tags.items() if tag in part_tags], large, factor * mesh_size)
     gmsh.option.setNumber("Mesh.ElementOrder", 2)
     gmsh.option.setNumber("Mesh.SecondOrderLinear", 0)
     gmsh.model.mesh.generate(2)
@@ -84,7 +85,7 @@ def generate(family: Family, control_points: Array, mesh_size: float) -> TaggedM
             raise MeshError(
                 f"cells of size {mesh_size:g} are too large for the sharpest bend of the boundary: a curved cell folds"
             )
-    return mesh
+    return mesh.moved(mesh.nodes / factor)
 
 
 def _least_jacobian(mesh: TaggedMesh) -> float:

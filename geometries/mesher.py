@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geometries.family import Family
-from geometries.files import occ_unit, written_whole
+from geometries.files import READER_UNITS, cad_factor, millimetres, reader_unit, written_whole
 from geometries.gmsh_model import MeshError, add_loop, generate, name_edges
 from geometries.mesh import TaggedMesh
 
@@ -45,14 +45,20 @@ def mesh_family(family: Family, control_points: NDArray[np.float64], mesh_size: 
     Raises:
         MeshError: with gmsh's own message, or cells that fold.
     """
+    factor = _factor(family, control_points)
     with _session():
         loops = [
-            gmsh.model.occ.addCurveLoop(add_loop(loop, control_points[rows]))
+            gmsh.model.occ.addCurveLoop(add_loop(loop, factor * control_points[rows]))
             for loop, rows in zip(family.loops, family.loop_slices, strict=True)
         ]
         gmsh.model.occ.addPlaneSurface(loops)
         gmsh.model.occ.synchronize()
-        return generate(family, control_points, mesh_size)
+        return generate(family, control_points, mesh_size, factor)
+
+
+def _factor(family: Family, control_points: NDArray[np.float64]) -> float:
+    """By how much gmsh's model is larger than the design, so that gmsh's absolute tolerances suit it."""
+    return cad_factor(control_points[family.loop_slices[family.part]], control_points)
 
 
 def mesh_step(
@@ -73,10 +79,13 @@ def mesh_step(
         MeshError: the file cannot be read, has no plane face at z = 0, or gmsh fails.
         OSError: ``save`` cannot be written.
     """
-    unit_name = occ_unit(unit)
+    factor = _factor(family, control_points)
+    own = control_points[family.loop_slices[family.part]]
+    read_in = reader_unit(unit, float(np.ptp(own, axis=0).max()))
     with _session():
         occ = gmsh.model.occ
-        gmsh.option.setString("Geometry.OCCTargetUnit", unit_name)
+        gmsh.option.setString("Geometry.OCCTargetUnit", read_in)
+        gmsh.option.setNumber("Geometry.OCCScaling", factor * (READER_UNITS[read_in] / millimetres(unit)))
         occ.importShapes(str(path), highestDimOnly=False)
         occ.synchronize()
         faces = [tag for _, tag in gmsh.model.getEntities(2) if _is_section(tag)]
@@ -87,15 +96,15 @@ def mesh_step(
         occ.remove([entity for entity in occ.getEntities(2) if entity not in section], recursive=True)
         if family.part > 0:
             others = [
-                occ.addCurveLoop(add_loop(loop, control_points[rows]))
+                occ.addCurveLoop(add_loop(loop, factor * control_points[rows]))
                 for index, (loop, rows) in enumerate(zip(family.loops, family.loop_slices, strict=True))
                 if index != family.part
             ]
             occ.cut([(2, occ.addPlaneSurface(others))], section)
         occ.synchronize()
-        mesh = generate(family, control_points, mesh_size)
+        mesh = generate(family, control_points, mesh_size, factor)
         if save is not None:
-            _save(save, family, control_points)
+            _save(save, family, control_points, factor)
         return mesh
 
 
@@ -106,8 +115,9 @@ def _is_section(face: int) -> bool:
     return gmsh.model.getType(2, face) == "Plane" and abs(z) < 1e-5 * max(high_x - low_x, high_y - low_y)
 
 
-def _save(path: Path, family: Family, control_points: NDArray[np.float64]) -> None:
-    edge_tags = name_edges(family, control_points)
+def _save(path: Path, family: Family, control_points: NDArray[np.float64], factor: float) -> None:
+    edge_tags = name_edges(family, factor * control_points)
+    gmsh.option.setNumber("Mesh.ScalingFactor", 1.0 / factor)
     for name in family.tags:
         gmsh.model.addPhysicalGroup(1, [edge for edge, tag in edge_tags.items() if tag == name], name=name)
     gmsh.model.addPhysicalGroup(2, [face for _, face in gmsh.model.getEntities(2)], name="domain")

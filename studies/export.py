@@ -79,11 +79,13 @@ def export_cad(setup: Setup, theta: Tensor, folder: Path, name: str = "optimum")
         points = setup.family.part_points(theta).numpy()
         write_stl(shape, folder / f"{name}.stl", 1e-3 * float(np.ptp(points, axis=0).max()))
         files.append(f"{name}.stl")
-        solid = trimesh.load(folder / f"{name}.stl", force="mesh")
+        solid = trimesh.load(folder / f"{name}.stl", force="mesh", process=False)
+        solid.apply_scale(shape.factor)  # trimesh takes vertices closer than 1e-8 for one
+        solid.merge_vertices()
         stl = {
             "watertight": bool(solid.is_watertight),
             "consistent_winding": bool(solid.is_winding_consistent),
-            "volume": float(solid.volume),
+            "volume": float(solid.volume) / shape.factor**3,
             "facets": len(solid.faces),
         }
     area = float(setup.family.part_quadrature.area(setup.family.part_points(theta)))
@@ -99,13 +101,14 @@ def export_cad(setup: Setup, theta: Tensor, folder: Path, name: str = "optimum")
 def _export_domain(setup: Setup, control_points: Array, path: Path) -> float:
     """Relative error of its measure, read back, against the areas that the design's own curves enclose."""
     family, geometry = setup.family, setup.study.model.geometry
-    write_step(domain_shape(family, control_points, geometry.thickness), path, geometry.length_unit)
+    shape = domain_shape(family, control_points, geometry.thickness)
+    write_step(shape, path, geometry.length_unit)
     outer, *holes = (
         float(LoopQuadrature(loop).area(torch.from_numpy(control_points[rows])))
         for loop, rows in zip(family.loops, family.loop_slices, strict=True)
     )
     exact = (outer - sum(holes)) * (geometry.thickness or 1.0)
-    return abs(measure_of(read_step(path, geometry.length_unit)) - exact) / exact
+    return abs(measure_of(read_step(path, geometry.length_unit, shape.factor)) - exact) / exact
 
 
 def write_vtu(path: Path, mesh: TaggedMesh, arrays: Mapping[str, Array]) -> None:

@@ -11,13 +11,25 @@ import gmsh
 import numpy as np
 import pytest
 import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from OCP.BRep import BRep_Builder
 from OCP.BRepTools import BRepTools
 from OCP.TopAbs import TopAbs_FACE
 from OCP.TopExp import TopExp_Explorer
 from OCP.TopoDS import TopoDS_Shape
 
-from geometries.cad import CadError, check_step, part_shape, read_step, write_brep, write_step, write_stl
+from geometries.cad import (
+    CadError,
+    CadShape,
+    check_step,
+    measure_of,
+    part_shape,
+    read_step,
+    write_brep,
+    write_step,
+    write_stl,
+)
 from tests.geometries.shapes import FAMILIES, designs, family
 
 NAMES = pytest.mark.parametrize("name", FAMILIES)
@@ -147,14 +159,75 @@ def test_brep_is_read_back_by_opencascade(tmp_path):
     assert faces == 3
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
-def test_small_and_large_parts(tmp_path, scale):
+SCALES = [1e-6, 1e-5, 5e-4, 1.0, 1e6]
+
+
+@pytest.mark.parametrize("unit", ["m", "mm"])
+@pytest.mark.parametrize("thickness", [None, 0.1])
+@pytest.mark.parametrize("scale", SCALES)
+@NAMES
+def test_small_and_large_parts(tmp_path, name, scale, thickness, unit):
+    """From 1e-6 to 1e6 length units: what is read back is the design to 1e-9 of its size, and valid."""
+    of, (points, area) = family(name), design(name)
+    depth = None if thickness is None else thickness * scale
+    write_step(part_shape(of, scale * points, depth), tmp_path / "part.step", unit)
+    check = check_step(tmp_path / "part.step", of, scale * points, unit)
+    assert check.valid
+    assert check.measure == pytest.approx(area * scale**2 * (depth or 1.0), rel=1e-9)
+    assert check.max_deviation < 1e-9 * scale
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.floats(-6, 6), st.sampled_from(["m", "cm", "mm"]))
+def test_parts_of_any_size(tmp_path_factory, exponent, unit):
     of, (points, area) = family("closed_bar"), design("closed_bar")
-    write_step(part_shape(of, scale * points, 0.1 * scale), tmp_path / "part.step", "m")
-    check = check_step(tmp_path / "part.step", of, scale * points, "m")
+    scale, path = 10.0**exponent, tmp_path_factory.mktemp("size") / "part.step"
+    write_step(part_shape(of, scale * points, 0.1 * scale), path, unit)
+    check = check_step(path, of, scale * points, unit)
     assert check.valid
     assert check.measure == pytest.approx(0.1 * scale**3 * area, rel=1e-9)
     assert check.max_deviation < 1e-9 * scale
+
+
+@pytest.mark.parametrize(("scale", "unit", "target", "inside"), [
+    (1e-5, "m", "UM", 10.0), (1e-5, "m", "MM", 1e-2), (1e-3, "mm", "UM", 1.0), (5e-4, "m", "MM", 0.5),
+    (1e6, "m", "KM", 1e3), (1e6, "cm", "M", 1e4),
+])  # fmt: skip
+def test_another_program_reads_the_right_size(tmp_path, scale, unit, target, inside):
+    """gmsh, whose OpenCASCADE is its own, in a unit of its own choice; lengths of the box around the outline."""
+    of, (points, _) = family("closed_bar"), design("closed_bar")
+    write_step(part_shape(of, scale * points), tmp_path / "part.step", unit)
+    gmsh.initialize(readConfigFiles=False, interruptible=False)
+    try:
+        gmsh.option.setNumber("General.Terminal", 0)
+        gmsh.option.setString("Geometry.OCCTargetUnit", target)
+        gmsh.model.occ.importShapes(str(tmp_path / "part.step"))
+        gmsh.model.occ.synchronize()
+        ((_, edge),) = gmsh.model.getEntities(1)
+        t = np.linspace(*(bound[0] for bound in gmsh.model.getParametrizationBounds(1, edge)), 1001)
+        found = gmsh.model.getValue(1, edge, t).reshape(-1, 3)[:, :2]
+    finally:
+        gmsh.finalize()
+    expected = inside * of.outline(points, 0, 125)
+    assert np.ptp(found, axis=0) == pytest.approx(np.ptp(expected, axis=0), rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_brep_and_stl_of_small_and_large_parts(tmp_path, scale):
+    of, (points, area) = family("nozzle.py:Nozzle"), design("nozzle.py:Nozzle")
+    cad = part_shape(of, scale * points, 0.3 * scale)
+    write_brep(cad, tmp_path / "part.brep")
+    shape = TopoDS_Shape()
+    assert BRepTools.Read_s(shape, str(tmp_path / "part.brep"), BRep_Builder())
+    large = CadShape(CadShape(shape, scale / 64.0).in_study_unit(), 64.0 / scale)  # integrals have tolerances, too
+    assert measure_of(large) == pytest.approx(0.3 * scale**3 * area, rel=1e-9)
+    write_stl(cad, tmp_path / "part.stl", 1e-3 * scale)
+    solid = trimesh.load(tmp_path / "part.stl", force="mesh", process=False)
+    solid.apply_scale(1 / scale)
+    solid.merge_vertices()
+    assert solid.is_watertight
+    assert solid.is_winding_consistent
+    assert float(solid.volume) == pytest.approx(0.3 * area, rel=1e-3)
 
 
 @pytest.mark.parametrize("content", ["", "solid part\nendsolid", "ISO-10303-21;\nHEADER;\nENDSEC;\n"])

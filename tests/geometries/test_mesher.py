@@ -14,7 +14,7 @@ import torch
 from OCP.BRepBuilderAPI import BRepBuilderAPI_Transform
 from OCP.gp import gp_Trsf, gp_Vec
 
-from geometries.cad import part_shape, write_step
+from geometries.cad import CadShape, part_shape, write_step
 from geometries.family import Family, Parameter
 from geometries.integration import bernstein_jacobians, facet_points, nodal_weights
 from geometries.mesh import EDGES, TaggedMesh
@@ -113,12 +113,35 @@ def test_regions_of_a_long_thin_domain():
     assert_is_mesh_of(mesh_family(of, points.numpy(), 0.5), of, points, 1e-6)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1e3])
-def test_small_and_large_parts(tmp_path, scale):
-    of = family("closed_bar")
+@pytest.mark.parametrize(("scale", "unit"), [(1e-6, "mm"), (1e-6, "m"), (1e-5, "cm"), (5e-4, "m"), (1e6, "m")])
+def test_small_and_large_parts(tmp_path, scale, unit):
+    """Of 1e-6 to 1e6 length units, in their domain: by the family, by the STEP file, and what is saved."""
+    of = family("body_in_channel")
     points = scale * of.control_points(of.default)
-    write_step(part_shape(of, points.numpy(), 0.1 * scale), tmp_path / "part.step", "m")
-    assert_is_mesh_of(mesh_step(tmp_path / "part.step", of, points.numpy(), 0.3 * scale, "m"), of, points, 1e-2)
+    write_step(part_shape(of, points.numpy(), 0.1 * scale), tmp_path / "part.step", unit)
+    ours = mesh_family(of, points.numpy(), 0.07 * scale)
+    theirs = mesh_step(tmp_path / "part.step", of, points.numpy(), 0.07 * scale, unit, tmp_path / "part.msh")
+    for mesh in (ours, theirs):
+        assert_is_mesh_of(mesh, of, points, 3e-3)
+    at_one = mesh_family(of, of.control_points(of.default).numpy(), 0.07)
+    assert len(ours.cells) == pytest.approx(len(at_one.cells), rel=0.05)
+    gmsh.initialize(readConfigFiles=False, interruptible=False)
+    try:
+        gmsh.option.setNumber("General.Terminal", 0)
+        gmsh.open(str(tmp_path / "part.msh"))
+        saved = gmsh.model.mesh.getNodes()[1].reshape(-1, 3)[:, :2]
+    finally:
+        gmsh.finalize()
+    assert np.abs(np.sort(saved, axis=0) - np.sort(theirs.nodes, axis=0)).max() < 1e-12 * scale
+
+
+def test_a_power_of_two_changes_no_digit_of_a_mesh():
+    """gmsh's model is always of the same size, so that its absolute tolerances see nothing of a part's."""
+    of = family("body_in_channel")
+    points = of.control_points(of.default).numpy()
+    meshes = [mesh_family(of, scale * points, 0.07 * scale).nodes / scale for scale in (1.0, 2.0**-20, 2.0**20)]
+    for other in meshes[1:]:
+        np.testing.assert_array_equal(other, meshes[0])
 
 
 @pytest.mark.parametrize("size", [0.07, 0.035, 0.0175])
@@ -176,8 +199,8 @@ def write_moved(path: Path, height: float) -> tuple[Family, np.ndarray]:
     points = of.control_points(of.default).numpy()
     motion = gp_Trsf()
     motion.SetTranslation(gp_Vec(0, 0, height))
-    moved = BRepBuilderAPI_Transform(part_shape(of, points, 0.2), motion).Shape()
-    write_step(moved, path, "m")
+    moved = BRepBuilderAPI_Transform(part_shape(of, points, 0.2).in_study_unit(), motion).Shape()
+    write_step(CadShape(moved), path, "m")
     return of, points
 
 

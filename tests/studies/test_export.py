@@ -13,6 +13,7 @@ from pyvista import CellType
 from geometries.cad import check_step
 from geometries.integration import nodal_weights
 from studies import export
+from studies.convergence import refine
 from studies.export import export_cad, field_arrays, shape_data, write_vtu
 from studies.loader import load_study
 from studies.setup import build_setup
@@ -39,6 +40,34 @@ def test_the_solid_is_area_times_thickness_in_every_unit(tmp_path, unit):
     assert exported.check.b_spline_edges > 0
     assert exported.files == ("optimum.step", "optimum.brep", "optimum.stl")
     assert b"B_SPLINE_CURVE_WITH_KNOTS" in (tmp_path / "optimum.step").read_bytes()
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-5, 5e-4, 1e6])
+def test_parts_from_a_micrometre_to_a_thousand_kilometres(tmp_path, scale):
+    """All files of a body in its channel; the certificate's limits are relative to the part."""
+    options = f"{{length: {2 * scale}, height: {scale}, radius: {0.15 * scale}, center: [{scale}, {0.5 * scale}]}}"
+    study = tmp_path / "s.yaml"
+    study.write_text(
+        "name: s\n"
+        f"geometry: {{family: body_in_channel, options: {options}, mesh_size: {0.1 * scale},"
+        f" thickness: {0.2 * scale}}}\n"
+        "physics:\n  name: poisson\n  source: {u: 1.0}\n  dirichlet: [{on: [wall, body], u: 0.0}]\n"
+        "objective: {maximize: torsional_constant}\n"
+    )
+    setup = build_setup(load_study(study))
+    exported = export_cad(setup, setup.initial, tmp_path)
+    assert exported.check.valid
+    assert exported.relative_error < 1e-9
+    assert exported.domain_error < 1e-9
+    assert exported.check.max_deviation < 1e-9 * scale
+    assert exported.stl["watertight"]
+    assert exported.stl["consistent_winding"]
+    assert exported.stl["volume"] == pytest.approx(exported.measure, rel=0.02)
+    refined = refine(setup, setup.initial, tmp_path / "optimum.step").levels["torsional_constant"]
+    assert refined[-1].value == pytest.approx(refined[-2].value, rel=1e-3)
+    assert refined[-1].value == pytest.approx(0.209283 * scale**4, rel=1e-4)  # that of size one
+    at_one = math.pi * 0.15**2
+    assert exported.check.measure == pytest.approx(0.2 * at_one * scale**3, rel=1e-3)
 
 
 def test_the_stl_is_a_closed_solid_of_the_right_volume(setup, tmp_path):
