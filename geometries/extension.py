@@ -9,9 +9,7 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
 from geometries.family import Family
-from geometries.mesh import TaggedMesh
-from geometries.mesher import MeshError, mesh_family
-from geometries.outlines import ShapeError, check_outlines
+from geometries.mesh import MeshError, TaggedMesh
 from geometries.shape_map import ShapeMap
 from geometries.spline import Curve
 from geometries.stiffness import weighted_stiffness
@@ -21,8 +19,11 @@ def build_shape_map(family: Family, mesh_size: float, mesh: TaggedMesh | None = 
     """Mesh the design in the middle of the bounds (or take its ``mesh``) and extend the motion of its boundary into it.
 
     Raises:
-        geometries.mesher.MeshError: that design is no valid shape, or gmsh could not mesh it.
+        geometries.mesh.MeshError: that design is no valid shape, or gmsh could not mesh it.
     """
+    from geometries.mesher import mesh_family  # gmsh and shapely, which the extensions below do without
+    from geometries.outlines import ShapeError, check_outlines
+
     control_points = family.control_points(family.reference).numpy()
     try:
         check_outlines(family, control_points)
@@ -100,7 +101,7 @@ def boundary_basis(
     (x(t) - node) . x'(t) = 0, to rounding.
 
     Raises:
-        geometries.mesher.MeshError: a boundary node of the mesh lies on no curve.
+        geometries.mesh.MeshError: a boundary node of the mesh lies on no curve.
     """
     boundary = np.unique(mesh.facets)
     best = np.full(len(boundary), np.inf)

@@ -10,14 +10,10 @@ from shapely import LineString, Point
 
 from geometries.family import Family
 from geometries.integration import bernstein_jacobians
-from geometries.mesh import EDGES, TaggedMesh
+from geometries.mesh import EDGES, MeshError, TaggedMesh
 from geometries.spline import Curve
 
 Array = NDArray[np.float64]
-
-
-class MeshError(RuntimeError):
-    """gmsh could not mesh the shape, or the mesh is not what was asked for."""
 
 
 def add_loop(loop: tuple[Curve, ...], points: Array) -> list[int]:

@@ -8,6 +8,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+
+class MeshError(RuntimeError):
+    """A shape that could not be meshed, or a mesh that is not what was asked for."""
+
+
 EDGES = ((0, 1), (1, 2), (2, 0))
 """Vertices of a cell's edges, counter-clockwise."""
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from geometries.family import Family
 from geometries.files import READER_UNITS, cad_factor, millimetres, reader_unit, written_whole
-from geometries.gmsh_model import MeshError, add_loop, generate, name_edges
-from geometries.mesh import TaggedMesh
+from geometries.gmsh_model import add_loop, generate, name_edges
+from geometries.mesh import MeshError, TaggedMesh
 
 __all__ = ["MeshError", "mesh_family", "mesh_step"]
 

@@ -1,81 +1,47 @@
-"""How far a design is from what a surrogate has seen: Mahalanobis distance of its latent features.
-
-Features are the encoder's output, after the Fourier blocks, averaged over a coarse grid of cells; their mean and
-covariance are those over designs of the training box, reduced to the principal components that hold almost all of the
-spread (P. C. Mahalanobis 1936; for the features of a network K. Lee et al., NeurIPS 31 (2018) 7167). No solution is
-needed for it, so it can be told of weights that came without their training data. Whether it means anything is
-measured: by its rank correlation with the true error on held-out designs.
-"""
+"""How far a design is from what the surrogate of a study has seen; see :mod:`surrogate.familiarity`."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.stats import spearmanr
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from studies.sampling import draw_designs
 from studies.setup import Setup
-from surrogate.accuracy import measure
-from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
+from surrogate.familiarity import Familiarity, correlation_with_error, familiarity_over
 
-CELLS, SPREAD, REFERENCE, FEWEST, JUDGED = 4, 0.99, 160, 16, 64
-"""Cells of the coarse grid along an axis; share of the singular values kept; designs that the statistics are of, and
-held-out designs at least and at most that the correlation is of."""
+__all__ = [
+    "Familiarity",
+    "correlation_with_error",
+    "describe_familiarity",
+    "designs_of_box",
+    "familiarity_of",
+    "familiarity_over",
+]
 
-
-@dataclass(frozen=True)
-class Familiarity:
-    """Statistics of the latent features of a surrogate, in single precision.
-
-    Attributes:
-        surrogate: whose encoder it is.
-        mean: (K,) of the features over the reference designs.
-        whitening: (K, k) to components of unit variance.
-        typical: (S,) distances of further designs of the same box.
-    """
-
-    surrogate: DesignSurrogate
-    mean: Tensor
-    whitening: Tensor
-    typical: Tensor
-
-    def distance(self, theta: Tensor) -> Tensor:
-        """(B,) distances of designs (B, P), root mean square over the components; differentiable; about 1 is usual.
-
-        Raises:
-            surrogate.latent_grid.OutsideGridError: a design leaves the latent grid.
-        """
-        scaled = (_features(self.surrogate, theta) - self.mean) @ self.whitening
-        return scaled.square().mean(-1).sqrt()
+REFERENCE = 160
+"""Designs that the statistics are of; half as many further ones say what distances are typical."""
 
 
-@torch.no_grad()
-def familiarity_of(setup: Setup, surrogate: DesignSurrogate, box: Mapping[str, Sequence[float]]) -> Familiarity:
-    """Statistics over designs drawn from the training ``box`` (parameter -> bounds), as the training set was."""
-    if next(surrogate.parameters()).dtype != torch.float32:
-        surrogate = copy.deepcopy(surrogate).float()
+def designs_of_box(setup: Setup, box: Mapping[str, Sequence[float]]) -> tuple[Tensor, Tensor]:
+    """Reference designs and further ones, drawn from the training ``box`` (parameter -> bounds) as its designs were."""
     bounds = {p.name: box.get(p.name, (p.lower, p.upper)) for p in setup.family.parameters}
     parameters = tuple(
         replace(p, lower=bounds[p.name][0], upper=bounds[p.name][1], default=float(np.mean(bounds[p.name])))
         for p in setup.family.parameters
     )
     trained = replace(setup, family=replace(setup.family, parameters=parameters))
-    features = _features(surrogate, draw_designs(trained, REFERENCE, setup.study.model.sampling.seed))
-    mean = features.mean(0)
-    _, singular, axes = torch.linalg.svd(features - mean, full_matrices=False)
-    kept = int((singular.cumsum(0) / singular.sum() < SPREAD).sum()) + 1
-    whitening = axes[:kept].T * (len(features) ** 0.5 / singular[:kept])
-    found = Familiarity(surrogate, mean, whitening, torch.zeros(0))
-    others = draw_designs(trained, REFERENCE // 2, setup.study.model.sampling.seed + 1)
-    return replace(found, typical=found.distance(others))
+    seed = setup.study.model.sampling.seed
+    return draw_designs(trained, REFERENCE, seed), draw_designs(trained, REFERENCE // 2, seed + 1)
+
+
+def familiarity_of(setup: Setup, surrogate: DesignSurrogate, box: Mapping[str, Sequence[float]]) -> Familiarity:
+    """Statistics over designs drawn from the training ``box``, as the training set was."""
+    return familiarity_over(surrogate, *designs_of_box(setup, box))
 
 
 def describe_familiarity(known: Familiarity, theta: Tensor) -> dict[str, Any]:
@@ -87,29 +53,3 @@ def describe_familiarity(known: Familiarity, theta: Tensor) -> dict[str, Any]:
         "typical_95_percent": float(known.typical.quantile(0.95)),
         "farther_in_box": float((known.typical > distance).double().mean()),
     }
-
-
-def correlation_with_error(known: Familiarity, held_out: Dataset) -> dict[str, float] | None:
-    """Spearman's rank correlation of the distance with the true errors of held-out designs; None of too few."""
-    if len(held_out) < FEWEST:
-        return None
-    held_out = held_out.subset(slice(0, JUDGED)).to(known.mean.device)
-    with torch.no_grad():
-        distances = known.distance(held_out.theta).cpu().numpy()
-    errors = [measure(known.surrogate, held_out.subset(slice(k, k + 1))) for k in range(len(held_out))]
-    field = [float(np.mean(list(error.field.values()))) for error in errors]
-    return {
-        "designs": len(held_out),
-        "field_error": float(spearmanr(distances, field).statistic),
-        "gradient_error": float(spearmanr(distances, [error.gradient for error in errors]).statistic),
-    }
-
-
-def _features(surrogate: DesignSurrogate, theta: Tensor) -> Tensor:
-    """(B, K) latent features of designs (B, P)."""
-    like = next(surrogate.parameters())
-    parts = []
-    for part in theta.to(like).split(16):
-        latent = surrogate.encode(*surrogate.clouds(surrogate.shape_map.nodes(part))).movedim(-1, 1)
-        parts.append(adaptive_avg_pool2d(latent, CELLS).flatten(1))
-    return torch.cat(parts)

@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from studies.familiarity import correlation_with_error, familiarity_of
+from studies.design_training import DesignProblem, TrainingData, halves, hardware, train_network
+from studies.familiarity import designs_of_box
 from studies.loader import StudyError
 from studies.setup import Setup
-from studies.work_clock import WorkClock
-from surrogate.accuracy import measure
 from surrogate.allocator import keep_freed_memory
 from surrogate.dataset import Dataset
-from surrogate.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
-from surrogate.graded_coordinates import GradedCoordinates
+from surrogate.design_surrogate import DesignSurrogate, Normalization
 from surrogate.latent_grid import LatentGrid
-from surrogate.model_card import (
-    ModelCard,
-    SurrogateFileError,
-    half_precision,
-    load_grid,
-    load_surrogate,
-    reference_tensors,
-    save_surrogate,
-)
+from surrogate.model_card import ModelCard, SurrogateFileError, load_grid, load_surrogate
 from surrogate.operator import OperatorConfig
 from surrogate.trainer import Progress
-from surrogate.training import TrainingConfig, train
+from surrogate.training import TrainingConfig
+
+__all__ = [
+    "build_surrogate",
+    "choose_device",
+    "design_problem",
+    "halves",
+    "hardware",
+    "normalization_of",
+    "open_surrogate",
+    "refreshing",
+    "train_surrogate",
+    "training_config",
+]
+
+
+def design_problem(setup: Setup) -> DesignProblem:
+    """What the study's surrogate is made of and trained by."""
+    model, finish = setup.study.model.surrogate, setup.study.model.training.finish
+    return DesignProblem(
+        shape_map=setup.shape_map,
+        space=setup.space,
+        functionals=setup.problem.functionals,
+        factor=torch.from_numpy(setup.factors()),
+        operator=OperatorConfig(
+            model.width, model.hidden, model.modes_per_axis, model.layers, model.mollifier
+        ),
+        grid=model.grid,
+        radius=model.radius,
+        grading_length=model.grading,
+        contrast=model.contrast,
+        bounds=setup.family.bounds,
+        training=training_config(setup),
+        finish=None if finish is None else finish.model_dump(),
+        trained_for=setup.trained_for(),
+        training_section=setup.study.model.training.model_dump(exclude_none=True),
+        box={p.name: [p.lower, p.upper] for p in setup.family.parameters},
+    )
 
 
 def build_surrogate(
@@ -43,40 +68,15 @@ def build_surrogate(
     Raises:
         StudyError: the latent grid is too small for the radius or for the modes.
     """
-    model = setup.study.model.surrogate
-    components = setup.space.components
-    count = len(setup.shape_map.mesh.nodes)
-    if normalization is None:
-        factor = torch.from_numpy(setup.factors()).float()
-        normalization = Normalization(
-            torch.zeros(count, len(components)), factor, torch.ones(len(components))
-        )
-    family, grading = setup.family, None
-    if model.grading is not None:
-        center = family.part_points(family.default).mean(0)
-        grading = GradedCoordinates(tuple(center.tolist()), model.grading)
-    torch.manual_seed(setup.study.model.training.seed)
     try:
-        surrogate = DesignSurrogate(
-            setup.shape_map,
-            setup.space,
-            setup.problem.functionals,
-            OperatorConfig(model.width, model.hidden, model.modes_per_axis, model.layers, model.mollifier),
-            grid or latent_grid_for(setup.shape_map, model.grid, model.radius, grading, family.bounds),
-            normalization,
-            grading,
-            model.contrast,
-        )
+        return design_problem(setup).network(normalization, grid)
     except ValueError as error:
         raise StudyError(f"{setup.study.place('surrogate.grid')}: surrogate.grid: {error}") from error
-    return surrogate.float()
 
 
 def normalization_of(setup: Setup, data: Dataset, reference: Tensor) -> Normalization:
     """Reference fields (N, c), Dirichlet factors, and the size of the change over the training set."""
-    factor = torch.from_numpy(setup.factors()).float()
-    change = (data.solution - reference.float()).square().mean((0, 1))
-    return Normalization(reference.float(), factor, torch.sqrt(change / factor.square().mean(0)))
+    return design_problem(setup).normalization(data, reference)
 
 
 def train_surrogate(
@@ -99,52 +99,18 @@ def train_surrogate(
         report: called after every step.
 
     Raises:
+        StudyError: the latent grid is too small for the radius or for the modes.
         surrogate.trainer.TrainingError: the loss is not finite.
     """
-    keep_freed_memory()
-    surrogate = build_surrogate(setup, normalization_of(setup, data, reference)).to(device)
-    checkpoint = path.with_name(path.name + ".checkpoint")
-    stages, finish = {checkpoint: training_config(setup)}, setup.study.model.training.finish
-    if finish is not None:
-        stages[path.with_name(checkpoint.name + ".finish")] = replace(stages[checkpoint], **finish.model_dump())
-    clock = WorkClock(checkpoint.with_name(checkpoint.name + ".seconds"))
-    choosing, judging = halves(held_out)
-
-    def step(progress: Progress) -> None:
-        clock.tick()
-        report(progress)
-
-    for number, (file, config) in enumerate(stages.items()):  # each from the best weights of the one before
-        train(surrogate, data, choosing, config, file, step, trained=number > 0)
-    weights = half_precision(surrogate)
-    box = {p.name: [p.lower, p.upper] for p in setup.family.parameters}
-    card = ModelCard(
-        trained_for=setup.trained_for(),
-        training=setup.study.model.training.model_dump(exclude_none=True),
-        data_hash=data.hash,
-        designs=len(data),
-        held_out=measure(surrogate, judging),
-        hardware=hardware(device),
-        seconds=round(clock.total, 1),
-        box=box,
-        correlation=correlation_with_error(familiarity_of(setup, surrogate, box), judging),
-    )
-    grid = surrogate.operator.grid
-    save_surrogate(path, weights | reference_tensors(setup.shape_map.mesh, grid), card)
-    for file in (*stages, clock.file):
-        file.unlink(missing_ok=True)
-    return card
+    build_surrogate(setup)  # refuses a latent grid with its line in the study
+    problem = design_problem(setup)
+    typical = partial(designs_of_box, setup, problem.box)
+    return train_network(problem, TrainingData(data, held_out, reference, typical), path, device, report)
 
 
 def refreshing(progress: Progress) -> str:
     """What a training's progress says of its optimizer's subspaces, if it has any."""
     return "" if progress.refreshing is None else f", refreshes {progress.refreshing:.1%} of the time"
-
-
-def halves(held_out: Dataset) -> tuple[Dataset, Dataset]:
-    """Designs by which weights are chosen, and those by which they are judged; a single one has to do for both."""
-    half = len(held_out) // 2
-    return held_out.subset(slice(0, half or 1)), held_out.subset(slice(half, len(held_out)))
 
 
 def training_config(setup: Setup) -> TrainingConfig:
@@ -181,23 +147,3 @@ def choose_device(name: str) -> str:
     if name == "cuda" and not available:
         raise StudyError("--device: found cuda, but torch sees no CUDA device here; expected auto or cpu")
     return "cuda" if available and name != "cpu" else "cpu"
-
-
-def hardware(device: str) -> dict[str, str]:
-    """What the numbers were made on."""
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

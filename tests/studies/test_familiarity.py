@@ -6,10 +6,10 @@ from dataclasses import fields
 import pytest
 import torch
 
-from studies import familiarity
 from studies.familiarity import correlation_with_error, describe_familiarity, familiarity_of
 from studies.sampling import draw_designs
 from studies.surrogates import build_surrogate
+from surrogate import familiarity
 from surrogate.accuracy import Accuracy
 from surrogate.dataset import Dataset
 from tests.studies.study_cases import setup_of
