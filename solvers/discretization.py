@@ -28,6 +28,7 @@ class Discretization:
     """Mesh, spaces and node maps of a system of fields.
 
     Attributes:
+        fields: the unknowns.
         mesh: dolfinx mesh with curved cells; its geometry moves by :meth:`move`.
         space: mixed space of all fields.
         node_space: space of the coordinates, in which velocities and shape gradients live.
@@ -41,6 +42,7 @@ class Discretization:
         if used != len(tagged.nodes):
             raise ProblemError(f"the mesh has {len(tagged.nodes)} nodes, but its cells use {used} of them")
         self.tagged = tagged
+        self.fields = fields
         self.check_nodes(tagged.nodes)
         coordinates = basix.ufl.element("Lagrange", "triangle", 2, shape=(2,))
         cells = tagged.cells[:, BASIX_ORDER]
@@ -126,6 +128,13 @@ class Discretization:
     def nodes_from_space(self, values: Array) -> Array:
         """(N, 2) vector field from its dof values in ``node_space``; inverse of :meth:`nodes_to_space`."""
         return values.reshape(-1, 2)[self._node_dofs]
+
+    def has_components(self, components: tuple[str, ...]) -> NDArray[np.bool_]:
+        """(D,) whether a dof belongs to one of the components."""
+        belongs = np.zeros(self.dofs, dtype=bool)
+        for component in components:
+            belongs[self.component_dofs[component]] = True
+        return belongs
 
     def boundary_dofs(self, component: str, tag: str) -> tuple[Index, Index]:
         """Dofs of ``component`` on the boundary region ``tag`` and the mesh nodes they sit at."""

@@ -78,8 +78,7 @@ class Factorization:
         self.matrix.multTranspose(self._right, self._left)
         return self._left.getArray().copy()
 
-    def annihilates(self, vector: Array) -> bool:
-        """Whether the constrained matrix maps ``vector`` to zero up to rounding: it is singular."""
-        pointers, columns, entries = self._reduced.getValuesCSR()
-        matrix = csr_matrix((entries, columns, pointers), shape=self._reduced.getSize())
-        return bool((np.abs(matrix @ vector) <= 1e-12 * (abs(matrix) @ np.abs(vector))).all())
+    def entries(self) -> csr_matrix:
+        """The whole matrix for scipy."""
+        pointers, columns, entries = self.matrix.getValuesCSR()
+        return csr_matrix((entries, columns, pointers), shape=self.matrix.getSize())

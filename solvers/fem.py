@@ -26,6 +26,8 @@ from solvers.discretization import Discretization
 from solvers.errors import ProblemError, SolveError, StaleSolutionError
 from solvers.factorization import Factorization
 from solvers.newton import Loads, Newton, NewtonHistory
+from solvers.null_modes import NullMode, null_modes
+from solvers.pins import check_balance, check_regular
 from solvers.problem import Function, Functional, Problem
 from solvers.sampled_quantities import Profile, profile_of, sample_quantities
 from solvers.weak_form import WeakForm
@@ -144,8 +146,11 @@ class FemSolver:
             self._boundary.dofs,
             tolerance,
             max_iterations,
+            self._check_regular,
             self._check_admissible,
         )
+        self._unpinned = boundary_values(problem.dirichlet, (), self._discretization).dofs
+        self._left_open: list[NullMode] = []
         self._solve_number = 0
         self._linearized_at = -1
         self._outer_slopes: dict[str, float] = {}
@@ -187,9 +192,11 @@ class FemSolver:
         history = self._solve_loads(loads, start)
         state = self._form.state.x.array
         self._linearized_at = self._solve_number if self._form.linear else -1
+        fields = self._fields(state)
+        self._check_balance(fields, values)
         return FemSolution(
             nodes=nodes,
-            fields=self._fields(state),
+            fields=fields,
             values={functional.name: self._value(functional) for functional in self.problem.functionals},
             dofs=self._discretization.dofs,
             residuals=history.residuals,
@@ -210,6 +217,21 @@ class FemSolver:
         state[:] = start._state
         return self._newton.solve(start._loads, loads, start._scale)
 
+    def _check_regular(self) -> None:
+        """Refuse a singular problem; keep what it leaves open without its pins."""
+        matrix = self._factorization.entries()
+        found = null_modes(matrix, self._discretization, self._boundary.dofs)
+        pinned = bool(self.problem.pins)
+        self._left_open = null_modes(matrix, self._discretization, self._unpinned) if pinned else found
+        check_regular(self.problem, found, self._left_open)
+
+    def _check_balance(self, fields: Mapping[str, Array], values: Mapping[str, float]) -> None:
+        """Refuse data that do not balance where pins would hide it; a moment only at small rotations."""
+        modes = [mode for mode in self._left_open if self._form.linear or not mode.turn]
+        if self.problem.pins and modes:
+            nodes = self._discretization.nodes()
+            check_balance(self.problem, modes, self.mesh, nodes, self._components(fields), values)
+
     def _check_admissible(self) -> None:
         admissible = self.problem.physics.admissible
         if admissible is None:
@@ -227,12 +249,15 @@ class FemSolver:
     def _sample(
         self, place: CellPoints | FacetPoints, fields: Mapping[str, Array], parameters: Mapping[str, float]
     ) -> dict[str, torch.Tensor | float]:
-        components = {
+        return sample_quantities(self.problem, place, self._components(fields), parameters)
+
+    def _components(self, fields: Mapping[str, Array]) -> dict[str, Array]:
+        """Component -> (N,) values."""
+        return {
             c: np.ascontiguousarray(fields[f.name][:, k])
             for f in self.problem.physics.fields
             for k, c in enumerate(f.components)
         }
-        return sample_quantities(self.problem, place, components, parameters)
 
     def _assemble(self, form: fem.Form | None) -> Array:
         """The vector of a linear form; zero in the mixed space for None."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from solvers.problem import Coefficient, Function, Functional, Physics
 from solvers.reaction import reaction
-from solvers.stokes import FLOW_AREA, FLOW_FIELDS, FLOW_FUNCTIONALS, viscous_flux
+from solvers.stokes import FLOW_AREA, FLOW_FIELDS, FLOW_FUNCTIONALS, FLOW_THROUGH, viscous_flux
 
 Quantities = Mapping[str, Any]
 
@@ -58,4 +58,5 @@ NAVIER_STOKES = Physics(
         ),
         FLOW_AREA,
     ),
+    through=FLOW_THROUGH,
 )

@@ -77,6 +77,7 @@ class Newton:
         constrained: (D,) dofs with boundary values.
         tolerance: of the free residual, relative to the first one.
         max_iterations: Newton steps per load step.
+        check_regular: raises SolveError where the factorized Jacobian of the first step is singular.
         check: raises SolveError where a converged state is not acceptable.
     """
 
@@ -88,11 +89,12 @@ class Newton:
         constrained: NDArray[np.int64],
         tolerance: float,
         max_iterations: int,
+        check_regular: Callable[[], None],
         check: Callable[[], None],
     ) -> None:
         self._form, self._discretization, self._factorization = form, discretization, factorization
         self._constrained, self._tolerance, self._max_iterations = constrained, tolerance, max_iterations
-        self._check = check
+        self._check_regular, self._check = check_regular, check
         self._regular = False
 
     def solve(self, start: Loads, wanted: Loads, scale: float = 0.0) -> NewtonHistory:
@@ -103,6 +105,7 @@ class Newton:
         Raises SolveError, with the state left anywhere.
         """
         state = self._form.state.x.array
+        self._regular = False  # as far as known on this shape
         reached, step, steps = 0.0, 1.0, []
         while reached < 1:
             before, share = state.copy(), min(reached + step, 1.0)
@@ -164,7 +167,8 @@ class Newton:
             )
         self._factorization.assemble()
         if not self._regular:
-            self._refuse_singular()
+            self._check_regular()
+            self._regular = True
         increment = np.zeros_like(state)
         increment[self._constrained] = loads.boundary - state[self._constrained]
         residual += self._factorization.multiply(increment)
@@ -183,19 +187,6 @@ class Newton:
     def _rounding(self, state: Array) -> float:
         """Size of a residual that is rounding error only: ill-conditioned problems get no further."""
         return 10 * float(np.finfo(float).eps * self._factorization.norm * np.linalg.norm(state))
-
-    def _refuse_singular(self) -> None:
-        """Refuse a problem that determines a component only up to a constant."""
-        for component, dofs in self._discretization.component_dofs.items():
-            constant = np.zeros(self._discretization.dofs)
-            constant[dofs] = 1.0
-            constant[self._constrained] = 0.0
-            if self._factorization.annihilates(constant):
-                raise SolveError(
-                    f"the problem is singular, it determines '{component}' only up to a constant: give "
-                    f"'{component}' a boundary value or a Robin condition, pin it, or leave part of the boundary free"
-                )
-        self._regular = True
 
     def _free_residual(self) -> Array:
         residual = self._residual()

@@ -120,6 +120,8 @@ class Physics:
             first variation is the weak form, if need be with transformed test functions. None where there is none.
         admissible: ``f(ops, q)``, positive wherever a solution makes sense, such as the determinant of a deformation
             gradient; None if every solution does.
+        through: component -> ``f(ops, q)`` on the boundary whose integral is that of the component's own source over
+            the domain, by the divergence theorem: of the pressure of a flow, velocity . n.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Physics:
     functionals: tuple[Functional, ...] = ()
     energy: Function | None = None
     admissible: Function | None = None
+    through: Mapping[str, Function] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(self.quantities).items() if count > 1]

@@ -41,6 +41,7 @@ FLOW_FUNCTIONALS = (
     ),
     Functional("inlet_pressure", lambda ops, q: q["p"], "Pa length", "int p over the inlet", on="inlet"),
 )
+FLOW_THROUGH = {"p": lambda ops, q: q["u"] * q["nx"] + q["v"] * q["ny"]}
 FLOW_AREA = Functional("area", lambda ops, q: 1.0, "length^2", "area of the fluid domain")
 
 STOKES = Physics(
@@ -55,4 +56,5 @@ STOKES = Physics(
         Functional("drag", _drag, "Pa length", "force of the fluid on the body along x per unit depth", on="body"),
         FLOW_AREA,
     ),
+    through=FLOW_THROUGH,
 )

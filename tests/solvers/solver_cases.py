@@ -131,14 +131,20 @@ WAKE = Problem(
 )
 
 
+def stirred_u(ops, q):
+    """With stirred_v the velocity of a stream function: as much enters as leaves, whatever the shape."""
+    return 2 * q["y"] ** 2 - 0.5
+
+
+def stirred_v(ops, q):
+    """See stirred_u."""
+    return q["x"] - 1.5 * q["x"] ** 2
+
+
 CAVITY = Problem(
     NAVIER_STOKES,
     coefficients={"viscosity": lambda ops, q: 0.05},
-    dirichlet=(
-        Dirichlet("u", "top", lambda ops, q: 16 * (q["x"] * (1 - q["x"])) ** 2),
-        Dirichlet("v", "top", zero),
-        *(Dirichlet(c, side, zero) for side in ("left", "bottom", "right") for c in "uv"),
-    ),
+    dirichlet=tuple(d for side in SIDES for d in (Dirichlet("u", side, stirred_u), Dirichlet("v", side, stirred_v))),
     functionals=(NAVIER_STOKES.functional("dissipation"), replace(NAVIER_STOKES.functional("drag"), lifting="left")),
     pins=(Pin("p", "bottom"),),
 )

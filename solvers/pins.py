@@ -1,0 +1,165 @@
+"""Problems without a unique solution, and pins that hide what is wrong with one.
+
+A pin fixes the level of what the equations leave open. It is one too many where they leave nothing open, and it carries
+a load where the data do not balance: then one equation is not met, that at its corner, and the solution grows
+without bound there as the mesh is refined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geometries.integration import CellPoints, FacetPoints, cell_points, facet_points
+from geometries.mesh import TaggedMesh
+from solvers.errors import SolveError
+from solvers.null_modes import NullMode
+from solvers.problem import Pin, Problem, source_name
+from solvers.sampled_quantities import sample_quantities
+
+Array = NDArray[np.float64]
+Components = Mapping[str, Array]
+
+IMBALANCE = 1e-3
+"""Share of all that is given, by size, which may fail to balance: boundaries of curved cells balance to about 1e-5."""
+
+LEAKAGE = 1e-3
+"""Share of the speed at the boundary that may pass through it: curved cells meet a tangential one at an angle."""
+
+
+def check_regular(problem: Problem, open_modes: list[NullMode], unpinned: list[NullMode]) -> None:
+    """Refuse what is left open, and pins beyond what they are needed for.
+
+    Args:
+        problem: with the pins.
+        open_modes: null modes of the constrained problem.
+        unpinned: those without its pins.
+
+    Raises:
+        SolveError: names the mode and the cure.
+    """
+    if open_modes:
+        what = "; ".join(f"it determines {mode.text}: {mode.cure}" for mode in open_modes)
+        raise SolveError(f"the problem is singular, {what}")
+    for field in problem.physics.fields:
+        pins = [pin for pin in problem.pins if pin.component in field.components]
+        needed = [mode for mode in unpinned if mode.field == field]
+        if len(pins) > len(needed):
+            names = ", ".join(f"'{pin.component}' on '{pin.tag}'" for pin in pins)
+            enough = f"{len(needed)} would do" if needed else "without it the equations determine it already"
+            raise SolveError(
+                f"{len(pins)} of the pins fix the {field.name} ({names}), {enough}; a pin where nothing is open acts as"
+                " a point load, and the solution grows without bound with refinement: remove it"
+            )
+
+
+def check_balance(
+    problem: Problem,
+    modes: list[NullMode],
+    mesh: TaggedMesh,
+    nodes: Array,
+    components: Components,
+    parameters: Mapping[str, float],
+) -> None:
+    """Refuse data that do not balance, so that a pin carries the difference.
+
+    Args:
+        problem: with pins.
+        modes: its null modes without them.
+        mesh, nodes: where it was solved.
+        components: (N,) nodal values of the solution.
+        parameters: it was solved with.
+
+    Raises:
+        SolveError: names both sides with their numbers.
+    """
+    inside = cell_points(mesh, torch.from_numpy(nodes))
+    q = sample_quantities(problem, inside, components, parameters)
+    for mode in modes:
+        through = [c for c in mode.field.components if c in problem.physics.through]
+        if through:
+            sides = _flow(problem, through[0], mesh, nodes, components, parameters, q, inside)
+        else:
+            sides = _loads(problem, mode, mesh, nodes, components, parameters, q, inside)
+        net, size, text = sides
+        if not abs(net) <= size:
+            names = " and ".join(f"that of '{p.component}' on '{p.tag}'" for p in _pins(problem, mode))
+            raise SolveError(
+                f"the data do not balance, and a pin hides it ({names}): {text}; the problem determines {mode.text}"
+                " without the pin, and has a solution only if these balance"
+            )
+
+
+def _pins(problem: Problem, mode: NullMode) -> list[Pin]:
+    return [pin for pin in problem.pins if pin.component in mode.field.components]
+
+
+def _flow(
+    problem: Problem,
+    component: str,
+    mesh: TaggedMesh,
+    nodes: Array,
+    components: Components,
+    parameters: Mapping[str, float],
+    inner: Mapping[str, Any],
+    inside: CellPoints,
+) -> tuple[float, float, str]:
+    """What enters less what leaves, what of it is tolerated, and both in words, by the given boundary values."""
+    enters = leaves = speed = 0.0
+    for tag in mesh.tag_names:
+        place = facet_points(mesh, torch.from_numpy(nodes), tag, 6)
+        q = sample_quantities(problem, place, components, parameters)
+        for condition in problem.dirichlet:
+            if condition.tag == tag:
+                q[condition.component] = condition.value(torch, q)
+        density = problem.physics.through[component](torch, q) * place.weights
+        enters, leaves = enters - float(density.clamp(max=0).sum()), leaves + float(density.clamp(min=0).sum())
+        speed += sum(_total(abs(torch.as_tensor(q[d.component])), place) for d in problem.dirichlet if d.tag == tag)
+    added = _total(inner[source_name(component)], inside)
+    text = f"inflow {enters:.6g} against outflow {leaves:.6g} through the boundary"
+    text += f", and a source of '{component}' of {added:.6g} in all" if added else ""
+    return leaves - enters + added, IMBALANCE * (enters + leaves + abs(added)) + LEAKAGE * speed, text
+
+
+def _loads(
+    problem: Problem,
+    mode: NullMode,
+    mesh: TaggedMesh,
+    nodes: Array,
+    components: Components,
+    parameters: Mapping[str, float],
+    inner: Mapping[str, Any],
+    inside: CellPoints,
+) -> tuple[float, float, str]:
+    """Work of sources and boundary fluxes along a null mode, what of it is tolerated, and both in words."""
+    produced = problem.physics.source(torch, inner)
+    sources = {c: produced.get(c, 0.0) + inner[source_name(c)] for c in mode.field.components}
+    inner_work, inner_size = _work(mode, sources, inside)
+    outer_work = outer_size = 0.0
+    for natural in problem.natural:
+        if natural.component in mode.field.components:
+            place = facet_points(mesh, torch.from_numpy(nodes), natural.tag, 6)
+            q = sample_quantities(problem, place, components, parameters)
+            work, size = _work(mode, {natural.component: natural.value(torch, q)}, place)
+            outer_work, outer_size = outer_work + work, outer_size + size
+    kind = "moment" if mode.turn else "total"
+    text = f"the {kind} of the source is {inner_work:.6g}, that of the boundary flux {outer_work:.6g}"
+    return inner_work + outer_work, IMBALANCE * (inner_size + outer_size), text
+
+
+def _work(mode: NullMode, densities: Mapping[str, Any], place: CellPoints | FacetPoints) -> tuple[float, float]:
+    """The integral of densities along a mode, and that of its size."""
+    points = place.points.numpy()
+    moved = {c: torch.from_numpy(mode.component(c, points)) for c in densities}
+    work = sum(_total(torch.as_tensor(d) * moved[c], place) for c, d in densities.items())
+    size = sum(_total(abs(torch.as_tensor(d) * moved[c]), place) for c, d in densities.items())
+    return work, size
+
+
+def _total(density: Tensor | float, place: CellPoints | FacetPoints) -> float:
+    return float((torch.as_tensor(density) * place.weights).sum())
