@@ -7,18 +7,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from app.outcome import results_go_to
 from app.progress import ProgressBars
 from app.provenance import provenance
 from studies.operator_run import run_operator_study
 from studies.operator_setup import load_operator_study
-from studies.resolved import write_study
+from studies.resolved import claim_folder, write_study
 from studies.surrogates import choose_device
 from studies.workspace import Workspace
 from surrogate.operator_card import OperatorCard
 
 
 def learn_operator(
-    study: Path, out: Path | None, overrides: list[str], device: str, seed: int | None
+    study: Path, out: Path | None, overrides: list[str], device: str, seed: int | None, overwrite: bool = False
 ) -> tuple[OperatorCard, Path]:
     """Run the study in its locked output folder with progress bars; the operator's card, and the folder.
 
@@ -31,6 +32,8 @@ def learn_operator(
     chosen = choose_device(device)
     workspace = Workspace(out or Path("out") / loaded.model.name)
     with workspace.lock(), ProgressBars() as bars:
+        results_go_to(workspace.folder)
+        claim_folder(loaded, workspace, overwrite)
         write_study(loaded, workspace, provenance(chosen, loaded.model.training.seed))
         card = run_operator_study(loaded, workspace, chosen, bars)[2]
     return card, workspace.folder
@@ -42,4 +45,5 @@ def print_errors(console: Console, card: OperatorCard, folder: Path) -> None:
     for points, error in card.squared_relative_error.items():
         table.add_row(points, f"{error:.3g}")
     console.print(table)
-    console.print(f"trained in {card.seconds:.0f} s; everything is in {folder}", highlight=False, soft_wrap=True)
+    text = f"trained in {card.seconds:.0f} s; everything is in {folder}"
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -37,13 +37,13 @@ class ProgressBars:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         columns = (
-            TextColumn("{task.description:<18}"),
+            TextColumn("{task.description:<18}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
         )
         self._progress = Progress(*columns, console=self._console)
         self._tasks: dict[str, TaskID] = {}

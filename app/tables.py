@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from geometries.catalogue import builtin_families
@@ -27,13 +28,13 @@ def print_certificate(console: Console, certificate: dict[str, Any], folder: Pat
     objective = certificate["objective"]
     surrogate = "" if objective["surrogate"] is None else f", surrogate {objective['surrogate']:.8g}"
     console.print(
-        f"{objective['name']}: start {objective['initial_fem']:.8g}, optimum by FEM {objective['fem']:.8g}"
+        f"{escape(objective['name'])}: start {objective['initial_fem']:.8g}, optimum by FEM {objective['fem']:.8g}"
         f" (extrapolated {objective['fem_extrapolated']:.8g}){surrogate} {objective['unit']}"
     )
     for line in [certificate["exit"]["text"], *certificate["reasons"], *certificate["warnings"]]:
         console.print(f"  {line}", highlight=False, markup=False)
     verdict = "[bold green]ACCEPTED[/]" if certificate["accepted"] else "[bold red]NOT ACCEPTED[/]"
-    console.print(f"{verdict}; everything is in {folder}")
+    console.print(f"{verdict}; everything is in {escape(str(folder))}")
 
 
 def print_taylor_tests(console: Console, tests: Sequence[TaylorTest]) -> bool:
@@ -42,11 +43,12 @@ def print_taylor_tests(console: Console, tests: Sequence[TaylorTest]) -> bool:
     for test in tests:
         mark = "[green]ok[/]" if test.passed else "[red]FAILED[/]"
         steps = f"{max(test.steps):.0e} to {min(test.steps):.0e}"
-        table.add_row(test.name, "linear" if test.exact else f"{test.order:.3f}", f"{test.difference:.1e}", steps, mark)
+        order = "linear" if test.exact else f"{test.order:.3f}"
+        table.add_row(escape(test.name), order, f"{test.difference:.1e}", steps, mark)
     console.print(table)
     for test in tests:
         if not test.passed:
-            console.print(f"[red]{test.name}[/]: {test.explanation}", highlight=False)
+            console.print(f"[red]{escape(test.name)}[/]: {escape(test.explanation)}", highlight=False)
     return all(test.passed for test in tests)
 
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from studies.workspace import write_json, write_text
 from surrogate.allocator import keep_freed_memory
 from surrogate.evolution import DERIVATIVES, EvolutionOperator
 from surrogate.evolution_training import squared_errors, train_evolution
+from surrogate.interruption import TrainingInterrupted
 from surrogate.trainer import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,7 +75,11 @@ def measure(derivatives: str, points: int, folder: Path, overrides: Sequence[str
             print(f"{derivatives} {points}: {progress.step}/{config.steps} loss {progress.loss:.3e} error {error:.4f}"
                   f" {clock.wall:.0f} s", flush=True)  # fmt: skip
 
-    history = train_evolution(network, setup.population, held_out, config, folder / "checkpoint", report)
+    try:
+        history = train_evolution(network, setup.population, held_out, config, folder / "checkpoint", report)
+    except TrainingInterrupted:
+        clock.keep()  # the checkpoint is of this step
+        raise
     errors = squared_errors(network, held_out).double()
     row = {
         "experiment": "burgers",
@@ -148,7 +154,11 @@ def main() -> None:
     keep_freed_memory()
     for points in chosen.points:
         for derivatives in chosen.derivatives:
-            measure(derivatives, points, chosen.folder / f"{derivatives}_{points}", chosen.set)
+            try:
+                measure(derivatives, points, chosen.folder / f"{derivatives}_{points}", chosen.set)
+            except TrainingInterrupted as error:
+                print(f"interrupted; {error}, and the same command goes on from there", file=sys.stderr)
+                sys.exit(128 + error.signal_number)
     rows = [json.loads(file.read_text()) for file in chosen.folder.glob("*/row.json")]
     rows.sort(key=lambda row: (row["points"], DERIVATIVES.index(row["derivatives"])))
     machine = provenance("cpu", 0)

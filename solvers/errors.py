@@ -13,3 +13,7 @@ class SolveError(RuntimeError):
 
 class StaleSolutionError(RuntimeError):
     """A derivative was asked of a solution whose factorisation has been replaced by a later solve."""
+
+
+class CompilerError(RuntimeError):
+    """A form that cannot be compiled or kept: no C compiler, no space, a cache that cannot be written."""

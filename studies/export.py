@@ -26,6 +26,7 @@ from geometries.cad import (
     write_step,
     write_stl,
 )
+from geometries.files import written_whole
 from geometries.mesh import TaggedMesh
 from geometries.spline import LoopQuadrature
 from studies.setup import Setup
@@ -117,16 +118,14 @@ def write_vtu(path: Path, mesh: TaggedMesh, arrays: Mapping[str, Array]) -> None
     grid = pyvista.UnstructuredGrid({pyvista.CellType.QUADRATIC_TRIANGLE: mesh.cells}, points)
     for name, values in arrays.items():
         grid.point_data[name] = np.column_stack([values, np.zeros(len(values))]) if values.ndim == 2 else values
-    part = path.with_name("part-" + path.name)  # pyvista chooses the format by the ending
-    grid.save(part)
-    try:
-        whole = pyvista.read(part).n_points == len(points)
-    except Exception:  # VTK reports a failed write by a file that it cannot read
-        whole = False
-    if not whole:
-        part.unlink(missing_ok=True)
-        raise OSError(errno.EIO, "could not be written whole (disk full?)", str(path))
-    part.replace(path)
+    with written_whole(path) as part:
+        grid.save(part)
+        try:
+            whole = pyvista.read(part).n_points == len(points)
+        except Exception:  # VTK reports a failed write by a file that it cannot read
+            whole = False
+        if not whole:
+            raise OSError(errno.EIO, "could not be written whole (disk full?)", str(path))
 
 
 def field_arrays(setup: Setup, fields: Array, suffix: str) -> dict[str, Array]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from geometries.dirichlet_lift import DirichletLift
+from geometries.files import written_whole
 from geometries.integration import nodal_weights
 from geometries.locate import interpolation_matrix
 from geometries.mesher import mesh_family
@@ -232,8 +233,6 @@ def _solved(
     if path.exists():
         return Solutions(instances, torch.from_numpy(np.load(path)), lift)
     solutions = solve_instances(setup, lift, instances, lambda done: report(name, done, count, "finite elements"))
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with written_whole(path) as part, part.open("wb") as file:
         np.save(file, solutions.fields.numpy())
-    part.replace(path)
     return solutions

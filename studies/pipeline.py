@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geometries.files import written_whole
 from geometries.quantities import ShapeError, check_design
 from solvers.errors import SolveError
 from solvers.fem import FemSolver
@@ -104,9 +105,8 @@ def sample(run: Run) -> tuple[Dataset, Dataset, Tensor]:
                 )
                 solved.save(file)
         solution = FemSolver(setup.problem, setup.shape_map.mesh).solve()
-        part = files[2].with_name("part-" + files[2].name)
-        np.savez(part, fields=stack_fields(solution, setup))
-        part.replace(files[2])
+        with written_whole(files[2]) as part:
+            np.savez(part, fields=stack_fields(solution, setup))
         run.workspace.finish("sample", key, names, time.monotonic() - started)
     with np.load(files[2]) as reference:
         fields = torch.from_numpy(reference["fields"])
@@ -127,7 +127,7 @@ def train(run: Run) -> Path:
     if run.workspace.finished("train", key) is None:
         started = time.monotonic()
         begun = run.workspace.record("training")
-        if begun is not None and begun["key"] != key:  # it was broken off with other data, or another network
+        if begun is None or begun["key"] != key:  # it was broken off with other data, or another network
             for name in TRAINING_FILES:
                 run.workspace.path(name).unlink(missing_ok=True)
         run.workspace.finish("training", key, (), 0.0)

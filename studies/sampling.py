@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 from torch import Tensor
 
+from geometries.files import written_whole
 from geometries.quantities import jacobian, valid_designs
 from solvers.errors import SolveError
 from solvers.fem import FemSolution, FemSolver
@@ -215,10 +216,8 @@ def _result(future: Future[Sample], index: int, theta: Tensor) -> Sample:
 
 
 def _save(path: Path, sample: Sample) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with written_whole(path) as part, part.open("wb") as file:
         np.savez(file, **vars(sample))
-    part.replace(path)
 
 
 def _load(path: Path) -> Sample | None:

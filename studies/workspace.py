@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geometries.files import written_whole
+
 VERSION = "0.1.0"
 
 
@@ -46,16 +48,29 @@ class Workspace:
         sizes = {name: self.path(name).stat().st_size for name in files}
         self._record(stage).parent.mkdir(parents=True, exist_ok=True)
         record = {"stage": stage, "key": key, "files": sizes, "seconds": round(seconds, 3), **content}
-        write_json(self._record(stage), record)
+        write_json(self._record(stage), record | {"digest": _digest(record)})
         return record
+
+    def clear(self) -> None:
+        """Remove what the stages recorded, and their records; samples and solutions stay, each under its own key."""
+        for path in (self.folder / ".stages").glob("*.json"):
+            record = self.record(path.stem)
+            for name in record["files"] if record else ():
+                self.path(name).unlink(missing_ok=True)
+            path.unlink()
 
     def record(self, stage: str) -> dict[str, Any] | None:
         """What the stage last left, whatever its key; None where there is no whole record."""
         try:
             record = json.loads(self._record(stage).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
-        return record if isinstance(record, dict) else None
+        if not isinstance(record, dict):
+            return None
+        digest = record.pop("digest", None)  # earlier versions wrote none
+        plausible = isinstance(record.get("key"), str) and isinstance(record.get("files"), dict)
+        intact = plausible if digest is None else digest == _digest(record)
+        return record if intact else None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -96,14 +111,17 @@ def file_key(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def _digest(record: Mapping[str, Any]) -> str:
+    """Hash of a stage's record, by which one that was edited is told."""
+    return hashlib.sha256(json.dumps(_finite(record), sort_keys=True).encode()).hexdigest()[:16]
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
+    with written_whole(path) as part, part.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

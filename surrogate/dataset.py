@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geometries.files import written_whole
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -52,10 +54,8 @@ class Dataset:
 
     def save(self, path: Path) -> None:
         """Write a compressed ``.npz``, whole or not at all."""
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
+        with written_whole(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **{field.name: getattr(self, field.name).cpu().numpy() for field in fields(self)})
-        part.replace(path)
 
 
 def load_dataset(path: Path) -> Dataset:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from geometries.files import written_whole
 from geometries.mesh import TaggedMesh
 from surrogate.accuracy import Accuracy
 from surrogate.latent_grid import LatentGrid
@@ -69,14 +70,11 @@ class Card(Protocol):
 
 def save_surrogate(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
     """Write the weights with their card inside, and the card as ``<name>.card.json`` beside them."""
-    part = path.with_name(path.name + ".part")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    part.write_bytes(save(tensors, metadata={CARD_KEY: card.as_json()}))
-    part.replace(path)
-    beside = card_path(path)
-    part = beside.with_name(beside.name + ".part")
-    part.write_text(card.as_json() + "\n", encoding="utf-8")
-    part.replace(beside)
+    with written_whole(path) as part:
+        part.write_bytes(save(tensors, metadata={CARD_KEY: card.as_json()}))
+    with written_whole(card_path(path)) as part:
+        part.write_text(card.as_json() + "\n", encoding="utf-8")
 
 
 def half_precision(network: nn.Module) -> dict[str, Tensor]:

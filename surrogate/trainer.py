@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from geometries.files import written_whole
+from surrogate.interruption import Interruption, TrainingInterrupted
 from surrogate.parameter_groups import parameter_groups
 from surrogate.tensor_galore import TensorGaLore
 from surrogate.tucker_ranks import Rank
+
+MAGIC = b"shapewright checkpoint 1\n"
+"""First bytes of a checkpoint; the SHA-256 of the rest follows."""
 
 
 class TrainingError(RuntimeError):
@@ -35,7 +42,7 @@ class TrainerConfig:
         steps, batch, learning_rate, weight_decay: with warm-up and cosine decay to zero.
         check_every: steps between looks at the held-out error; the best weights are kept.
         patience: looks without improvement after which training stops.
-        checkpoint_every: steps between checkpoints.
+        checkpoint_every: steps between checkpoints; an interrupted training is saved besides.
         average: memory of the running average of the weights that is judged and kept, B. Polyak and A. Juditsky,
             *Acceleration of Stochastic Approximation by Averaging* (1992); 0 judges and keeps the weights themselves.
         seed: of the initial weights and of the order of the data.
@@ -102,14 +109,15 @@ def run_training(
     """Train in place; ends with the weights that had the least held-out error, of a ``trained`` network the first.
 
     With ``checkpoint`` (a file) the state is saved there and a later call with the same configuration goes on
-    from it, step for step as if it had not been broken off. The file is the caller's to keep apart by data and
-    network: it holds neither.
+    from it, step for step as if it had not been broken off; Ctrl-C and SIGTERM save it at the end of their step. The
+    file is the caller's to keep apart by data and network: it holds neither.
 
     Returns:
         the history, one entry per look at the held-out data.
 
     Raises:
         TrainingError: a loss, a gradient or a held-out error is not finite, named with the step.
+        TrainingInterrupted: by Ctrl-C or SIGTERM, a KeyboardInterrupt that says where the training is saved.
     """
     optimizer, began = make_optimizer(network, config), time.monotonic()
     averaged = _copy(network) if config.average else {}
@@ -117,30 +125,48 @@ def run_training(
     start = _resume(checkpoint, config, network, optimizer, state)
     if trained and start == 0:
         state.best_error = _finite(f"held-out {task.error_name}", task.error(), 0, config)
-    for step in range(start, config.steps):
-        if state.stale >= config.patience:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step, config.steps)
-        loss = task.loss(step)
-        value = _finite("loss", float(loss.detach()), step, config)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        _finite("gradient of the loss", float(norm), step, config)  # before the weights and a checkpoint have it
-        optimizer.step()
-        _average(network, state, min(config.average, (step + 1) / (step + 10)))
-        last = step + 1 == config.steps
-        if last or (step + 1) % config.check_every == 0:
-            with _averaged(network, state):
-                error = _finite(f"held-out {task.error_name}", task.error(), step, config)
-                _look(network, state, Progress(step + 1, config.steps, value, error))
-        if checkpoint and (last or (step + 1) % config.checkpoint_every == 0):
-            _save(checkpoint, config, step + 1, network, optimizer, state)
-        error = state.history[-1].error if state.history else math.nan
-        report(Progress(step + 1, config.steps, value, error, _refreshing(optimizer, began)))
+    with Interruption() as interruption:
+        for step in range(start, config.steps):
+            if state.stale >= config.patience:
+                break
+            value = _step(network, task, config, optimizer, step)
+            _average(network, state, min(config.average, (step + 1) / (step + 10)))
+            last = step + 1 == config.steps
+            if last or (step + 1) % config.check_every == 0:
+                with _averaged(network, state):
+                    error = _finite(f"held-out {task.error_name}", task.error(), step, config)
+                    _look(network, state, Progress(step + 1, config.steps, value, error))
+            due = last or (step + 1) % config.checkpoint_every == 0
+            if checkpoint and due:
+                _save(checkpoint, config, step + 1, network, optimizer, state)
+            error = state.history[-1].error if state.history else math.nan
+            try:
+                report(Progress(step + 1, config.steps, value, error, _refreshing(optimizer, began)))
+            except KeyboardInterrupt as interrupt:
+                interruption.noted = getattr(interrupt, "signal_number", signal.SIGINT)
+            if interruption.noted is not None:
+                if checkpoint and not due:
+                    _save(checkpoint, config, step + 1, network, optimizer, state)
+                saved = f"the training is saved at step {step + 1} of {config.steps}" if checkpoint else ""
+                raise TrainingInterrupted(saved, interruption.noted)
     network.load_state_dict(state.best_weights)
     return state.history
+
+
+def _step(
+    network: nn.Module, task: Task, config: TrainerConfig, optimizer: torch.optim.Optimizer, step: int
+) -> float:
+    """Take one step in place; the loss before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * _schedule(step, config.steps)
+    loss = task.loss(step)
+    value = _finite("loss", float(loss.detach()), step, config)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    _finite("gradient of the loss", float(norm), step, config)  # before the weights and a checkpoint have it
+    optimizer.step()
+    return value
 
 
 def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Optimizer:
@@ -236,7 +262,6 @@ def _save(
     optimizer: torch.optim.Optimizer,
     state: _State,
 ) -> None:
-    part = path.with_name(path.name + ".part")
     content = {
         "config": asdict(config),
         "step": step,
@@ -250,8 +275,22 @@ def _save(
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    part.write_bytes(buffer.getvalue())  # an OSError that names the cause, where torch.save would raise its own
-    part.replace(path)
+    data = buffer.getvalue()
+    with written_whole(path) as part:  # an OSError that names the cause, where torch.save would raise its own
+        part.write_bytes(MAGIC + hashlib.sha256(data).digest() + data)
+
+
+def _load(path: Path | None, config: TrainerConfig, device: torch.device) -> dict[str, Any] | None:
+    """What :func:`_save` left; None where there is nothing, or not a whole file, or one of another configuration."""
+    try:
+        data = path.read_bytes() if path is not None else b""
+    except FileNotFoundError:
+        return None
+    start = len(MAGIC) + 32
+    if data[:start] != MAGIC + hashlib.sha256(data[start:]).digest():
+        return None
+    content = torch.load(io.BytesIO(data[start:]), weights_only=True, map_location=device)
+    return content if content["config"] == asdict(config) else None
 
 
 def _resume(
@@ -261,10 +300,8 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     state: _State,
 ) -> int:
-    if path is None or not path.exists():
-        return 0
-    content = torch.load(path, weights_only=True, map_location=next(network.parameters()).device)
-    if content["config"] != asdict(config):
+    content = _load(path, config, next(network.parameters()).device)
+    if content is None:
         return 0
     network.load_state_dict(content["weights"])
     optimizer.load_state_dict(content["optimizer"])

@@ -2,7 +2,11 @@
 
 import builtins
 import json
+import shutil
+import signal
 import sys
+import tempfile
+import warnings
 from contextlib import contextmanager
 
 import pytest
@@ -281,6 +285,7 @@ def test_what_a_stage_raises_is_one_message_and_a_code(study, tmp_path, monkeypa
         (SolveError("singular"), Exit.FAILED, f"error: singular\n{goes_on}"),
         (SamplingError("[1, 2] failed"), Exit.FAILED, f"error: [1, 2] failed\n{goes_on}"),
         (TrainingError("nan at step 3"), Exit.FAILED, f"error: nan at step 3\n{goes_on}"),
+        (MemoryError(), Exit.FAILED, f"error: memory ran out\n{goes_on}"),
         (
             OSError(28, "No space left on device", "x/y"),
             Exit.FAILED,
@@ -313,10 +318,141 @@ def test_an_interrupt_while_modules_are_imported_is_told_too(command, study, tmp
     assert "error: interrupted; what was finished is kept" in result.stderr
 
 
-def test_a_defect_of_the_program_is_not_hidden(study, tmp_path, monkeypatch):
-    with failing(monkeypatch, ZeroDivisionError("a defect")):
+def test_a_defect_of_the_program_is_one_line_with_a_traceback_in_a_file(study, tmp_path, monkeypatch):
+    out = tmp_path / "a[/red] folder"
+    with failing(monkeypatch, ZeroDivisionError("a [/defect]\nof two lines")):
+        result = call("sample", study, "--out", out)
+    assert result.exit_code == Exit.UNEXPECTED
+    assert result.stderr == (
+        "error: unexpected ZeroDivisionError: a [/defect]; this is a defect: please report it with"
+        f" {out}/traceback.txt\n"
+    )
+    text = (out / "traceback.txt").read_text()
+    assert text.startswith("shapewright ")
+    assert "ZeroDivisionError: a [/defect]\nof two lines" in text
+    assert "pipeline.sample(current)" in text
+
+
+def test_a_defect_without_an_output_folder_leaves_its_traceback_in_the_temporary_folder(study, tmp_path, monkeypatch):
+    from studies import checks
+
+    def fails(setup, seed):
+        raise KeyError("x")
+
+    monkeypatch.setattr(checks, "check_study", fails)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    result = call("check", study)
+    assert result.exit_code == Exit.UNEXPECTED
+    (file,) = tmp_path.glob("shapewright-*traceback.txt")
+    assert result.stderr == f"error: unexpected KeyError: 'x'; this is a defect: please report it with {file}\n"
+    assert "KeyError: 'x'" in file.read_text()
+
+
+def test_a_library_that_is_missing_points_to_doctor(study, tmp_path, monkeypatch):
+    error = ImportError("libGLU.so.1: cannot open shared object file", name="gmsh")
+    with failing(monkeypatch, error):
         result = call("sample", study, "--out", tmp_path / "out")
-    assert isinstance(result.exception, ZeroDivisionError)
+    assert result.exit_code == Exit.FAILED
+    assert result.stderr.startswith(f"error: a library cannot be imported: {error}\n`shapewright doctor` says what")
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(study, tmp_path, monkeypatch):
+    def terminate(run):
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        monkeypatch.setattr(pipeline, "sample", terminate)
+        result = call("sample", study, "--out", tmp_path / "out")
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.exit_code == Exit.TERMINATED == 143
+    assert result.stderr.startswith("error: terminated; what was finished is kept")
+
+
+def test_an_interrupted_training_says_where_it_is_saved(study, tmp_path, monkeypatch):
+    def interrupt(self, stage, done, total, detail):
+        if (stage, done) == ("train", 13):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli.ProgressBars, "__call__", interrupt)
+        result = call("train", study, "--out", tmp_path / "out")
+    assert result.exit_code == Exit.INTERRUPTED
+    assert result.stderr == (
+        "error: interrupted; the training is saved at step 13 of 30; what was finished is kept, and the same command"
+        " goes on from there.\n"
+    )
+
+
+def test_the_results_of_another_study_are_not_overwritten_without_a_word(study, tmp_path):
+    out = tmp_path / "out"
+    assert call("sample", study, "--out", out).exit_code == Exit.OK
+    left = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "lock"}
+    other = {
+        "name": ("name: tiny\n", "name: other\n"),
+        "family": ("closed_bar\n  options: {control_points: 6, start: ellipse}", "star_domain"),
+    }
+    for change in other.values():
+        (tmp_path / "other").mkdir(exist_ok=True)
+        another = write_tiny(tmp_path / "other", change)
+        result = call("sample", another, "--out", out)
+        assert result.exit_code == Exit.BAD_INPUT
+        assert result.stderr.startswith(f"error: {out}: holds the results of the design study 'tiny' (poisson on ")
+        assert "choose another folder with --out, or replace them with --overwrite" in result.stderr
+        assert {path: path.stat().st_mtime_ns for path in left} == left
+    assert call("sample", study, "--out", out, "--set", "physics.source.u=3.0").exit_code == Exit.OK  # as ever
+    another = write_tiny(tmp_path / "other", other["name"])
+    assert call("sample", another, "--out", out, "--overwrite").exit_code == Exit.OK
+    assert load_study(out / "resolved.yaml").model.name == "other"
+    assert call("sample", study, "--out", out).exit_code == Exit.BAD_INPUT
+
+
+def test_overwriting_removes_the_results_of_the_other_study(whole, study, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole[1], out)
+    another = write_tiny(tmp_path, ("name: tiny\n", "name: other\n"))
+    assert call("sample", another, "--out", out, "--overwrite").exit_code == Exit.OK
+    left = {path.name for path in out.iterdir() if path.is_file()}
+    assert left == {"resolved.yaml", "run.json", "designs.npz", "held_out.npz", "reference.npz"}
+
+
+def test_a_resolved_study_that_cannot_be_read_is_made_anew(study, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for junk in (b"\xff\xfe", b"", b"[1, 2]", b"name: [tiny]\ngeometry: 3\n"):
+        (out / "resolved.yaml").write_bytes(junk)
+        overwrite = ["--overwrite"] if b"name" in junk else []
+        assert call("sample", study, "--out", out, *overwrite).exit_code == Exit.OK
+        assert load_study(out / "resolved.yaml").model.name == "tiny"
+
+
+def test_brackets_in_names_and_paths_are_no_markup(tmp_path):
+    folder = tmp_path / "a[/red] [bold]"
+    folder.mkdir(parents=True)
+    study = write_tiny(folder, ("{maximize: torsional_constant}", '{maximize: {name: "peak[/red]", integrand: u}}'))
+    result = call("check", study)
+    assert result.exit_code == Exit.OK, result.output
+    assert "a[/red] [bold]/tiny.yaml: schema and geometry are in order" in result.stdout
+    result = call("run", study, "--out", folder / "out", "--set", "optimizer.on=fem", "--set", "optimizer.starts=1")
+    assert result.exit_code in (Exit.OK, Exit.NOT_ACCEPTED), result.output
+    assert "peak[/red]: start" in result.stdout
+    assert "a[/red] [bold]/out" in result.stdout
+
+
+def test_warnings_of_libraries_do_not_reach_the_terminal_and_ones_own_are_plain_words(study, tmp_path, monkeypatch):
+    from studies.models import OutsideBoxWarning
+
+    def warn(run):
+        warnings.warn_explicit("deprecated", FutureWarning, "/usr/lib/python3/library.py", 3)
+        warnings.warn_explicit("r0 [1] is outside", OutsideBoxWarning, "/usr/lib/python3/library.py", 3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "sample", warn)
+    result = call("sample", study, "--out", tmp_path / "out")
+    assert result.stderr.splitlines()[0] == "warning: r0 [1] is outside"
+    assert "deprecated" not in result.stderr
 
 
 def test_the_program_is_the_same_as_a_module(monkeypatch):

@@ -11,9 +11,7 @@ import pytest
 import torch
 import ufl
 
-from solvers import jit, ufl_ops
-from solvers.backend import MPI
-from solvers.backend import mesh as dolfinx_mesh
+from solvers import ufl_ops
 from solvers.errors import ProblemError
 from solvers.fem import FemSolver
 from solvers.physics import (
@@ -129,17 +127,3 @@ def test_physics_is_importable_without_dolfinx():
     heavy = "{'dolfinx', 'petsc4py', 'torch'}"
     code = f"import sys, solvers.physics, solvers.errors; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_compiler_killed_halfway_does_not_block_the_next(tmp_path, monkeypatch):
-    """FFCx would wait for the dead process and then fail."""
-    monkeypatch.setattr(jit, "cache_folder", lambda: tmp_path / "forms")
-    square = dolfinx_mesh.create_unit_square(MPI.COMM_SELF, 1, 1)
-    form = ufl.SpatialCoordinate(square)[0] ** 3 * ufl.dx
-    jit.compile_form(form)
-    (ready,) = (tmp_path / "forms").glob("*.c.cached")
-    for file in (tmp_path / "forms").iterdir():
-        if not file.name.endswith(".c"):
-            file.unlink()
-    jit.compile_form(form)
-    assert ready.exists()

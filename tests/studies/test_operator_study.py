@@ -102,6 +102,23 @@ def test_another_judgement_needs_no_other_training_and_another_training_is_not_s
         assert list(card.squared_relative_error) == (["40", "80"] if trains else ["50"])
 
 
+def test_an_interrupted_training_is_saved_at_its_step_and_resumes_bit_for_bit(tmp_path):
+    rarely = "training.checkpoint_every=1000"
+
+    def interrupt(stage, done, total, text):
+        if (stage, done) == ("train", 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="the training is saved at step 3 of 8"):
+        run(tmp_path, tmp_path / "out", rarely, report=interrupt)
+    steps = []
+    resumed = run(tmp_path, tmp_path / "out", rarely, report=lambda *progress: steps.append(progress[:2]))[1]
+    assert steps[0] == ("train", 4)
+    whole = run(tmp_path, tmp_path / "whole", rarely)[1]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
 def test_a_checkpoint_of_another_problem_is_left_alone(tmp_path):
     """Same folder, same training section, other physics: it begins at step one, on solutions of its own."""
 

@@ -176,10 +176,25 @@ def test_a_killed_write_of_the_checkpoint_leaves_the_last_one(tmp_path):
     checkpoint = tmp_path / "checkpoint"
     train_until(6, checkpoint)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
-    (tmp_path / "checkpoint.part").write_bytes(b"half of the next one")
+    (tmp_path / "part-checkpoint").write_bytes(b"half of the next one")
     surrogate = small_surrogate(seed=99)
     train(surrogate, DATA, HELD_OUT, SHORT, checkpoint)
     assert_same_weights(weights_of(surrogate), unbroken()[1])
+
+
+def test_a_checkpoint_that_was_cut_or_edited_is_not_taken_for_whole(tmp_path):
+    """A flipped bit in the weights would load, and teach on from there."""
+    checkpoint = tmp_path / "checkpoint"
+    train_until(6, checkpoint)
+    whole = checkpoint.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-len(whole) // 2] ^= 1
+    for content in (whole[: len(whole) // 2], bytes(flipped), b"", b"junk", whole + b" "):
+        checkpoint.write_bytes(content)
+        surrogate, seen = small_surrogate(), []
+        train(surrogate, DATA, HELD_OUT, SHORT, checkpoint, seen.append)
+        assert seen[0].step == 1
+        assert_same_weights(weights_of(surrogate), unbroken()[1])
 
 
 def test_a_checkpoint_of_another_configuration_is_ignored(tmp_path):
