@@ -79,8 +79,8 @@ def constraints_table(finished: Finished) -> Table:
 
 def _quantity(finished: Finished, constraint: Constraint, name: str) -> tuple[str, str]:
     functionals = {functional.name: functional for functional in PHYSICS[finished.study.physics.name].functionals}
-    known = QUANTITIES.get(constraint.quantity) or functionals.get(constraint.quantity)
-    heading = capital(words(constraint.quantity)) + (f" [{unit(name)}]" if unit(name) else "")
+    known = QUANTITIES.get(constraint.name) or functionals.get(constraint.name)
+    heading = capital(words(constraint.name)) + (f" [{unit(name)}]" if unit(name) else "")
     return heading, capital(known.description) if known else ""
 
 

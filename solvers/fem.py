@@ -259,14 +259,15 @@ class FemSolver:
             for k, c in enumerate(f.components)
         }
 
-    def _assemble(self, form: fem.Form | None) -> Array:
-        """The vector of a linear form; zero in the mixed space for None."""
+    def _assemble(self, form: fem.Form | None, size: int | None = None) -> Array:
+        """The vector of a linear form; for None zero, by default in the mixed space."""
         if form is None:
-            return np.zeros(self._discretization.dofs)
+            return np.zeros(self._discretization.dofs if size is None else size)
         return fem.assemble_vector(form).array
 
     def _value(self, functional: Functional) -> float:
-        integral = float(fem.assemble_scalar(self._functionals[functional.name].value))
+        form = self._functionals[functional.name].value
+        integral = 0.0 if form is None else float(fem.assemble_scalar(form))
         value, self._outer_slopes[functional.name] = _outer(functional, integral)
         if not np.isfinite(value):
             mend = "" if functional.maximum_of is None else (
@@ -295,7 +296,8 @@ class FemSolver:
         """Partial derivatives of a functional by the state and by the nodes, at the present solution."""
         if name not in self._partials:
             functional, slope = self._functionals[name], self._outer_slopes[name]
-            by_state, by_nodes = self._assemble(functional.by_state), self._assemble(functional.by_nodes)
+            by_state = self._assemble(functional.by_state)
+            by_nodes = self._assemble(functional.by_nodes, self.mesh.nodes.size)
             self._partials[name] = slope * by_state, slope * by_nodes
         return self._partials[name]
 

@@ -18,7 +18,8 @@ sin, cos, tan = ufl.sin, ufl.cos, ufl.tan
 asin, acos, atan, atan2 = ufl.asin, ufl.acos, ufl.atan, ufl.atan2
 sinh, cosh, tanh = ufl.sinh, ufl.cosh, ufl.tanh
 exp, log, sqrt, erf = ufl.exp, ufl.ln, ufl.sqrt, ufl.erf
-maximum, minimum, sign, where = ufl.max_value, ufl.min_value, ufl.sign, ufl.conditional
+maximum, minimum, sign = ufl.max_value, ufl.min_value, ufl.sign
+logical_and, logical_or = ufl.And, ufl.Or
 
 
 def abs(a: Expr | float) -> Expr:
@@ -36,3 +37,12 @@ def pow(a: Expr | float, b: Expr | float) -> Expr:
 def square(a: Expr | float) -> Expr:
     """a * a."""
     return a * a
+
+
+def where(condition: Expr, yes: Expr | float, no: Expr | float) -> Expr:
+    """``yes`` where the condition holds, else ``no``; both must be finite everywhere, with finite derivatives.
+
+    A sum of products: FFCx 0.11 cannot compile the derivative of a conditional one branch of which depends on what it
+    is differentiated by, and the other does not.
+    """
+    return ufl.conditional(condition, 1.0, 0.0) * yes + ufl.conditional(condition, 0.0, 1.0) * no

@@ -33,24 +33,26 @@ class CompiledFunctional:
     """The compiled value of a functional and its partial derivatives.
 
     Attributes:
-        value: scalar form.
+        value: scalar form; None if the integrand is zero.
         by_state: linear form in the mixed space; None if the functional does not depend on the state.
-        by_nodes: linear form in the space of the coordinates.
+        by_nodes: linear form in the space of the coordinates; None if the integrand is zero.
     """
 
     def __init__(self, form: ufl.Form, state: fem.Function, node_space: fem.FunctionSpace) -> None:
         self._form, self._state, self._node_space = form, state, node_space
-        self.value: fem.Form = compile_form(form)
+        self.value: fem.Form | None = None if form.empty() else compile_form(form)
 
     @cached_property
     def by_state(self) -> fem.Form | None:
+        if self.value is None:
+            return None
         derivative = ufl.derivative(self._form, self._state)
         expanded = ufl.algorithms.expand_derivatives(derivative)
         return None if expanded.empty() else compile_form(derivative)
 
     @cached_property
-    def by_nodes(self) -> fem.Form:
-        return compile_form(_by_nodes(self._form, ufl.TestFunction(self._node_space)))
+    def by_nodes(self) -> fem.Form | None:
+        return None if self.value is None else compile_form(_by_nodes(self._form, ufl.TestFunction(self._node_space)))
 
 
 class WeakForm:
@@ -143,7 +145,8 @@ class WeakForm:
         else:
             known = self._interior if functional.lifting is None else self._lifted(functional.lifting)
             measure = self._dx
-        form = ufl.as_ufl(functional.integrand(ufl_ops, known)) * measure
+        integrand = ufl.as_ufl(functional.integrand(ufl_ops, known))
+        form = ufl.Form([]) if isinstance(integrand, ufl.constantvalue.Zero) else integrand * measure
         return CompiledFunctional(form, self.state, self._discretization.node_space)
 
     @cached_property

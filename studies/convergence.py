@@ -147,7 +147,10 @@ def _takes_derivatives(functional: Functional) -> bool:
 
 
 class _Asked(dict[str, Tensor]):
-    """Any quantity, the number one; keeps those that it was asked for."""
+    """Has any quantity, the number one; keeps those that it was asked for."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
 
     def __missing__(self, name: str) -> Tensor:
         self[name] = torch.ones((), dtype=torch.float64)

@@ -1,45 +1,30 @@
-"""Formulas typed in a study: one parse gives a function of UFL expressions and of torch tensors alike.
+"""Formulas typed in a study: one parse gives a function of UFL expressions, torch tensors and numpy arrays alike.
 
-sympy's parser evaluates what it reads as Python code, so it only gets text that passed
-:mod:`studies.grammar`, with one transformation (numbers) and with no names but those of the grammar. It
-leaves the tree as typed: rewriting could change where a formula is defined, or need functions that one world
-lacks.
+Python's syntax tree of a text that passed :mod:`studies.grammar` is walked with the operators of its operands and the
+functions of a namespace; nothing is compiled or evaluated as Python. Operations stay as typed: rewriting could change
+where a formula is defined.
+
+A branch of ``where`` that is not taken must not spoil values or derivatives with numbers that are not finite: zero
+times infinity is none. In a branch, every function that is not defined or finite everywhere gets its argument where the
+branch is taken, and the number one elsewhere.
 """
 
 from __future__ import annotations
 
-import keyword
-import operator
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial, reduce
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
-import sympy
-from sympy.parsing.sympy_parser import auto_number, parse_expr
+from studies.grammar import COMPARISONS, CONSTANTS, FUNCTIONS, OPERATORS, ExpressionError, check
 
-from studies.grammar import CONSTANTS, FUNCTIONS, ExpressionError, check
+__all__ = ["CONSTANTS", "FUNCTIONS", "Comparison", "Conditional", "Expression", "ExpressionError", "parse"]
 
-__all__ = ["CONSTANTS", "FUNCTIONS", "Expression", "ExpressionError", "parse"]
-
-_OTHER_NAMES = {"abs": "Abs", "maximum": "Max", "minimum": "Min"}
-_NODES = {name: getattr(sympy, _OTHER_NAMES.get(name, name)) for name in FUNCTIONS}
-_NAME_OF_NODE = {node: name for name, node in _NODES.items()}
-_SCOPE: dict[str, Any] = {
-    **{name: partial(node, evaluate=False) for name, node in _NODES.items()},
-    **{name: getattr(sympy, name) for name in ("Integer", "Float", "Add", "Mul", "Pow", *CONSTANTS)},
-    "__builtins__": {},
-}
-
-
-RESERVED = frozenset(_SCOPE)
-"""Names that mean something else in a formula, to its reader or to sympy's parser."""
-
-
-def can_name(name: str) -> bool:
-    """Whether a quantity may have this name so that formulas can use it."""
-    return bool(re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)) and not keyword.iskeyword(name) and name not in RESERVED
+LARGEST_INTEGER = 2**31
+"""Whole numbers from here on are floating-point numbers: not all that formulas are evaluated in has larger ones."""
+_EVERYWHERE = {"sin", "cos", "tanh", "abs", "maximum", "minimum"}
+"""Functions that are finite with finite slopes whatever their finite arguments are."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +33,21 @@ class Expression:
 
     Attributes:
         text: as typed.
-        tree: sympy's expression, with real symbols.
+        tree: Python's syntax tree of it.
         names: quantities that it uses.
     """
 
     text: str
-    tree: sympy.Expr
+    tree: ast.expr = field(repr=False, compare=False)
     names: frozenset[str]
 
     def __call__(self, ops: Any, q: Mapping[str, Any]) -> Any:
         """Value of the formula for the quantities ``q``, by operators and the functions of ``ops``.
 
         Args:
-            ops: namespace of elementary functions under torch's names.
-            q: name -> UFL expression, tensor (shapes that broadcast) or number.
+            ops: namespace of elementary functions under torch's names, with ``where``, ``logical_and`` and
+                ``logical_or`` where the formula has conditions.
+            q: name -> UFL expression, tensor or array (shapes that broadcast), or number.
 
         Returns:
             What the operators of ``q`` give; a number where all that the formula uses is a number.
@@ -69,10 +55,67 @@ class Expression:
         Raises:
             KeyError: ``q`` lacks a name that the formula uses.
         """
-        missing = self.names - q.keys()
+        missing = [name for name in sorted(self.names) if name not in q]
         if missing:
-            raise KeyError(f"'{self.text}' needs {', '.join(sorted(missing))}; given: {', '.join(sorted(q))}")
-        return _evaluate(self.tree, ops, q)
+            raise KeyError(f"'{self.text}' needs {', '.join(missing)}; given: {', '.join(sorted(q))}")
+        return _Evaluation(ops, q, self.names).value(self.tree)
+
+    @property
+    def conditionals(self) -> tuple[Conditional, ...]:
+        """Every ``where`` of the formula."""
+        return tuple(Conditional(self.text, node) for node in ast.walk(self.tree) if _is_where(node))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Left less right side of a comparison: the condition changes where it changes its sign."""
+
+    text: str
+    left: ast.expr = field(repr=False, compare=False)
+    right: ast.expr = field(repr=False, compare=False)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Quantities that it uses."""
+        return _names(self.left) | _names(self.right)
+
+    def __call__(self, ops: Any, q: Mapping[str, Any]) -> Any:
+        """The difference; see :class:`Expression`."""
+        evaluation = _Evaluation(ops, q, self.names)
+        return evaluation.value(self.left) - evaluation.value(self.right)
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """One ``where`` of a formula.
+
+    Attributes:
+        text: of the whole formula.
+        node: the call.
+    """
+
+    text: str
+    node: ast.Call = field(repr=False, compare=False)
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Those of its condition."""
+        return tuple(
+            Comparison(ast.unparse(node), left, right)
+            for node in ast.walk(self.node.args[0])
+            if isinstance(node, ast.Compare)
+            for left, right in zip((node.left, *node.comparators[:-1]), node.comparators, strict=True)
+        )
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Quantities that its branches use."""
+        return _names(self.node.args[1]) | _names(self.node.args[2])
+
+    def jump(self, ops: Any, q: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Values of both branches; see :class:`Expression`."""
+        evaluation = _Evaluation(ops, q, self.names)
+        return evaluation.value(self.node.args[1]), evaluation.value(self.node.args[2])
 
 
 def parse(text: str | float, allowed_names: Iterable[str], where: str) -> Expression:
@@ -85,63 +128,142 @@ def parse(text: str | float, allowed_names: Iterable[str], where: str) -> Expres
 
     Raises:
         ExpressionError: see :func:`studies.grammar.check`.
+        ValueError: a quantity has the name of a function or constant of the grammar.
     """
     allowed = frozenset(allowed_names)
-    reserved = sorted(allowed & RESERVED)
+    reserved = sorted(allowed & (FUNCTIONS.keys() | CONSTANTS.keys()))
     if reserved:
         raise ValueError(f"quantities cannot be called {', '.join(reserved)}: formulas use these names")
     typed = text if isinstance(text, str) else repr(text)
-    formula = typed.replace("\n", " ").rstrip()
-    names = check(formula, allowed, where)
-    symbols = {name: sympy.Symbol(name, real=True) for name in names}
-    tree = parse_expr(formula, symbols, (auto_number,), dict(_SCOPE), evaluate=False)
+    tree, names = check(typed.replace("\n", " ").rstrip(), allowed, where)
     return Expression(typed, tree, names)
 
 
-def _evaluate(node: sympy.Basic, ops: Any, q: Mapping[str, Any]) -> Any:
-    if isinstance(node, sympy.Symbol):
-        return q[node.name]
-    if isinstance(node, sympy.Integer) and abs(node) < 2**31:
-        return int(node)
-    if isinstance(node, sympy.Number | sympy.NumberSymbol):
-        return float(node)
-    if isinstance(node, sympy.Mul):
-        return _product(node, ops, q)
-    if isinstance(node, sympy.Pow):
-        return _power(node, ops, q)
-    if isinstance(node, sympy.Abs) and isinstance(node.args[0], sympy.Abs):
-        return _evaluate(node.args[0], ops, q)  # UFL makes the absolute value of one an operand of itself
-    arguments = [_evaluate(argument, ops, q) for argument in node.args]
-    if isinstance(node, sympy.Add):
-        return reduce(operator.add, arguments)
-    return _call(_NAME_OF_NODE[node.func], arguments, ops)
+def _is_where(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "where"
 
 
-def _power(node: sympy.Pow, ops: Any, q: Mapping[str, Any]) -> Any:
-    base = _evaluate(node.base, ops, q)
-    if node.exp is sympy.S.NegativeOne:
-        return 1 / base
-    if node.exp is sympy.S.Half:
-        return _call("sqrt", [base], ops)
-    return base ** _evaluate(node.exp, ops, q)
+def _names(node: ast.expr) -> frozenset[str]:
+    """Quantities in a part of a formula: names that are no constants and no functions."""
+    found = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    return frozenset(found - CONSTANTS.keys() - FUNCTIONS.keys())
 
 
-def _product(node: sympy.Mul, ops: Any, q: Mapping[str, Any]) -> Any:
-    """Product that divides by its reciprocal factors: UFL estimates a lower degree for a quotient."""
-    value: Any = None
-    for factor in node.args:
-        inverse = isinstance(factor, sympy.Pow) and factor.exp is sympy.S.NegativeOne
-        if value is not None and inverse:
-            value = value / _evaluate(factor.base, ops, q)
-        else:
-            operand = _evaluate(factor, ops, q)
-            value = operand if value is None else value * operand
-    return value
+@dataclass(frozen=True)
+class _Evaluation:
+    """One walk over one tree.
+
+    Attributes:
+        ops, q: see :class:`Expression`.
+        names: quantities that the tree uses.
+        taken: the condition under which the present branch is taken, None for everywhere.
+    """
+
+    ops: Any
+    q: Mapping[str, Any]
+    names: frozenset[str]
+    taken: Any = None
+
+    def value(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=int(number)) if number >= LARGEST_INTEGER:
+                return float(number)
+            case ast.Constant(value=number):
+                return number
+            case ast.Name(id=name):
+                return CONSTANTS[name] if name in CONSTANTS else self.q[name]
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self.value(operand)
+            case ast.UnaryOp(operand=operand):
+                return self.value(operand)
+            case ast.BinOp():
+                return self.binary(node)
+            case ast.Call(func=ast.Name(id="where")):
+                return self.where(*node.args)
+            case ast.Call(func=ast.Name(id=name)):
+                arguments = [self.value(argument) for argument in node.args]
+                return self.call(name, arguments if name in _EVERYWHERE else [self.guarded(a) for a in arguments])
+        raise AssertionError(f"{ast.dump(node)} has passed the grammar")
+
+    def binary(self, node: ast.BinOp) -> Any:
+        left, right = self.value(node.left), self.value(node.right)
+        if isinstance(node.op, ast.Div):
+            right = self.guarded(right)
+        if isinstance(node.op, ast.Pow):
+            if not (isinstance(right, int) and right >= 0):
+                left = self.guarded(left)
+            if right == -1 and isinstance(right, int):
+                return 1 / left
+        value = OPERATORS[type(node.op)](left, right)
+        return float(value) if isinstance(value, int) and abs(value) >= LARGEST_INTEGER else value
+
+    def guarded(self, argument: Any) -> Any:
+        """The argument where the present branch is taken, elsewhere one."""
+        if self.taken is None or isinstance(argument, int | float):
+            return argument
+        return self.choose(self.taken, argument, 1.0)
+
+    def call(self, name: str, arguments: list[Any]) -> Any:
+        """``ops.name`` of the arguments; torch takes no plain numbers: they become tensors, or go to ``math``."""
+        others = [argument for argument in arguments if not isinstance(argument, int | float)]
+        if not others:
+            return FUNCTIONS[name](*arguments)
+        return getattr(self.ops, name)(*(self.like(a, others[0]) for a in arguments))
+
+    def like(self, value: Any, other: Any) -> Any:
+        """A plain number as what ``other`` is."""
+        if not isinstance(value, int | float):
+            return value
+        full_like = getattr(self.ops, "full_like", None)  # UFL takes numbers as they are
+        return value + 0 * other if full_like is None else full_like(other, value)
+
+    def where(self, condition: ast.expr, yes: ast.expr, no: ast.expr) -> Any:
+        holds = self.condition(condition)
+        if isinstance(holds, bool):
+            return self.value(yes if holds else no)
+        fails = self.condition(condition, negated=True)
+        return self.choose(holds, self.under(holds).value(yes), self.under(fails).value(no))
+
+    def under(self, condition: Any) -> _Evaluation:
+        """The same in a branch of this branch."""
+        both = condition if self.taken is None else self.ops.logical_and(self.taken, condition)
+        return _Evaluation(self.ops, self.q, self.names, both)
+
+    def choose(self, condition: Any, yes: Any, no: Any) -> Any:
+        """``ops.where``, whose numbers have the precision of the quantities."""
+        if hasattr(self.ops, "full_like"):
+            known = (yes, no, *(self.q[name] for name in sorted(self.names)))
+            sample = next(value for value in known if not isinstance(value, int | float))
+            yes, no = (self.like(v, sample) for v in (yes, no))
+        return self.ops.where(condition, yes, no)
+
+    def condition(self, node: ast.expr, negated: bool = False) -> Any:
+        """Whether a condition holds, or fails, everywhere at once: a boolean, or what the operators of ``q`` give."""
+        if isinstance(node, ast.Compare):
+            sides = [self.value(side) for side in (node.left, *node.comparators)]
+            parts = [
+                COMPARISONS[type(sign)][negated](left, right)
+                for sign, left, right in zip(node.ops, sides[:-1], sides[1:], strict=True)
+            ]
+            return self.joined(parts, every=not negated)
+        every = isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And)
+        every = every or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd))
+        return self.joined([self.condition(part, negated) for part in _parts(node)], every != negated)
+
+    def joined(self, parts: list[Any], every: bool) -> Any:
+        """All conditions at once, or any of them."""
+        known = [part for part in parts if isinstance(part, bool)]
+        others = [part for part in parts if not isinstance(part, bool)]
+        if (every and not all(known)) or (not every and any(known)) or not others:
+            return all(known) if every else any(known)
+        return reduce(self.ops.logical_and if every else self.ops.logical_or, others)
 
 
-def _call(name: str, arguments: list[Any], ops: Any) -> Any:
-    """``ops.name`` of the arguments; torch takes no plain numbers: they become tensors, or go to ``math``."""
-    others = [argument for argument in arguments if not isinstance(argument, int | float)]
-    if not others:
-        return FUNCTIONS[name](*arguments)
-    return getattr(ops, name)(*(a + 0 * others[0] if isinstance(a, int | float) else a for a in arguments))
+def _parts(node: ast.expr) -> Iterator[ast.expr]:
+    """Operands of ``and``, ``or``, ``&``, ``|``."""
+    if isinstance(node, ast.BoolOp):
+        yield from node.values
+    else:
+        assert isinstance(node, ast.BinOp)
+        yield node.left
+        yield node.right

@@ -1,9 +1,10 @@
 """The grammar of formulas in a study, and the check that refuses everything outside it.
 
-Numbers, permitted names, ``pi``, ``+ - * / **``, signs, parentheses and the functions of :data:`FUNCTIONS`.
+Numbers, permitted names, ``pi``, ``+ - * / **``, signs, parentheses and the functions of :data:`FUNCTIONS`. The first
+argument of ``where(condition, yes, no)`` is made of ``< <= > >=``, joined by ``and``, ``or``, ``&`` and ``|``.
 Python's syntax tree of the text is walked, never compiled or evaluated. Constants are folded in floating
-point on the way, so that ``9**9**9``, ``1/0`` and ``log(-1)`` are refused here rather than formed by sympy's
-exact arithmetic.
+point on the way, so that ``9**9**9``, ``1/0`` and ``log(-1)`` are refused here rather than formed by the exact
+arithmetic of whole numbers.
 """
 
 from __future__ import annotations
@@ -34,30 +35,40 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "atan2": math.atan2,
     "maximum": max,
     "minimum": min,
+    "where": lambda condition, yes, no: yes if condition else no,
 }
 """Functions that a formula may call, by torch's name, as they are for plain numbers."""
 
 CONSTANTS = {"pi": math.pi}
 """Constants that a formula may name."""
 
-_BINARY = ("atan2", "maximum", "minimum")
-_FOREIGN = re.compile(r"[^A-Za-z0-9_.+\-*/(), ]")
+_ARGUMENTS = {"atan2": 2, "maximum": 2, "minimum": 2, "where": 3}
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.+\-*/(), <>=&|]")
 _NUMBER = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+_CONDITION = "a condition such as x > 0, or several: (x > 0) & (y < 1), x > 0 and y < 1, | and or"
+COMPARISONS: dict[type[ast.cmpop], tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
+    ast.Lt: (operator.lt, operator.ge),
+    ast.LtE: (operator.le, operator.gt),
+    ast.Gt: (operator.gt, operator.le),
+    ast.GtE: (operator.ge, operator.lt),
+}
+"""Comparisons, each with its opposite."""
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
 }
+"""Arithmetic."""
 
 
 class ExpressionError(ValueError):
     """A formula outside the grammar; the text names where, what was found, its column and what is allowed."""
 
 
-def check(formula: str, allowed_names: Iterable[str], where: str) -> frozenset[str]:
-    """Names of the quantities that ``formula`` uses.
+def check(formula: str, allowed_names: Iterable[str], where: str) -> tuple[ast.expr, frozenset[str]]:
+    """Syntax tree of ``formula``, and names of the quantities that it uses.
 
     Args:
         formula: one line of text.
@@ -79,14 +90,14 @@ class _Check:
         self.indent = len(formula) - len(self.formula)
         self.used: set[str] = set()
 
-    def run(self) -> frozenset[str]:
+    def run(self) -> tuple[ast.expr, frozenset[str]]:
         if not self.formula.strip():
             self.refuse("nothing", 0, "a number or a formula")
         if len(self.formula) > MAX_LENGTH:
             self.refuse(f"{len(self.formula)} characters", 0, f"at most {MAX_LENGTH}")
         foreign = _FOREIGN.search(self.formula)
         if foreign:
-            allowed = "letters, digits, _ . + - * / ( ) ," + " (a power is written **)" * (foreign[0] == "^")
+            allowed = "letters, digits, _ . + - * / ( ) , < > = & |" + " (a power is written **)" * (foreign[0] == "^")
             self.refuse(f"the character {foreign[0]!r}", foreign.start(), allowed)
         try:
             root = ast.parse(self.formula, mode="eval").body
@@ -96,7 +107,7 @@ class _Check:
         except (RecursionError, MemoryError):
             self.refuse("too many parentheses or signs", 0, f"at most {MAX_DEPTH} nested operations")
         self.value(root, 0)
-        return frozenset(self.used)
+        return root, frozenset(self.used)
 
     def refuse(self, found: str, column: int, allowed: str) -> NoReturn:
         place = f"{self.where}: found {found} in column {self.indent + column + 1}"
@@ -135,12 +146,33 @@ class _Check:
                 return None if value is None else -value
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return self.value(operand, depth)
-            case ast.BinOp() if type(node.op) in _OPERATORS:
+            case ast.BinOp() if type(node.op) in OPERATORS:
                 return self.binary(node, self.value(node.left, depth), self.value(node.right, depth))
             case ast.Call(func=ast.Name(id=name), keywords=[]):
                 return self.call(name, node, depth)
         allowed = f"numbers, names, + - * / **, parentheses, {', '.join(FUNCTIONS)}"
+        if isinstance(node, ast.Compare | ast.BoolOp | ast.BinOp):
+            allowed += "; conditions only in where, each in parentheses: where((x > 0) & (y < 1), 2, 0)"
         return self.refuse(self.excerpt(node), node.col_offset, allowed)
+
+    def condition(self, node: ast.expr, depth: int) -> bool | None:
+        """Whether a condition between constants holds, None where it depends on quantities."""
+        if depth > MAX_DEPTH:
+            self.refuse(f"more than {MAX_DEPTH} nested operations", node.col_offset, "fewer")
+        match node:
+            case ast.Compare(ops=signs) if all(type(sign) in COMPARISONS for sign in signs):
+                sides = [self.value(side, depth + 1) for side in (node.left, *node.comparators)]
+                pairs = zip(signs, sides[:-1], sides[1:], strict=True)
+                return _all(None if None in (a, b) else COMPARISONS[type(sign)][0](a, b) for sign, a, b in pairs)
+            case ast.BoolOp(op=join, values=parts):
+                held = [self.condition(part, depth + 1) for part in parts]
+                return _all(held) if isinstance(join, ast.And) else _any(held)
+            case ast.BinOp(op=ast.BitAnd()):
+                return _all([self.condition(part, depth + 1) for part in (node.left, node.right)])
+            case ast.BinOp(op=ast.BitOr()):
+                return _any([self.condition(part, depth + 1) for part in (node.left, node.right)])
+        equal = isinstance(node, ast.Compare) and not all(type(sign) in COMPARISONS for sign in node.ops)
+        return self.refuse(self.excerpt(node), node.col_offset, "< <= > >=" if equal else _CONDITION)
 
     def number(self, node: ast.Constant) -> float:
         source = self.source(node)
@@ -159,10 +191,14 @@ class _Check:
     def call(self, name: str, node: ast.Call, depth: int) -> float | None:
         if name not in FUNCTIONS:
             self.refuse(f"the function '{name}'", node.col_offset, _choice(name, FUNCTIONS))
-        count = 2 if name in _BINARY else 1
+        count = _ARGUMENTS.get(name, 1)
         if len(node.args) != count:
             allowed = f"{name} of {count} argument{'s' * (count > 1)}"
             self.refuse(self.excerpt(node), node.col_offset, allowed)
+        if name == "where":
+            condition = self.condition(node.args[0], depth)
+            yes, no = (self.value(branch, depth) for branch in node.args[1:])
+            return None if condition is None else (yes if condition else no)
         values = [self.value(argument, depth) for argument in node.args]
         constants = [value for value in values if value is not None]
         return FUNCTIONS[name](*constants) if len(constants) == count else None
@@ -176,11 +212,23 @@ class _Check:
             self.refuse(found, node.right.col_offset, f"-{MAX_EXPONENT} to {MAX_EXPONENT}")
         if left is None or right is None:
             return None
-        value = _OPERATORS[type(node.op)](left, right)
+        value = OPERATORS[type(node.op)](left, right)
         # A power that underflows would still be formed digit by digit in exact arithmetic.
         if power and value == 0 and left != 0:
             raise OverflowError("too small for a floating-point number")
         return value
+
+
+def _all(held: Iterable[bool | None]) -> bool | None:
+    """Whether all conditions hold; None where those that are known do not decide it."""
+    known = list(held)
+    return False if False in known else (None if None in known else True)
+
+
+def _any(held: Iterable[bool | None]) -> bool | None:
+    """Whether any condition holds; None where those that are known do not decide it."""
+    known = list(held)
+    return True if True in known else (None if None in known else False)
 
 
 def _clip(text: str) -> str:

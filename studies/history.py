@@ -13,7 +13,7 @@ from studies.setup import Setup
 
 
 def history_table(setup: Setup, optimum: Optimum) -> str:
-    """All iterates of all starts as CSV."""
+    """All iterates of all starts as CSV; a parameter with the name of another column is called ``parameter NAME``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [constraint.name for constraint in setup.constraints]
@@ -21,7 +21,8 @@ def history_table(setup: Setup, optimum: Optimum) -> str:
     managed = any(i.fem is not None for search in optimum.searches for i in search.history)
     fem = [field.name for field in fields(FemStep)] if managed else []
     scalars = ["start", "iteration", "evaluations", "objective", "objective_scaled", "gradient_norm"]
-    writer.writerow([*scalars, *fem, *names, *parameters])
+    others = [*scalars, *fem, *names]
+    writer.writerow([*others, *(f"parameter {name}" if name in others else name for name in parameters)])
     for search in optimum.searches:
         size = abs(search.history[0].objective) or 1.0 if search.history else 1.0
         for i in search.history:

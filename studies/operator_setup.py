@@ -19,10 +19,10 @@ from solvers.errors import SolveError
 from solvers.fem import FemSolver
 from solvers.physics import PHYSICS
 from solvers.problem import Function, Problem
-from studies.expressions import RESERVED, can_name
 from studies.loader import Study, StudyError, load_study
+from studies.named import formula, formula_name, free_name, names_in_formulas
 from studies.operator_schema import Number, OperatorStudyModel
-from studies.setup import boundary_value_problem, families, formula, geometry_key
+from studies.setup import boundary_value_problem, families, geometry_key
 from surrogate.design_surrogate import latent_grid_for
 from surrogate.instances import Distribution, Instances, Population
 from surrogate.operator import OperatorConfig
@@ -136,17 +136,14 @@ def build_operator_setup(study: Study) -> OperatorSetup:
     middle = {name: float(law.quantile(torch.tensor(0.5, dtype=torch.float64))) for name, law in laws.items()}
     physics = PHYSICS[model.physics.name]
     shapes = {parameter.name: parameter.default for parameter in family.parameters}
-    for name in laws:
-        if not can_name(name) or name in physics.quantities or name in shapes:
-            raise study.error(
-                f"instances.{name}",
-                f"'{name}'",
-                "a name that neither physics nor geometry nor formulas use, of letters, digits and _",
-            )
+    taken = names_in_formulas(physics)
     for name in shapes:
-        if name in physics.quantities or name in RESERVED:
-            expected = "a family whose parameters have names that neither physics nor formulas use"
-            raise study.error("geometry.family", f"the parameter '{name}'", expected)
+        free_name(study, "geometry.family", name, taken)
+        formula_name(study, "geometry.family", name)
+    taken |= dict.fromkeys(shapes, f"a parameter of the family '{family.name}'")
+    for name in laws:
+        free_name(study, f"instances.{name}", name, taken)
+        formula_name(study, f"instances.{name}", name)
     problem = boundary_value_problem(study, family, (), shapes | middle)
     _check_loss(study, problem)
     lift = _lift(study, family, problem, model.geometry.mesh_size)

@@ -193,8 +193,9 @@ class Objective(Section):
 class Constraint(Section):
     """A condition on a geometric quantity of the part, or on a functional of the solution."""
 
-    quantity: Name
-    """Quantity such as area, centroid_x, thickness, jacobian, or a functional of the physics such as lift."""
+    quantity: Name | Integral
+    """Quantity such as area, thickness, jacobian; a functional of the physics such as lift; an integral of one's own,
+    {name: ..., integrand: ...}, or the name of one that the objective or another constraint defines."""
     equals: float | Literal["initial"] | None = None
     """Required value, or initial for the value of the start design."""
     at_least: float | Literal["initial"] | None = None
@@ -206,6 +207,11 @@ class Constraint(Section):
 
     A functional is judged on fresh meshes of the exported CAD: no tighter than the error of geometry.mesh_size.
     """
+
+    @property
+    def name(self) -> str:
+        """Name of the quantity."""
+        return self.quantity if isinstance(self.quantity, str) else self.quantity.name
 
     @property
     def kind(self) -> Literal["equals", "at_least", "at_most"]:
@@ -484,10 +490,10 @@ class StudyModel(Section):
     @field_validator("constraints")
     @classmethod
     def _no_constraint_twice(cls, constraints: tuple[Constraint, ...]) -> tuple[Constraint, ...]:
-        counts = Counter((constraint.quantity, constraint.kind) for constraint in constraints)
+        counts = Counter((constraint.name, constraint.kind) for constraint in constraints)
         for index, constraint in enumerate(constraints):
-            if counts[constraint.quantity, constraint.kind] > 1:
-                what = f"{constraint.quantity} {constraint.kind}"
+            if counts[constraint.name, constraint.kind] > 1:
+                what = f"{constraint.name} {constraint.kind}"
                 raise _mend(str(index), f"found more than one '{what}'; expected each once")
         return constraints
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,16 +22,15 @@ from geometries.shape_map import ShapeMap
 from geometries.stiffness import dirichlet_factor
 from solvers.errors import ProblemError
 from solvers.fem import FemSolver
-from solvers.physics import PHYSICS, Dirichlet, Function, Functional, Natural, Physics, Problem
-from solvers.problem import Pin, unit_in
+from solvers.physics import PHYSICS, Dirichlet, Function, Functional, Natural, Pin, Problem
+from solvers.problem import COORDINATES
 from studies.constraints import Condition
-from studies.expressions import ExpressionError, parse
+from studies.functionals import functional_data, functionals_of
 from studies.loader import Study, StudyError
-from studies.schema import BoundaryCondition, Integral
+from studies.named import formula, known_component, known_tag
+from studies.schema import BoundaryCondition
 from surrogate.functionals import FieldSpace
 from surrogate.model_card import SurrogateFileError, load_mesh
-
-COORDINATES = ("x", "y")
 
 
 @dataclass(frozen=True)
@@ -104,12 +103,12 @@ class Setup:
         """Everything that a surrogate of this study depends on, as plain data."""
         model = self.study.model
         network = model.surrogate.model_dump(mode="json", exclude={"weights"})
-        others = [functional.name for functional in self.problem.functionals[1:]]
+        others = [functional_data(self.study, functional.name) for functional in self.problem.functionals[1:]]
         return {
             "geometry": geometry_key(self.study),
             "parameters": [p.name for p in self.family.parameters],
             "physics": model.physics.model_dump(mode="json", exclude=None if model.physics.pins else {"pins"}),
-            "objective": _functional_key(model.objective.functional),
+            "objective": functional_data(self.study, model.objective.name),
             "surrogate": network,
         } | ({"constrained": others} if others else {})
 
@@ -126,8 +125,7 @@ def build_setup(study: Study) -> Setup:
     except MeshError as error:
         raise StudyError(f"{study.place('geometry')}: geometry: cannot be meshed: {error}") from error
     physics = PHYSICS[study.model.physics.name]
-    objective = _objective(study, family, physics)
-    functionals = (objective, *_constrained(study, family, physics, objective, quantities_of(shape_map)))
+    functionals = functionals_of(study, family, physics, quantities_of(shape_map))
     problem = boundary_value_problem(study, family, functionals)
     initial = family.default
     try:
@@ -214,7 +212,7 @@ def boundary_value_problem(
             )
         source = {components[0]: source}
     for name in source:
-        _known_component(study, f"physics.source.{name}", name, components)
+        known_component(study, f"physics.source.{name}", name, components)
     sources = {
         name: formula(study, f"physics.source.{name}", value, place) for name, value in source.items()
     }
@@ -254,59 +252,18 @@ def _conditions(
     for index, entry in enumerate(entries):
         key = f"physics.{section}.{index}"
         for tag in entry.tags:
-            _known_tag(study, f"{key}.on", tag, family)
+            known_tag(study, f"{key}.on", tag, family.tags)
             for component, value in entry.values.items():
-                _known_component(study, f"{key}.{component}", component, components)
+                known_component(study, f"{key}.{component}", component, components)
                 conditions.append((component, tag, formula(study, f"{key}.{component}", value, names)))
     return conditions
 
 
 def _pins(study: Study, family: Family, components: tuple[str, ...]) -> tuple[Pin, ...]:
     for index, pin in enumerate(study.model.physics.pins):
-        _known_component(study, f"physics.pins.{index}.component", pin.component, components)
-        _known_tag(study, f"physics.pins.{index}.on", pin.on, family)
+        known_component(study, f"physics.pins.{index}.component", pin.component, components)
+        known_tag(study, f"physics.pins.{index}.on", pin.on, family.tags)
     return tuple(Pin(pin.component, pin.on) for pin in study.model.physics.pins)
-
-
-def _objective(study: Study, family: Family, physics: Physics) -> Functional:
-    objective = study.model.objective
-    key = "objective.maximize" if objective.sign < 0 else "objective.minimize"
-    wanted = objective.functional
-    if isinstance(wanted, str):
-        known = {functional.name: functional for functional in physics.functionals}
-        if wanted not in known:
-            raise study.error(
-                key, f"'{wanted}'", f"one of {', '.join(known)}, or {{name: ..., integrand: ...}}"
-            )
-        functional = _ready_made(study, family, key, known[wanted])
-    else:
-        derivatives = [f"{component}_{axis}" for component in physics.components for axis in COORDINATES]
-        names = (*COORDINATES, *physics.components, *derivatives, *(c.name for c in physics.coefficients))
-        names += ("nx", "ny") if wanted.on else ()
-        integrand = formula(study, f"{key}.integrand", wanted.integrand, names)
-        functional = Functional(wanted.name, integrand, wanted.unit, "", wanted.on)
-        if wanted.on is not None:
-            _known_tag(study, key, wanted.on, family)
-    return functional
-
-
-def _ready_made(study: Study, family: Family, key: str, functional: Functional) -> Functional:
-    """A functional of the physics, its unit spelt out, if the family has its boundary regions."""
-    for tag in (functional.on, functional.lifting):
-        if tag is not None:
-            _known_tag(study, key, tag, family)
-    return replace(functional, unit=unit_in(functional.unit, study.model.geometry.length_unit))
-
-
-def _constrained(
-    study: Study, family: Family, physics: Physics, objective: Functional, geometric: Iterable[str]
-) -> Iterator[Functional]:
-    """Functionals of the physics that stand under a condition, each once, the objective apart."""
-    known, seen = {f.name: f for f in physics.functionals}, {objective.name, *geometric}
-    for index, entry in enumerate(study.model.constraints):
-        if entry.quantity not in seen and entry.quantity in known:
-            seen.add(entry.quantity)
-            yield _ready_made(study, family, f"constraints.{index}.quantity", known[entry.quantity])
 
 
 def _constraints(study: Study, shape_map: ShapeMap, problem: Problem, initial: Tensor) -> tuple[Condition, ...]:
@@ -315,8 +272,8 @@ def _constraints(study: Study, shape_map: ShapeMap, problem: Problem, initial: T
     length = study.model.geometry.length_unit
     constraints = []
     for index, entry in enumerate(study.model.constraints):
-        quantity = known.get(entry.quantity)
-        place = functionals.get(entry.quantity) if quantity is None else None
+        quantity = known.get(entry.name)
+        place = functionals.get(entry.name) if quantity is None else None
         if quantity is not None:
             unit = quantity.unit.replace("length", length)
         elif place is not None:
@@ -325,7 +282,7 @@ def _constraints(study: Study, shape_map: ShapeMap, problem: Problem, initial: T
             of_physics = ", ".join(functional.name for functional in problem.physics.functionals)
             raise study.error(
                 f"constraints.{index}.quantity",
-                f"'{entry.quantity}'",
+                f"'{entry.name}'",
                 f"one of {', '.join(known)}, or of the physics {of_physics}",
             )
         if entry.target != "initial":
@@ -334,28 +291,10 @@ def _constraints(study: Study, shape_map: ShapeMap, problem: Problem, initial: T
             target = float(quantity.evaluate(shape_map, initial))
         else:
             solution = FemSolver(problem, shape_map.mesh).solve(shape_map.nodes(initial).numpy())
-            target = solution.values[entry.quantity]
-        name = f"{entry.quantity} {entry.kind.replace('_', ' ')}"
-        constraints.append(Condition(name, entry.quantity, entry.kind, target, entry.tolerance, unit, place))
+            target = solution.values[entry.name]
+        name = f"{entry.name} {entry.kind.replace('_', ' ')}"
+        constraints.append(Condition(name, entry.name, entry.kind, target, entry.tolerance, unit, place))
     return tuple(constraints)
-
-
-def _known_component(study: Study, key: str, name: str, components: tuple[str, ...]) -> None:
-    if name not in components:
-        raise study.error(key, f"'{name}'", f"a component: {', '.join(components)}")
-
-
-def _known_tag(study: Study, key: str, tag: str, family: Family) -> None:
-    if tag not in family.tags:
-        raise study.error(key, f"'{tag}'", f"a boundary region: {', '.join(family.tags)}")
-
-
-def formula(study: Study, key: str, value: float | str, names: Iterable[str]) -> Function:
-    """A number or a formula of ``names`` as a function; StudyError with the place of ``key`` if it is none."""
-    try:
-        return parse(value, names, key)
-    except ExpressionError as error:
-        raise StudyError(f"{study.place(key)}: {error}") from error
 
 
 def _constant(value: float) -> Function:
@@ -374,7 +313,3 @@ def geometry_key(study: Study) -> dict[str, Any]:
     if file:  # a family of one's own: its text is what it is
         key["family_text"] = hashlib.sha256((study.folder / file).read_bytes()).hexdigest()[:16]
     return key
-
-
-def _functional_key(functional: str | Integral) -> Any:
-    return functional if isinstance(functional, str) else functional.model_dump(mode="json")

@@ -131,10 +131,10 @@ def _certificate(
     }
     constraints = []
     for c in study.model.constraints:
-        value = values[c.quantity]
+        value = values[c.name]
         target = value if c.target == "initial" else c.target
-        name = f"{c.quantity} {c.kind.replace('_', ' ')}"
-        unit = {"area": "m^2", "jacobian": "1"}.get(c.quantity, "m")
+        name = f"{c.name} {c.kind.replace('_', ' ')}"
+        unit = {"area": "m^2", "jacobian": "1"}.get(c.name, "m")
         constraints.append({"name": name, "unit": unit, "value": value, "target": target, "satisfied": True})
     return {
         "study": study.model.name,

@@ -4,6 +4,7 @@ import ast
 import math
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import sympy
 import torch
@@ -16,7 +17,9 @@ from studies.grammar import MAX_LENGTH
 NAMES = ("x", "y", "u", "u_x", "viscosity")
 VALUES = {"x": 0.3, "y": 0.7, "u": -1.2, "u_x": 2.5, "viscosity": 0.9}
 BINARY = ("atan2", "maximum", "minimum")
-UNARY = tuple(name for name in FUNCTIONS if name not in BINARY)
+UNARY = tuple(name for name in FUNCTIONS if name not in (*BINARY, "where"))
+
+COMPARED = ("<", "<=", ">", ">=", "> 0.5 and 2 <", "> 1 or x <")
 
 leaves = st.one_of(
     st.sampled_from([*NAMES, *CONSTANTS]),
@@ -37,6 +40,9 @@ def grow(parts):
         parts.map(lambda part: f"-{part}"),
         st.tuples(st.sampled_from(UNARY), parts).map(lambda t: f"{t[0]}({t[1]})"),
         st.tuples(st.sampled_from(BINARY), parts, parts).map(lambda t: f"{t[0]}({t[1]}, {t[2]})"),
+        st.tuples(parts, st.sampled_from(COMPARED), parts, parts, parts).map(
+            lambda t: f"where({t[0]} {t[1]} {t[2]}, {t[3]}, {t[4]})"
+        ),
     )
 
 
@@ -88,17 +94,14 @@ def test_torch_gives_what_the_formula_means(text):
 
 
 @given(formulas)
-def test_sympy_and_plain_numbers_give_the_same(text):
+def test_numpy_and_plain_numbers_give_the_same(text):
     expression = parsed(text)
     value = on_paper(text)
     assert expression(torch, VALUES) == pytest.approx(value, rel=1e-9, abs=1e-9)
-    # Not by lambdify: its printer takes x/(1/x) for 1 in a tree that is left as typed.
-    point = {sympy.Symbol(name, real=True): number for name, number in VALUES.items()}
-    try:
-        exact = complex(expression.tree.subs(point))
-    except ValueError:  # sympy cannot compare an exact zero that it has not simplified, in Max
-        assume(False)
-    assert exact == pytest.approx(value, rel=1e-9, abs=1e-9)
+    q = {name: np.array([number, number]) for name, number in VALUES.items()}
+    with np.errstate(all="ignore"):  # of branches that are not taken
+        result = np.asarray(expression(np, q), dtype=float)
+    np.testing.assert_allclose(result, value, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +113,21 @@ def test_sympy_and_plain_numbers_give_the_same(text):
         "x/y/u_x",
         "atan2(y, 2)*sqrt(viscosity)",
         "tanh(u_x)**-2",
+        "where(x > y, u, u_x**2)*y",
+        "where(x < y and u < 0, sqrt(x), x/(x - 0.3))",
     ],
 )
 def test_the_derivative_is_that_of_sympy(text):
     expression = parse(text, NAMES, "integrand")
     q = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in VALUES.items()}
     expression(torch, q).backward()
+    known = {name: sympy.Symbol(name, real=True) for name in NAMES}
+    functions = {"maximum": sympy.Max, "where": lambda c, yes, no: sympy.Piecewise((yes, c), (no, True))}
+    tree = sympy.sympify(text.replace("x < y and u < 0", "(x < y) & (u < 0)"), known | functions)
     for name in expression.names:
-        symbol = sympy.Symbol(name, real=True)
-        exact = float(
-            expression.tree.diff(symbol).subs({sympy.Symbol(k, real=True): v for k, v in VALUES.items()})
-        )
-        assert float(q[name].grad) == pytest.approx(exact, rel=1e-12)
+        exact = float(tree.diff(known[name]).subs({known[k]: v for k, v in VALUES.items()}))
+        found = q[name].grad
+        assert (0.0 if found is None else float(found)) == pytest.approx(exact, rel=1e-12)
 
 
 @given(formulas)
@@ -166,7 +172,21 @@ def test_a_quotient_and_a_power_stay_cheap_for_ufl():
         ("().__class__.__bases__", 1, "__class__"),
         ("(lambda: 0)()", 8, "':'"),
         ("x[0]", 2, "'['"),
-        ("x < y", 3, "'<'"),
+        ("x < y", 1, "'x < y'"),
+        ("where(x, 1, 2)", 7, "'x'"),
+        ("where(x == y, 1, 2)", 7, "'x == y'"),
+        ("where(x > 0 & y > 0, 1, 2)", 11, "'0 & y'"),
+        ("where(x > 0 and y, 1, 2)", 17, "'y'"),
+        ("where(x > 0 > 1 if y else x > 1, 1, 2)", 7, "if y"),
+        ("where(x > __import__, 1, 2)", 11, "the name '__import__'"),
+        ("where(x > 0, 1)", 1, "where(x > 0, 1)"),
+        ("where(x > 0, 1/0, 1)", 14, "division by zero"),
+        ("1/where(1 > 2, x, 0)", 1, "division by zero"),
+        ("x > 0", 1, "'x > 0'"),
+        ("sin(x > 0)", 5, "'x > 0'"),
+        ("x | y", 1, "'x | y'"),
+        ("x << 2", 1, "x << 2"),
+        ("x := 2", 3, "':'"),
         ("y + open(x)", 5, "the function 'open'"),
         ("exec(x)", 1, "the function 'exec'"),
         ("Integer(3)", 1, "the function 'Integer'"),
@@ -249,3 +269,31 @@ def test_a_missing_quantity_is_named():
 def test_quantities_cannot_hide_functions():
     with pytest.raises(ValueError, match="sin"):
         parse("sin(x)", ["x", "sin"], "source.u")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "where(x > 0, sqrt(x), 0)",
+        "where(x > 0 and y > 0, log(x)*y, x)",
+        "where(x > 0, where(y > 0, 1/(x + y), 1), (-x)**0.5)",
+        "where(x > 0, x, exp(-1000*x - 999))",
+        "where(x > 0, exp(1000*(0.2 - x)), 3*x)",
+    ],
+)
+def test_a_branch_that_is_not_taken_spoils_no_derivative(text):
+    """Of sqrt(x) at -1 the slope is no number, and zero times no number is none."""
+    expression = parse(text, ["x", "y"], "source")
+    places = torch.tensor([-1.0, 0.25, 1.0], dtype=torch.float64, requires_grad=True)
+    value = expression(torch, {"x": places, "y": torch.full_like(places, 0.5)})
+    (slopes,) = torch.autograd.grad(value.sum(), places)
+    for x, slope in zip(places.tolist(), slopes.tolist(), strict=True):
+        ahead, behind = (float(expression(torch, {"x": x + h, "y": 0.5})) for h in (1e-7, -1e-7))
+        assert slope == pytest.approx((ahead - behind) / 2e-7, rel=1e-5, abs=1e-12)
+
+
+def test_numbers_in_both_branches_have_the_precision_of_the_quantities():
+    expression = parse("where(x > 0, 0.1, 0.7)", ["x"], "source")
+    value = expression(torch, {"x": torch.tensor([-1.0, 1.0], dtype=torch.float64)})
+    assert value.dtype == torch.float64
+    assert value.tolist() == [0.7, 0.1]

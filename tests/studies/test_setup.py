@@ -37,7 +37,7 @@ CHANGES = {
     ),
     "objective's region": (
         ("{maximize: torsional_constant}", "{minimize: {name: j, integrand: u, on: rim}}"),
-        "F:12: objective.minimize: found 'rim'; expected a boundary region: wall",
+        "F:12: objective.minimize.on: found 'rim'; expected a boundary region: wall",
     ),
     "quantity": (
         ("quantity: area", "quantity: aera"),
