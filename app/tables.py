@@ -72,7 +72,7 @@ def print_catalogue(console: Console) -> None:
         for field in physics.fields:
             table.add_row("field", f"{field.name} ({', '.join(field.components)})", field.unit, field.description)
         for coefficient in physics.coefficients:
-            meaning = f"{coefficient.description}; default {coefficient.default:g}"
+            meaning = f"{coefficient.description}; default {coefficient.default:g}; {coefficient.allowed.text}"
             table.add_row("coefficient", coefficient.name, coefficient.unit, meaning)
         for functional in physics.functionals:
             where = f" (over '{functional.on}')" if functional.on else ""

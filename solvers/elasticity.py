@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from solvers.admissible import NOT_NEGATIVE, POSITIVE, Interval
 from solvers.problem import COORDINATES, Coefficient, Field, Functional, Physics
 from solvers.smooth_maximum import kreisselmeier_steinhauser, p_norm, p_norm_bounds
 
@@ -54,6 +55,7 @@ def _plane_elasticity(
     description: str,
     first_lame: Callable[[Any, Any], Any],
     out_of_plane: Callable[[Quantities, Tensor2], Any],
+    poisson_ratios: Interval,
 ) -> Physics:
     """Linear elasticity in the plane.
 
@@ -61,6 +63,7 @@ def _plane_elasticity(
         name, description: for people.
         first_lame: Lame's lambda of the plane law from Young's modulus and Poisson's ratio.
         out_of_plane: normal stress across the plane from the quantities and the stress in the plane.
+        poisson_ratios: those for which the law is defined and its energy positive.
     """
 
     def stress(q: Quantities) -> Tensor2:
@@ -86,10 +89,12 @@ def _plane_elasticity(
         description=description,
         fields=(Field("displacement", DISPLACEMENT, 2, "length", "displacement"),),
         coefficients=(
-            Coefficient("youngs_modulus", 1.0, "Pa", "Young's modulus E"),
-            Coefficient("poisson_ratio", 0.3, "1", "Poisson's ratio nu"),
-            Coefficient("density", 1.0, "kg/length^3", "mass per volume"),
-            Coefficient("reference_stress", 1.0, "Pa", "unit of the smooth maxima; a typical stress, or they overflow"),
+            Coefficient("youngs_modulus", 1.0, "Pa", "Young's modulus E", POSITIVE),
+            Coefficient("poisson_ratio", 0.3, "1", "Poisson's ratio nu", poisson_ratios),
+            Coefficient("density", 1.0, "kg/length^3", "mass per volume", NOT_NEGATIVE),
+            Coefficient(
+                "reference_stress", 1.0, "Pa", "unit of the smooth maxima; a typical stress, or they overflow", POSITIVE
+            ),
         ),
         flux=flux,
         source=lambda ops, q: {},
@@ -138,10 +143,12 @@ PLANE_STRESS = _plane_elasticity(
     "linear elasticity of a thin plate: div sigma + force = 0, no stress across it",
     lambda e, nu: e * nu / (1 - nu**2),
     lambda q, stress: 0.0,
+    Interval(-1.0, 0.5, closed="below"),  # at 1/2 an incompressible plate gives way across its plane
 )
 PLANE_STRAIN = _plane_elasticity(
     "plane_strain",
     "linear elasticity of a long prism: div sigma + force = 0, no strain along it",
     lambda e, nu: e * nu / ((1 + nu) * (1 - 2 * nu)),
     lambda q, stress: q["poisson_ratio"] * (stress[0][0] + stress[1][1]),
+    Interval(-1.0, 0.5),
 )

@@ -33,20 +33,22 @@ class Factorization:
         self._right, self._left = self.matrix.createVecs()
 
     def assemble(self) -> None:
-        """Assemble and factorise the Jacobian at the present state; SolveError if it is not finite."""
+        """Assemble the Jacobian at the present state; the next solve factorises it. SolveError if it is not finite."""
         self.matrix.zeroEntries()
         fem_petsc.assemble_matrix(self.matrix, self._form)
         self.matrix.assemble()
         self.norm = float(self.matrix.norm(PETSc.NormType.INFINITY))
         if not np.isfinite(self.norm):
-            raise SolveError("the Jacobian is not finite: look at the coefficients and sources")
+            raise SolveError(
+                "the derivative of the equations by the fields is not finite: look at coefficients, sources and"
+                " boundary fluxes that depend on them, and where these have no derivative"
+            )
         if self._reduced is None:
             self._reduced = self.matrix.duplicate()
             self._reduced.setOption(PETSc.Mat.Option.KEEP_NONZERO_PATTERN, True)
             self._solver.setOperators(self._reduced)
         self.matrix.copy(self._reduced, PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
         self._reduced.zeroRowsColumns(self._constrained, 1.0)
-        self._solver.setUp()
 
     def solve(self, right: Array) -> Array:
         """Solution of the constrained system; SolveError if the matrix is singular."""

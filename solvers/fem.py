@@ -22,6 +22,7 @@ from geometries.integration import CellPoints, FacetPoints, cell_points, facet_p
 from geometries.mesh import TaggedMesh
 from solvers.backend import fem
 from solvers.boundary_values import boundary_values
+from solvers.data_checks import check_coefficients, excesses, not_finite, refusal
 from solvers.discretization import Discretization
 from solvers.errors import ProblemError, SolveError, StaleSolutionError
 from solvers.factorization import Factorization
@@ -148,6 +149,7 @@ class FemSolver:
             max_iterations,
             self._check_regular,
             self._check_admissible,
+            self._not_finite,
         )
         self._unpinned = boundary_values(problem.dirichlet, (), self._discretization).dofs
         self._left_open: list[NullMode] = []
@@ -184,6 +186,8 @@ class FemSolver:
         values = self.problem.parameter_values(parameters)
         if start is not None and start._solver is not self:
             raise ProblemError("the solution to start from is of another solver; allowed is one of this solver")
+        for found in excesses(self.problem, self.mesh, nodes, values):
+            raise SolveError(refusal(found))
         self._solve_number += 1
         self._discretization.move(nodes)
         boundary, self._slopes = self._boundary.evaluate(nodes, values)
@@ -193,6 +197,8 @@ class FemSolver:
         state = self._form.state.x.array
         self._linearized_at = self._solve_number if self._form.linear else -1
         fields = self._fields(state)
+        for name, nodal in fields.items():
+            _finite(f"the field '{name}' of the solution", nodal)
         self._check_balance(fields, values)
         return FemSolution(
             nodes=nodes,
@@ -232,14 +238,24 @@ class FemSolver:
             nodes = self._discretization.nodes()
             check_balance(self.problem, modes, self.mesh, nodes, self._components(fields), values)
 
+    def _present(self) -> tuple[Array, dict[str, Array], dict[str, float]]:
+        """Nodes, fields and parameters of the iterate."""
+        parameters = {name: float(constant.value) for name, constant in self._form.parameters.items()}
+        return self._discretization.nodes(), self._fields(self._form.state.x.array), parameters
+
+    def _not_finite(self) -> str:
+        """Which data are not finite at the iterate."""
+        nodes, fields, parameters = self._present()
+        found = not_finite(self.problem, self.mesh, nodes, self._components(fields), parameters)
+        return found or "look at coefficients, sources and boundary fluxes"
+
     def _check_admissible(self) -> None:
+        nodes, fields, parameters = self._present()
+        check_coefficients(self.problem, self.mesh, nodes, self._components(fields), parameters)
         admissible = self.problem.physics.admissible
         if admissible is None:
             return
-        nodes = self._discretization.nodes()
         place = cell_points(self.mesh, torch.from_numpy(nodes))
-        parameters = {name: float(constant.value) for name, constant in self._form.parameters.items()}
-        fields = self._fields(self._form.state.x.array)
         least = float(admissible(torch, self._sample(place, fields, parameters)).min())
         if not least > 0:
             raise SolveError(
@@ -296,9 +312,11 @@ class FemSolver:
         """Partial derivatives of a functional by the state and by the nodes, at the present solution."""
         if name not in self._partials:
             functional, slope = self._functionals[name], self._outer_slopes[name]
-            by_state = self._assemble(functional.by_state)
-            by_nodes = self._assemble(functional.by_nodes, self.mesh.nodes.size)
-            self._partials[name] = slope * by_state, slope * by_nodes
+            by_state = slope * self._assemble(functional.by_state)
+            by_nodes = slope * self._assemble(functional.by_nodes, self.mesh.nodes.size)
+            _finite(f"the derivative of the functional '{name}' by the fields", by_state)
+            _finite(f"the derivative of the functional '{name}' by the node positions", by_nodes)
+            self._partials[name] = by_state, by_nodes
         return self._partials[name]
 
     def _gradient(self, solution: FemSolution, name: str) -> Array:
@@ -312,10 +330,13 @@ class FemSolver:
         right[dofs] = 0.0
         adjoint = self._factorization.solve_transposed(right)
         self._form.adjoint.x.array[:] = adjoint
+        for part, values in self._fields(adjoint).items():
+            _finite(f"the adjoint '{part}' of the functional '{name}'", values)
         by_nodes = by_nodes + self._assemble(self._form.adjoint_by_nodes)
         gradient = self._discretization.nodes_from_space(by_nodes)
         reaction = (by_state + self._factorization.multiply_transposed(adjoint))[dofs]
         np.add.at(gradient, self._boundary.nodes, reaction[:, None] * self._slopes)
+        _finite(f"the gradient of the functional '{name}' by the node positions", gradient)
         return gradient
 
     def _tangent(self, solution: FemSolution, velocity: Array) -> FemTangent:
@@ -327,7 +348,9 @@ class FemSolver:
         self._form.velocity.x.array[:] = direction
         prescribed = np.zeros(self._discretization.dofs)
         prescribed[self._boundary.dofs] = (self._slopes * velocity[self._boundary.nodes]).sum(-1)
-        right = -self._assemble(self._form.residual_by_velocity) - self._factorization.multiply(prescribed)
+        moved = self._assemble(self._form.residual_by_velocity)
+        _finite("the derivative of the equations along the velocity of the nodes", moved)
+        right = -moved - self._factorization.multiply(prescribed)
         right[self._boundary.dofs] = prescribed[self._boundary.dofs]
         state = self._factorization.solve(right)
         values = {}
@@ -335,6 +358,13 @@ class FemSolver:
             by_state, by_nodes = self._partial(name)
             values[name] = float(by_nodes @ direction + by_state @ state)
         return FemTangent(self._fields(state), values)
+
+
+def _finite(what: str, values: Array) -> None:
+    """SolveError that names ``what`` where it holds values that are not finite."""
+    lost = int((~np.isfinite(values)).sum())
+    if lost:
+        raise SolveError(f"{what} is not finite: {lost} of its {values.size} values are not")
 
 
 def _outer(functional: Functional, integral: float) -> tuple[float, float]:

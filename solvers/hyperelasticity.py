@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from solvers.admissible import POSITIVE, Interval
 from solvers.problem import Coefficient, Field, Functional, Physics
 from solvers.reaction import reaction
 
@@ -65,8 +66,10 @@ HYPERELASTICITY = Physics(
     ),
     fields=(Field("displacement", ("u", "v"), 2, "length", "displacement from the undeformed place"),),
     coefficients=(
-        Coefficient("youngs_modulus", 1.0, "Pa", "E, of mu = E / (2 (1 + nu)) and kappa = E / (3 (1 - 2 nu))"),
-        Coefficient("poisson_ratio", 0.49, "1", "nu, below 1/2"),
+        Coefficient(
+            "youngs_modulus", 1.0, "Pa", "E, of mu = E / (2 (1 + nu)) and kappa = E / (3 (1 - 2 nu))", POSITIVE
+        ),
+        Coefficient("poisson_ratio", 0.49, "1", "nu, below 1/2", Interval(-1.0, 0.5)),
     ),
     flux=_first_piola_kirchhoff,
     source=_no_source,

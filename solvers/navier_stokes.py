@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from solvers.admissible import NOT_NEGATIVE, POSITIVE
 from solvers.problem import Coefficient, Function, Functional, Physics
 from solvers.reaction import reaction
 from solvers.stokes import FLOW_AREA, FLOW_FIELDS, FLOW_FUNCTIONALS, FLOW_THROUGH, viscous_flux
@@ -35,8 +36,8 @@ NAVIER_STOKES = Physics(
     ),
     fields=FLOW_FIELDS,
     coefficients=(
-        Coefficient("viscosity", 1.0, "Pa s", "dynamic viscosity"),
-        Coefficient("density", 1.0, "Pa s^2/length^2", "mass per volume"),
+        Coefficient("viscosity", 1.0, "Pa s", "dynamic viscosity", POSITIVE),
+        Coefficient("density", 1.0, "Pa s^2/length^2", "mass per volume", NOT_NEGATIVE),
     ),
     flux=viscous_flux,
     source=_convection,

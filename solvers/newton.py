@@ -79,6 +79,7 @@ class Newton:
         max_iterations: Newton steps per load step.
         check_regular: raises SolveError where the factorized Jacobian of the first step is singular.
         check: raises SolveError where a converged state is not acceptable.
+        not_finite: says which data are not finite at the state.
     """
 
     def __init__(
@@ -91,10 +92,11 @@ class Newton:
         max_iterations: int,
         check_regular: Callable[[], None],
         check: Callable[[], None],
+        not_finite: Callable[[], str],
     ) -> None:
         self._form, self._discretization, self._factorization = form, discretization, factorization
         self._constrained, self._tolerance, self._max_iterations = constrained, tolerance, max_iterations
-        self._check_regular, self._check = check_regular, check
+        self._check_regular, self._check, self._not_finite = check_regular, check, not_finite
         self._regular = False
 
     def solve(self, start: Loads, wanted: Loads, scale: float = 0.0) -> NewtonHistory:
@@ -162,9 +164,7 @@ class Newton:
         form.load.value = loads.factor
         residual = self._residual()
         if not np.isfinite(residual).all():
-            raise SolveError(
-                "the first residual is not finite: look at coefficients, sources and boundary fluxes"
-            )
+            raise SolveError(f"the first residual is not finite: {self._not_finite()}")
         self._factorization.assemble()
         if not self._regular:
             self._check_regular()

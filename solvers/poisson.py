@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from solvers.admissible import NOT_NEGATIVE, POSITIVE
 from solvers.problem import Coefficient, Field, Functional, Physics
 
 Quantities = Mapping[str, Any]
@@ -45,7 +46,7 @@ POISSON = Physics(
     name="poisson",
     description="div(conductivity grad u) + source = 0: torsion of a bar, steady heat conduction, a membrane",
     fields=(Field("u", ("u",), 2, "length^2", "Prandtl's stress function; the temperature in conduction"),),
-    coefficients=(Coefficient("conductivity", 1.0, "1", "isotropic conductivity k in the flux k grad u"),),
+    coefficients=(Coefficient("conductivity", 1.0, "1", "isotropic conductivity k in the flux k grad u", POSITIVE),),
     flux=_conduction,
     source=lambda ops, q: {},
     functionals=(
@@ -71,7 +72,7 @@ NONLINEAR_POISSON = Physics(
     name="nonlinear_poisson",
     description="div((1 + nonlinearity u^2) grad u) + source = 0: conduction that grows with the temperature",
     fields=(Field("u", ("u",), 2, "1", "temperature"),),
-    coefficients=(Coefficient("nonlinearity", 0.1, "1", "factor of u^2 in the conductivity"),),
+    coefficients=(Coefficient("nonlinearity", 0.1, "1", "factor of u^2 in the conductivity", NOT_NEGATIVE),),
     flux=_nonlinear_conduction,
     source=lambda ops, q: {},
     functionals=(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from solvers.admissible import ANY_NUMBER, Interval
 from solvers.errors import ProblemError
 
 Function = Callable[[Any, Mapping[str, Any]], Any]
@@ -59,12 +60,20 @@ class Field:
 
 @dataclass(frozen=True)
 class Coefficient:
-    """A parameter of a physics; a problem may give it as a function of the other quantities."""
+    """A parameter of a physics; a problem may give it as a function of the other quantities.
+
+    Attributes:
+        name: of the coefficient.
+        default: where the problem does not give it.
+        unit, description: for people.
+        allowed: its values, anywhere; outside of them the physics has no solution, or no meaning.
+    """
 
     name: str
     default: float
     unit: str
     description: str
+    allowed: Interval = ANY_NUMBER
 
 
 @dataclass(frozen=True)

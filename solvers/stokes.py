@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from solvers.admissible import POSITIVE
 from solvers.problem import Coefficient, Field, Functional, Physics
 
 Quantities = Mapping[str, Any]
@@ -48,7 +49,7 @@ STOKES = Physics(
     name="stokes",
     description="creeping flow: div(viscosity grad velocity - p I) = 0, div velocity = 0; outlet free",
     fields=FLOW_FIELDS,
-    coefficients=(Coefficient("viscosity", 1.0, "Pa s", "dynamic viscosity"),),
+    coefficients=(Coefficient("viscosity", 1.0, "Pa s", "dynamic viscosity", POSITIVE),),
     flux=viscous_flux,
     source=lambda ops, q: {"p": q["u_x"] + q["v_y"]},
     functionals=(

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from keyword import iskeyword
 
 from geometries.quantities import QUANTITIES
-from solvers.problem import Function, Physics
-from studies.expressions import CONSTANTS, FUNCTIONS, ExpressionError, parse
+from solvers.problem import Physics
+from studies.expressions import CONSTANTS, FUNCTIONS, Expression, ExpressionError, parse
 from studies.loader import Study, StudyError
 
 
-def formula(study: Study, key: str, value: float | str, names: Iterable[str]) -> Function:
+def formula(study: Study, key: str, value: float | str, names: Iterable[str]) -> Expression:
     """A number or a formula of ``names`` as a function; StudyError with the place of ``key`` if it is none."""
     try:
         return parse(value, names, key)

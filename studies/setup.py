@@ -20,6 +20,8 @@ from geometries.mesher import MeshError
 from geometries.quantities import ShapeError, check_design, quantities_of
 from geometries.shape_map import ShapeMap
 from geometries.stiffness import dirichlet_factor
+from solvers.admissible import excess
+from solvers.data_checks import excesses
 from solvers.errors import ProblemError
 from solvers.fem import FemSolver
 from solvers.physics import PHYSICS, Dirichlet, Function, Functional, Natural, Pin, Problem
@@ -127,6 +129,7 @@ def build_setup(study: Study) -> Setup:
     physics = PHYSICS[study.model.physics.name]
     functionals = functionals_of(study, family, physics, quantities_of(shape_map))
     problem = boundary_value_problem(study, family, functionals)
+    check_on_mesh(study, problem, shape_map)
     initial = family.default
     try:
         check_design(shape_map, initial)
@@ -203,6 +206,12 @@ def boundary_value_problem(
         name: formula(study, f"physics.coefficients.{name}", value, place)
         for name, value in model.coefficients.items()
     }
+    for coefficient in physics.coefficients:
+        given = coefficients.get(coefficient.name)
+        if given is not None and not given.names:
+            found = excess(coefficient.name, coefficient.allowed, given(torch, {}), {})
+            if found is not None:
+                raise study.error(f"physics.coefficients.{coefficient.name}", found.found, found.allowed)
     components = physics.components
     source = model.source
     if not isinstance(source, dict):
@@ -238,6 +247,17 @@ def boundary_value_problem(
         )
     except ProblemError as error:
         raise study.error("physics", "conditions that contradict each other", str(error)) from error
+
+
+def check_on_mesh(study: Study, problem: Problem, shape_map: ShapeMap) -> None:
+    """Refuse coefficients that are not admissible at the quadrature points of the reference mesh.
+
+    Raises:
+        StudyError: names file, line and key.
+    """
+    nodes = shape_map.reference_nodes.numpy()
+    for found in excesses(problem, shape_map.mesh, nodes, problem.parameter_values()):
+        raise study.error(f"physics.coefficients.{found.name}", found.found, found.allowed)
 
 
 def _conditions(

@@ -23,6 +23,22 @@ CHANGES = {
         ("source: {u: 2.0}", "coefficients: {viscosity: 2.0}"),
         "F:9: physics.coefficients.viscosity: found 'viscosity'; expected a coefficient: ",
     ),
+    "constant that is not admissible": (
+        ("source: {u: 2.0}", "coefficients: {conductivity: -1.0}"),
+        "F:9: physics.coefficients.conductivity: found -1; expected a number above 0",
+    ),
+    "constant formula that is not admissible": (
+        ("source: {u: 2.0}", "coefficients: {conductivity: 2 - sqrt(4)}"),
+        "F:9: physics.coefficients.conductivity: found 0; expected a number above 0",
+    ),
+    "formula that is not admissible everywhere": (
+        ("source: {u: 2.0}", "coefficients: {conductivity: x}"),
+        "F:9: physics.coefficients.conductivity: found -0.",
+    ),
+    "formula that is not finite": (
+        ("source: {u: 2.0}", "coefficients: {conductivity: 1 + log(x)}"),
+        "F:9: physics.coefficients.conductivity: found nan at x = -",
+    ),
     "formula": (
         ("source: {u: 2.0}", "source: {u: 2*z}"),
         "F:9: physics.source.u: found the name 'z' in column 3; allowed: x, y, ",
