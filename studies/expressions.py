@@ -1,8 +1,8 @@
 """Formulas typed in a study: one parse gives a function of UFL expressions, torch tensors and numpy arrays alike.
 
 Python's syntax tree of a text that passed :mod:`studies.grammar` is walked with the operators of its operands and the
-functions of a namespace; nothing is compiled or evaluated as Python. Operations stay as typed: rewriting could change
-where a formula is defined.
+functions of a namespace; nothing is compiled or evaluated as Python. Operations stay as typed, as rewriting could
+change where a formula is defined; only sums of exponentials in a denominator are scaled (:mod:`studies.denominators`).
 
 A branch of ``where`` that is not taken must not spoil values or derivatives with numbers that are not finite: zero
 times infinity is none. In a branch, every function that is not defined or finite everywhere gets its argument where the
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
+from studies.denominators import reciprocal
 from studies.grammar import COMPARISONS, CONSTANTS, FUNCTIONS, OPERATORS, ExpressionError, check
 
 __all__ = ["CONSTANTS", "FUNCTIONS", "Comparison", "Conditional", "Expression", "ExpressionError", "parse"]
@@ -186,6 +187,9 @@ class _Evaluation:
         raise AssertionError(f"{ast.dump(node)} has passed the grammar")
 
     def binary(self, node: ast.BinOp) -> Any:
+        quotient = self.quotient(node)
+        if quotient is not None:
+            return quotient
         left, right = self.value(node.left), self.value(node.right)
         if isinstance(node.op, ast.Div):
             right = self.guarded(right)
@@ -196,6 +200,24 @@ class _Evaluation:
                 return 1 / left
         value = OPERATORS[type(node.op)](left, right)
         return float(value) if isinstance(value, int) and abs(value) >= LARGEST_INTEGER else value
+
+    def quotient(self, node: ast.BinOp) -> Any:
+        """A quotient by a whole power of a sum with exponentials; None for all others."""
+        denominator, power = (node.right, 1) if isinstance(node.op, ast.Div) else (node, -1)
+        match denominator:
+            case ast.BinOp(op=ast.Pow(), left=base, right=ast.Constant(value=int(exponent))) if power > 0:
+                denominator, power = base, exponent
+            case ast.BinOp(
+                op=ast.Pow(), left=base, right=ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(exponent)))
+            ) if power < 0:
+                denominator, power = base, exponent
+            case _ if power < 0:
+                return None
+        parts = reciprocal(denominator, self)
+        if parts is None:
+            return None
+        small, scaled = (part if power == 1 else part**power for part in parts)
+        return self.value(node.left) * small / scaled if isinstance(node.op, ast.Div) else small / scaled
 
     def guarded(self, argument: Any) -> Any:
         """The argument where the present branch is taken, elsewhere one."""
