@@ -1,8 +1,8 @@
 """Sums of exponentials in a denominator, divided by their largest one: 1/(1 + exp(z)) and 1/cosh(z) for steep z.
 
-There exp overflows while the quotient is just small, and its derivative, exp/(1 + exp)^2, becomes infinity over infinity.
-With m = max(0, all exponents), 1/D is exp(-m) over D exp(-m), in which no exponent is positive. That does not depend on
-m, so that the kink of the maximum is in no derivative.
+There exp overflows while the quotient is just small, and its derivative, exp/(1 + exp)^2, becomes infinity over
+infinity. With m = max(0, all exponents), 1/D is exp(-m) over D exp(-m), in which no exponent is positive. That does not
+depend on m, so that the kink of the maximum is in no derivative.
 """
 
 from __future__ import annotations
