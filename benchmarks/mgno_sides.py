@@ -38,7 +38,7 @@ class Data:
     @property
     def owner(self) -> Tensor:
         """(N,) the one shape."""
-        return torch.zeros(len(self.queries), dtype=torch.int64)
+        return torch.zeros(len(self.queries), dtype=torch.int64, device=self.queries.device)
 
 
 def modes_of(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -163,7 +163,7 @@ def our_step(case: str, network: MollifiedGraphNeuralOperator, given: Data) -> C
     """What is measured of ours."""
     weights = list(network.parameters())
     with torch.no_grad():
-        latent = torch.randn(1, *given.grid.shape, WIDTH)
+        latent = torch.randn(1, *given.grid.shape, WIDTH).to(given.queries)
 
     def physics() -> tuple[Tensor, ...]:
         encoded = network.encode(given.interior, given.boundary)
