@@ -3,10 +3,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint figures doctor clean
+.PHONY: help setup study test lint figures gpu-bundle doctor clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1 - /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 - /p' $(MAKEFILE_LIST)
 
 setup:  ## make or update the environment in .venv (PYTHON=/path/to/python chooses the interpreter)
 	@PYTHON='$(PYTHON)' bash tools/setup.sh
@@ -27,6 +27,9 @@ figures: setup  ## measure the figures of the README into benchmarks/results
 	$(BIN)/python -m benchmarks.figures
 	$(BIN)/python -m benchmarks.held_out
 	$(BIN)/python -m benchmarks.studies
+
+gpu-bundle: setup  ## data, meshes and configurations for a run on a GPU machine, into gpu-bundle
+	$(BIN)/python -m benchmarks.gpu.make_bundle
 
 doctor: setup  ## say what is installed and what is missing
 	$(BIN)/shapewright doctor

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from geometries.constants import constant
 from geometries.family import Family, FamilyError, Parameter
 from geometries.spline import Curve
 
@@ -68,7 +69,7 @@ def body_in_channel(
     channel = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
 
     def place(theta: Tensor) -> Tensor:
-        cosine = torch.cos(angles).to(theta)
+        cosine = constant(torch.cos(angles), theta)
         front, back = theta[..., 0:1], theta[..., 1:2]
         up = theta[..., 2 : 2 + side]
         down = up if symmetric else theta[..., 2 + side :]
@@ -78,7 +79,7 @@ def body_in_channel(
         below = torch.stack([x, cy - down], -1).flip(-2)
         tail = torch.stack([cx + back, level], -1)
         nose = torch.stack([cx - front, level], -1)
-        fixed = channel.to(theta).expand(*theta.shape[:-1], 8, 2)
+        fixed = constant(channel, theta).expand(*theta.shape[:-1], 8, 2)
         return torch.cat([fixed, tail, above, nose, below], -2)
 
     line = {"count": 2, "degree": 1}

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from geometries.constants import constant
 from geometries.family import Family, FamilyError, Parameter
 from geometries.spline import Curve
 
@@ -59,7 +60,7 @@ def closed_bar(
     directions = torch.tensor([[math.cos(a), math.sin(a)] for a in angles], dtype=torch.float64)
 
     def place(theta: Tensor) -> Tensor:
-        return theta[..., None] * directions.to(theta)
+        return theta[..., None] * constant(directions, theta)
 
     parameters = tuple(
         Parameter(

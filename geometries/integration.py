@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geometries.constants import constant
 from geometries.mesh import EDGES, TaggedMesh
 from geometries.triangle import (
     NODES,
@@ -69,21 +70,31 @@ def cell_points(
         rule: points (Q, 2) and weights (Q,) in the reference triangle, in place of it.
     """
     points, weights = triangle_quadrature(points_per_side) if rule is None else rule
-    cells = torch.from_numpy(mesh.cells).to(nodes.device)
-    values, gradients = (torch.from_numpy(f(points)).to(nodes) for f in (shape_functions, shape_gradients))
+    cells = constant(mesh.cells, nodes, torch.int64)
+    values, gradients = (constant(f(points), nodes) for f in (shape_functions, shape_gradients))
     local = nodes[..., cells, :]
     jacobian = torch.einsum("...mid,qik->...mqdk", local, gradients)
-    a, b, c, d = jacobian.flatten(-2).unbind(-1)
-    determinant = a * d - b * c
-    inverse = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2) / determinant[..., None, None]
+    determinant = _determinant(jacobian)
     return CellPoints(
         points=torch.einsum("qi,...mid->...mqd", values, local),
-        weights=torch.from_numpy(weights).to(nodes) * determinant,
-        inverse_jacobian=inverse,
+        weights=constant(weights, nodes) * determinant,
+        inverse_jacobian=_inverse(jacobian),
         cells=cells,
         values=values,
         gradients=gradients,
     )
+
+
+def _determinant(matrix: Tensor) -> Tensor:
+    a, b, c, d = matrix.flatten(-2).unbind(-1)
+    return a * d - b * c
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Of matrices (..., 2, 2); written out, since torch's asks the device whether they are singular."""
+    a, b, c, d = matrix.flatten(-2).unbind(-1)
+    adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
+    return adjugate / (a * d - b * c)[..., None, None]
 
 
 def nodal_weights(mesh: TaggedMesh, nodes: Tensor) -> Tensor:
@@ -95,11 +106,11 @@ def nodal_weights(mesh: TaggedMesh, nodes: Tensor) -> Tensor:
     corners = NODES[SUBTRIANGLES]
     points = np.concatenate([t[0] + base @ np.stack([t[1] - t[0], t[2] - t[0]]) for t in corners])
     weights = np.tile(base_weights / 4, 4)
-    gradients = torch.from_numpy(shape_gradients(points)).to(nodes)
-    cells = torch.from_numpy(mesh.cells).to(nodes.device)
+    gradients = constant(shape_gradients(points), nodes)
+    cells = constant(mesh.cells, nodes, torch.int64)
     jacobian = torch.einsum("...mid,qik->...mqdk", nodes[..., cells, :], gradients)
     determinant = jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0]
-    hats = torch.from_numpy(weights[:, None] * hat_functions(points)).to(nodes)
+    hats = constant(weights[:, None] * hat_functions(points), nodes)
     local = torch.einsum("qi,...mq->...mi", hats, determinant)
     total = nodes.new_zeros(nodes.shape[:-1])
     return total.index_add(-1, cells.reshape(-1), local.flatten(-2))
@@ -112,8 +123,8 @@ def bernstein_jacobians(mesh: TaggedMesh, nodes: Tensor) -> Tensor:
     its coefficients: if all are positive the cell is not folded anywhere.
     A. Johnen, J.-F. Remacle, C. Geuzaine, J. Comput. Phys. 233 (2013) 359.
     """
-    gradients = torch.from_numpy(shape_gradients(NODES)).to(nodes)
-    local = nodes[..., torch.from_numpy(mesh.cells).to(nodes.device), :]
+    gradients = constant(shape_gradients(NODES), nodes)
+    local = nodes[..., constant(mesh.cells, nodes, torch.int64), :]
     jacobian = torch.einsum("...mid,qik->...mqdk", local, gradients)
     at_nodes = jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0]
     vertices, middles = at_nodes[..., :3], at_nodes[..., 3:]
@@ -152,16 +163,16 @@ class FacetPoints:
         """(..., K, Q, 2) gradient of a nodal field (..., N), taken in the cell behind each facet."""
         jacobian = torch.einsum("kqij,...kid->...kqdj", self.gradients, self.nodes[..., self.cells, :])
         reference = torch.einsum("kqij,...ki->...kqj", self.gradients, nodal[..., self.cells])
-        return torch.einsum("...kqj,...kqjd->...kqd", reference, torch.linalg.inv(jacobian))
+        return torch.einsum("...kqj,...kqjd->...kqd", reference, _inverse(jacobian))
 
 
 def facet_points(mesh: TaggedMesh, nodes: Tensor, tag: str | None = None, points_per_facet: int = 3) -> FacetPoints:
     """Gauss points on the boundary region ``tag`` (all regions if None); the weights sum to its length."""
     chosen = mesh.facets if tag is None else mesh.facets_on(tag)
-    facets = torch.from_numpy(chosen).to(nodes.device)
+    facets = constant(chosen, nodes, torch.int64)
     gauss, weights = np.polynomial.legendre.leggauss(points_per_facet)
     s = (gauss + 1) / 2
-    values, slopes = (torch.from_numpy(f(s)).to(nodes) for f in (edge_shape_functions, edge_shape_slopes))
+    values, slopes = (constant(f(s), nodes) for f in (edge_shape_functions, edge_shape_slopes))
     local = nodes[..., facets, :]
     tangent = torch.einsum("qi,...kid->...kqd", slopes, local)
     length = tangent.norm(dim=-1)
@@ -174,10 +185,10 @@ def facet_points(mesh: TaggedMesh, nodes: Tensor, tag: str | None = None, points
     return FacetPoints(
         points,
         normals,
-        torch.from_numpy(weights / 2).to(nodes) * length,
+        constant(weights / 2, nodes) * length,
         facets,
         values,
-        torch.from_numpy(mesh.cells[cells]).to(nodes.device),
-        torch.from_numpy(gradients).to(nodes),
+        constant(mesh.cells[cells], nodes, torch.int64),
+        constant(gradients, nodes),
         nodes,
     )

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from geometries.constants import constant
 from geometries.family import Family, FamilyError, Parameter
 from geometries.spline import Curve
 
@@ -64,9 +65,10 @@ def plate_with_hole(
         a, b = size * root, size / root
         share = 1 + torch.cat([theta[..., 2:], torch.zeros_like(b)], -1)
         right = torch.stack([a, torch.zeros_like(a)], -1)
-        first = torch.stack([a * torch.cos(angles).to(theta), b * share * torch.sin(angles).to(theta)], -1)
-        upper = torch.cat([right, first, (first * first.new_tensor([-1, 1])).flip(-2)[..., 1:, :]], -2)
-        return torch.cat([rim.to(theta).expand(*theta.shape[:-1], 8, 2), upper, -upper], -2)
+        cosine, sine = constant(torch.cos(angles), theta), constant(torch.sin(angles), theta)
+        first = torch.stack([a * cosine, b * share * sine], -1)
+        upper = torch.cat([right, first, (first * constant([-1.0, 1.0], first)).flip(-2)[..., 1:, :]], -2)
+        return torch.cat([constant(rim, theta).expand(*theta.shape[:-1], 8, 2), upper, -upper], -2)
 
     sides = ("bottom", "right", "top", "left")
     return Family(

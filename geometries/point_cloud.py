@@ -10,6 +10,7 @@ import torch
 from scipy.stats import qmc
 from torch import Tensor
 
+from geometries.constants import constant, is_capturing
 from geometries.integration import cell_points, facet_points, nodal_weights
 from geometries.shape_map import ShapeMap
 from geometries.triangle import shape_functions, shape_gradients
@@ -39,7 +40,8 @@ class PointCloud:
 
     def __post_init__(self) -> None:
         count = len(self.points)
-        if not len(self.weights) == len(self.normals) == len(self.tags) == count == int(self.offsets[-1]):
+        owned = count if is_capturing(self.offsets) else int(self.offsets[-1])
+        if not len(self.weights) == len(self.normals) == len(self.tags) == count == owned:
             raise ValueError(
                 f"point cloud: {count} points, {len(self.weights)} weights, {len(self.normals)} normals,"
                 f" {len(self.tags)} tags, offsets to {int(self.offsets[-1])}; all must agree"
@@ -54,7 +56,8 @@ class PointCloud:
     def shape_index(self) -> Tensor:
         """(N,) int64 shape of every point."""
         counts = self.offsets[1:] - self.offsets[:-1]
-        return torch.repeat_interleave(torch.arange(self.shapes, device=self.points.device), counts)
+        shapes = torch.arange(self.shapes, device=self.points.device)
+        return torch.repeat_interleave(shapes, counts, output_size=len(self.points))  # which asks the device nothing
 
     def measures(self) -> Tensor:
         """(B,) sum of the weights of each shape."""
@@ -108,7 +111,7 @@ def boundary_cloud(shape_map: ShapeMap, nodes: Tensor, points_per_facet: int = 2
     """Gauss points of the boundary of designs with nodes (B, N, 2): arc-length weights, normals, tags."""
     mesh = shape_map.mesh
     facets = facet_points(mesh, nodes, points_per_facet=points_per_facet)
-    tags = torch.from_numpy(np.repeat(mesh.facet_tags, points_per_facet)).to(nodes.device)
+    tags = constant(np.repeat(mesh.facet_tags, points_per_facet), nodes, torch.int64)
     points, normals = (part.flatten(1, 2) for part in (facets.points, facets.normals))
     return _equal_sized(points, facets.weights.flatten(1), normals, tags, mesh.tag_names)
 

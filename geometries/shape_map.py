@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from geometries.constants import constant
 from geometries.family import Family
 from geometries.mesh import TaggedMesh
 
@@ -26,6 +27,10 @@ class ShapeMap:
     mesh: TaggedMesh
     extension: Tensor
 
+    def __post_init__(self) -> None:
+        # before a transform of torch.func asks for them first: what it makes does not outlast it
+        _ = self.reference_nodes, self._reference_points
+
     @cached_property
     def reference_nodes(self) -> Tensor:
         """(N, 2) float64 nodes of the reference design."""
@@ -37,8 +42,8 @@ class ShapeMap:
 
     def nodes(self, theta: Tensor) -> Tensor:
         """(..., N, 2) mesh nodes of the designs theta (..., P), in their dtype and on their device."""
-        motion = self.family.control_points(theta) - self._reference_points.to(theta)
-        return self.reference_nodes.to(theta) + self.extension.to(theta) @ motion
+        motion = self.family.control_points(theta) - constant(self._reference_points, theta)
+        return constant(self.reference_nodes, theta) + constant(self.extension, theta) @ motion
 
     def velocity(self, theta: Tensor, direction: Tensor) -> Tensor:
         """(N, 2) motion of the nodes per unit step along ``direction`` (P,): dX/dtheta . direction."""

@@ -125,8 +125,11 @@ def train_network(
     path: Path,
     device: str,
     report: Callable[[Progress], None] = lambda progress: None,
+    graphed: bool = False,
 ) -> ModelCard:
     """Train and write ``path`` (safetensors) with its model card; a broken-off training goes on.
+
+    ``graphed`` replays steps from a CUDA graph, see :func:`surrogate.training.train`.
 
     Raises:
         surrogate.trainer.TrainingError: the loss is not finite.
@@ -145,7 +148,7 @@ def train_network(
         report(progress)
 
     for number, (file, config) in enumerate(stages.items()):  # each from the best weights of the one before
-        train(network, data.designs, choosing, config, file, step, trained=number > 0)
+        train(network, data.designs, choosing, config, file, step, trained=number > 0, graphed=graphed)
     card = save_trained(problem, network, data, path, device, clock.total)
     for file in (*stages, clock.file):
         file.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from geometries.constants import constant
 from geometries.point_cloud import PointCloud, boundary_cloud, nodal_cloud
 from geometries.shape_map import ShapeMap
 from surrogate.functionals import FieldSpace, Functional, integrate_all
@@ -97,7 +98,7 @@ class DesignSurrogate(nn.Module):
         """(B, *grid, width) latent fields of the shapes with these :meth:`clouds`."""
         encoding = self.operator.encoding(interior, boundary)
         if self.contrast is not None:
-            reference = self.operator.encoding(*self.clouds(self.shape_map.reference_nodes.to(encoding)[None]))
+            reference = self.operator.encoding(*self.clouds(constant(self.shape_map.reference_nodes, encoding)[None]))
             encoding = reference + self.contrast * (encoding - reference)
         return self.operator.transform(encoding)
 

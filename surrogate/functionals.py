@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from geometries.constants import constant
 from geometries.integration import CellPoints, FacetPoints, cell_points, facet_points
 from geometries.mesh import TaggedMesh
 
@@ -134,7 +135,7 @@ def _integral(
     place = cell_points(mesh, nodes, side) if on is None else facet_points(mesh, nodes, on, side)
     lifting = None
     if functional.lifting is not None:
-        region = torch.from_numpy(mesh.facets_on(functional.lifting)).to(nodes.device)
+        region = constant(mesh.facets_on(functional.lifting), nodes, torch.int64)
         lifting = nodes.new_zeros(nodes.shape[-2]).index_fill(0, region.flatten(), 1.0)
     density = functional.integrand(torch, _Quantities(space, place, fields, lifting))
     return (density * place.weights).flatten(1).sum(-1)

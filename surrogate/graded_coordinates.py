@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geometries.constants import constant
 from geometries.point_cloud import PointCloud
 
 
@@ -25,12 +26,12 @@ class GradedCoordinates:
 
     def place(self, points: Tensor) -> Tensor:
         """(..., d) points to their coordinates; smooth and increasing along each axis."""
-        center = points.new_tensor(self.center)
+        center = constant(self.center, points)
         return center + self.length * torch.asinh((points - center) / self.length)
 
     def slopes(self, points: Tensor) -> Tensor:
         """(..., d) derivative of each coordinate along its axis, from 1 at the center towards 0."""
-        return torch.rsqrt(1 + ((points - points.new_tensor(self.center)) / self.length).square())
+        return torch.rsqrt(1 + ((points - constant(self.center, points)) / self.length).square())
 
     def interior(self, cloud: PointCloud) -> PointCloud:
         """Points of the interior with weights that sum to the measure in these coordinates."""

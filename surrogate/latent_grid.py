@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import inf, prod
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from geometries.constants import constant, is_capturing
+from geometries.triangle import Array
 
 
 class OutsideGridError(ValueError):
@@ -95,9 +98,9 @@ class LatentGrid:
     def _wraps(self) -> tuple[bool, ...]:
         return self.periodic or (False,) * self.dimension
 
-    @cached_property
-    def _window(self) -> Tensor:
-        return torch.arange(1 - self.radius, 1 + self.radius)
+    @property
+    def _window(self) -> Array:
+        return np.arange(1 - self.radius, 1 + self.radius)
 
     def coordinates(self, like: Tensor) -> Tensor:
         """(*shape, d) node positions scaled to [-1, 1]; zero along periodic axes, where no place is special."""
@@ -116,11 +119,11 @@ class LatentGrid:
         Raises:
             OutsideGridError: a point is not finite or has no whole window; names the box that the grid takes.
         """
-        origin, spacing = (points.new_tensor(values) for values in (self.origin, self.spacing))
+        origin, spacing = (constant(values, points) for values in (self.origin, self.spacing))
         position = (points - origin) / spacing
         base = torch.floor(position.detach())
         self._check_inside(points, base)
-        cell, window = base.long(), self._window.to(points.device)
+        cell, window = base.long(), constant(self._window, points, torch.int64)
         flat = shape_index[:, None]
         for axis, (count, wraps) in enumerate(zip(self.shape, self._wraps, strict=True)):
             along = cell[:, axis, None] + window
@@ -130,9 +133,11 @@ class LatentGrid:
         return Neighbours(flat, stencil / self.radius, (position - base) / self.radius)
 
     def _check_inside(self, points: Tensor, base: Tensor) -> None:
+        if is_capturing(points):  # a graph cannot look at numbers: who captures one has looked before
+            return
         counts = zip(self.shape, self._wraps, strict=True)
-        highest = base.new_tensor([inf if wraps else count - 1 - self.radius for count, wraps in counts])
-        lowest = base.new_tensor([-inf if wraps else self.radius - 1 for wraps in self._wraps])
+        highest = constant([inf if wraps else count - 1 - self.radius for count, wraps in counts], base)
+        lowest = constant([-inf if wraps else self.radius - 1 for wraps in self._wraps], base)
         if bool(((base >= lowest) & (base <= highest) & base.isfinite()).all()):
             return
         low, high = points.detach().amin(0).tolist(), points.detach().amax(0).tolist()

@@ -7,7 +7,8 @@ derivatives; a reverse pass through it gives the gradient in the weights.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from geometries.integration import CellPoints, cell_points, nodal_weights
 from surrogate.accuracy import measure
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
+from surrogate.step_graph import GraphedLoss
 from surrogate.trainer import Progress, TrainerConfig, TrainingError, run_training
 
 
@@ -62,8 +64,11 @@ def train(
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     trained: bool = False,
+    graphed: bool = False,
 ) -> list[Progress]:
     """Train in place on the fields, slopes and tangents of solved designs; see :func:`surrogate.trainer.run_training`.
+
+    With ``graphed``, on a GPU, loss and gradients of a step are replayed from a CUDA graph.
 
     Raises:
         TrainingError: data that are not finite or do not vary, named with the design or the part of the loss; or a
@@ -76,6 +81,9 @@ def train(
     scales = _scales(surrogate, data)
     _refuse_constant(scales, surrogate, config)
     task = _DesignTask(surrogate, data, held_out, scales, config)
+    if graphed:
+        check_designs(surrogate, data.theta)
+        task = replace(task, replay=graphed_loss(surrogate, data, scales, config))
     return run_training(surrogate, task, config, checkpoint, report, trained)
 
 
@@ -89,9 +97,12 @@ class _DesignTask:
     scales: _Scales
     config: TrainingConfig
     error_name: str = "gradient error"
+    replay: Callable[..., Tensor] | None = None
 
     def loss(self, step: int) -> Tensor:
         batch, direction = _draw(self.data, self.config, step)
+        if self.replay is not None:
+            return self.replay(*_inputs(self.surrogate, batch, direction))
         return _loss(self.surrogate, batch, direction, self.scales, self.config)
 
     def error(self) -> float:
@@ -139,19 +150,55 @@ def _draw(data: Dataset, config: TrainingConfig, step: int) -> tuple[Dataset, in
     return batch, (step + epoch) % batch.directions.shape[1]
 
 
+def graphed_loss(surrogate: DesignSurrogate, data: Dataset, scales: _Scales, config: TrainingConfig) -> GraphedLoss:
+    """The loss of a step of :func:`train` as a CUDA graph; the surrogate and the data are on the device."""
+    inputs = _inputs(surrogate, *_draw(data, config, 0))
+    return GraphedLoss(partial(_loss_of, surrogate, scales, config), inputs, list(surrogate.parameters()))
+
+
+@torch.no_grad()
+def check_designs(surrogate: DesignSurrogate, theta: Tensor) -> None:
+    """Look once at all designs (S, P), which a graph cannot.
+
+    Raises:
+        surrogate.latent_grid.OutsideGridError: a design leaves the latent grid.
+    """
+    for part in theta.to(next(surrogate.parameters())).split(64):
+        surrogate.fields(part)
+
+
 def _loss(surrogate: DesignSurrogate, batch: Dataset, which: int, scales: _Scales, config: TrainingConfig) -> Tensor:
+    return _loss_of(surrogate, scales, config, *_inputs(surrogate, batch, which))
+
+
+def _inputs(surrogate: DesignSurrogate, batch: Dataset, which: int) -> tuple[Tensor, ...]:
+    """What the loss of a batch takes: designs, directions, fields, tangents, functionals and their gradients."""
     like = next(surrogate.parameters())
-    theta, direction = batch.theta.to(like), batch.directions[:, which].to(like)
+    parts = batch.theta, batch.directions[:, which], batch.solution, batch.tangents[:, which]
+    return tuple(part.to(like) for part in (*parts, batch.values, batch.gradients))
+
+
+def _loss_of(
+    surrogate: DesignSurrogate,
+    scales: _Scales,
+    config: TrainingConfig,
+    theta: Tensor,
+    direction: Tensor,
+    solution: Tensor,
+    tangents: Tensor,
+    known: Tensor,
+    gradients: Tensor,
+) -> Tensor:
     (fields, values), (tangent, derivative) = torch.func.jvp(surrogate.evaluate, (theta,), (direction,))
-    error, tangent_error = fields - batch.solution.to(like), tangent - batch.tangents[:, which].to(like)
-    exact = torch.einsum("bjp,bp->bj", batch.gradients.to(like), direction)
+    error, tangent_error = fields - solution, tangent - tangents
+    exact = torch.einsum("bjp,bp->bj", gradients, direction)
     norms, row = _norms(surrogate, theta), _row(direction, len(scales.tangent))
     parts = (
         (1.0, norms.fields(error) / scales.change),
         (config.slope_weight, (norms.slopes(error) / scales.slope).sum(-1)),
         (config.tangent_weight, norms.fields(tangent_error) / scales.tangent[row]),
         (config.tangent_slope_weight, (norms.slopes(tangent_error) / scales.tangent_slope[row]).sum(-1)),
-        (config.objective_weight, (values - batch.values.to(like)) ** 2 / scales.value),
+        (config.objective_weight, (values - known) ** 2 / scales.value),
         (config.gradient_weight, (derivative - exact) ** 2 / scales.derivative[row]),
     )
     return sum(factor * part.mean() for factor, part in parts if factor > 0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,8 @@ from surrogate.model_card import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ("torsion", "stokes_body", "stokes_square", "plate_hole", "ns_body")
-RANK = 192
-"""Principal components of fields and tangents: 0.2 % of a tangent's size is lost in flows, all five take 20 MiB."""
+RANK = 288
+"""Principal components of fields and tangents: 0.1 % of a tangent's size is lost in flows, all five take 26 MiB."""
 LARGEST = 40 * 2**20
 """Bytes of a bundle at most: it travels beside the tracked files, and both together are limited."""
 FEM_DESIGNS = 6
@@ -96,13 +95,19 @@ def study_entry(
 
 
 def fem_seconds(setup: Setup, theta: torch.Tensor) -> float:
-    """Median processor seconds of a design's functionals and their gradients by finite elements, on one thread."""
+    """Processor seconds of a design's functionals and their gradients by finite elements, on one thread.
+
+    The least of a few designs, or what ``make figures`` found on an idle machine if that is less: other work here would
+    make finite elements look slow.
+    """
     model, seconds = FemModel(setup), []
     for design in theta[: FEM_DESIGNS + 1]:
         begun = time.process_time()
         model.functionals(design)
         seconds.append(time.process_time() - begun)
-    return statistics.median(seconds[1:])
+    figures = json.loads((ROOT / "benchmarks" / "results" / "figures.json").read_text(encoding="utf-8"))["rows"]
+    named = f"{setup.study.model.name}: FEM solve and adjoint, ms"
+    return min([*seconds[1:], *(row["value"] / 1e3 for row in figures if row["name"] == named)])
 
 
 def _same_network(found: Any, problem: Any, data: Dataset) -> None:

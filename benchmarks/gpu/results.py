@@ -97,7 +97,8 @@ def as_markdown(about: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
         "",
         f"Measured by `python -m benchmarks.gpu` on {about.get('device', 'an unknown device')},"
         f" {about.get('processor', '')}, {about.get('cores', '?')} cores, torch {about.get('torch', '?')},"
-        f" {about.get('started', '')[:10]}. Times are medians with the device waited for before and after each.",
+        f" {about.get('started', '')[:10]}. Times are medians with the device waited for before and after",
+        "each; products of matrices are in full single precision but where a row says tf32 or bf16.",
         f"Finite elements ran on {about.get('fem_processor', '?')}, one thread, processor seconds.",
         "",
     ]

@@ -13,29 +13,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.gpu.problems import Bundle, open_bundle
 from benchmarks.gpu.results import Recorder
-from studies.design_training import DesignProblem, TrainingData, train_network
+from benchmarks.gpu.timing import median_seconds
+from studies.design_training import DesignProblem, TrainingData, save_trained, train_network
 from surrogate.model_card import ModelCard
 from surrogate.trainer import Progress
-from surrogate.training import TrainingConfig, train
+from surrogate.training import TrainingConfig, _draw, _inputs, _loss, _scales, graphed_loss, train
 
 GALORE = {"optimizer": "tensor_galore", "rank": {"channels_in": 0.25}, "moments": "full"}
 TIMED_STEPS = 12
-KEPT_FOR_THE_END = 0.12
+KEPT_FOR_THE_END = 0.15
 """Share of a training's time that looks at held-out errors and the card take."""
+LAST_CALL = 0.08
+"""Share of its time before the end at which a training is stopped, and the best weights of its checkpoint taken."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class GraphRefused(RuntimeError):
+    """A CUDA graph of a step that is wrong or does not pay."""
+
+
 class _Timed(BaseException):
-    """Ends the steps that only tell how long one takes."""
+    """Ends a training whose time is up, or steps that only tell how long one takes."""
 
 
 def train_together(
@@ -68,37 +77,64 @@ def train_together(
 
 def train_one(
     record: Recorder, bundle: Bundle, name: str, out: Path, device: torch.device, seconds: float, beside: int,
-    steps: int | None = None,
+    steps: int | None = None, graphed: bool = False,
 ) -> ModelCard:  # fmt: skip
     """Train one surrogate and write its weights; rows of its errors, beside those of the shipped card."""
     deadline = time.monotonic() + seconds
     problem, data = bundle.problem(name), bundle.data(name)
     problem = with_galore(problem)
-    if steps is None:
-        problem = fitting(problem, data, device, deadline)
-    else:
-        problem = shortened(problem, steps)
+    if graphed:
+        compare_graph(Recorder(record.folder, "graphs"), name, problem, data, device)
+    held = fitting(problem, data, device, deadline, graphed) if steps is None else None
+    problem = shortened(problem, steps) if held is None else held
     took = problem.training.steps
     begun, last = time.monotonic(), time.monotonic()
 
     def report(progress: Progress) -> None:
         nonlocal last
+        if steps is None and time.monotonic() > deadline - LAST_CALL * seconds:
+            raise _Timed
         if time.monotonic() - last > 15:
             last = time.monotonic()
             text = f"step {progress.step} of {progress.steps}, loss {progress.loss:.4f}, error {progress.error:.4f}"
             print(f"  {name}: {text}", flush=True)
 
-    card = train_network(problem, data, out / f"{name}.safetensors", device.type, report)
+    path, stopped = out / f"{name}.safetensors", ""
+    try:
+        card = train_network(problem, data, path, device.type, report, graphed)
+    except _Timed:
+        card = from_checkpoint(problem, data, path, device, time.monotonic() - begun)
+        stopped = ", stopped before the end"
     spent = time.monotonic() - begun
     shipped = bundle.note(name).get("card")
     alone = "alone" if beside == 0 else f"{beside} other trainings beside"
+    alone += ", steps replayed from a CUDA graph" if graphed else ""
     finish = (problem.finish or {}).get("steps", 0)
-    record.row(f"{name}, training", spent, "s", f"{took} + {finish} steps on the GPU, {alone}")
+    record.row(f"{name}, training", spent, "s", f"{took} + {finish} steps on {device.type}, {alone}{stopped}")
     for part, error in card_errors(card).items():
         before = _of_card(shipped, part)
         beside_text = "" if before is None else f"shipped card {before:.3g}: {error / before:.2f} times"
         record.row(f"{name}, {part}", error, "relative error" if part != "cosine" else "", beside_text)
     return card
+
+
+def from_checkpoint(
+    problem: DesignProblem, data: TrainingData, path: Path, device: torch.device, seconds: float
+) -> ModelCard:
+    """Write the best weights that a stopped training has saved; its card says at which step it was saved.
+
+    Raises:
+        FileNotFoundError: it has saved none.
+    """
+    files = sorted(path.parent.glob(f"{path.name}.checkpoint*"), key=lambda file: file.stat().st_mtime)
+    files = [file for file in files if not file.name.endswith((".seconds", ".part"))]
+    if not files:
+        raise FileNotFoundError(f"{path.name}: its time was up before the first checkpoint")
+    content = torch.load(files[-1], weights_only=True, map_location=device)
+    network = problem.network(problem.normalization(data.designs, data.reference)).to(device)
+    network.load_state_dict(content["best_weights"])
+    section = dict(problem.training_section) | {"stopped_at": f"{files[-1].suffix} step {content['step']}"}
+    return save_trained(replace(problem, training_section=section), network, data, path, device.type, seconds)
 
 
 def with_galore(problem: DesignProblem) -> DesignProblem:
@@ -110,7 +146,43 @@ def with_galore(problem: DesignProblem) -> DesignProblem:
     )
 
 
-def fitting(problem: DesignProblem, data: TrainingData, device: torch.device, deadline: float) -> DesignProblem:
+def compare_graph(
+    record: Recorder, name: str, problem: DesignProblem, data: TrainingData, device: torch.device
+) -> None:
+    """Time of a step's passes without and with a CUDA graph, and the difference of their gradients.
+
+    Raises:
+        GraphRefused: the gradients differ, or a replay is no faster.
+    """
+    network = problem.network(problem.normalization(data.designs, data.reference)).to(device)
+    given, config = data.designs.to(device), problem.training
+    scales, parameters = _scales(network, given), list(network.parameters())
+    graph = graphed_loss(network, given, scales, config)
+
+    def eager(step: int) -> list[Tensor]:
+        loss = _loss(network, *_draw(given, config, step), scales, config)
+        return [loss, *torch.autograd.grad(loss, parameters)]
+
+    def replayed(step: int) -> list[Tensor]:
+        loss = graph(*_inputs(network, *_draw(given, config, step)))
+        return [loss, *torch.autograd.grad(loss, parameters)]
+
+    worst = 0.0
+    for step in (1, 2):
+        for expected, found in zip(eager(step), replayed(step), strict=True):
+            size = float(expected.norm())
+            worst = max(worst, float((found - expected).norm()) / size if size else float(found.norm()))
+    seconds = [median_seconds(lambda passes=passes: passes(3), device, 1.5, 10) for passes in (eager, replayed)]
+    record.row(f"{name}, both passes", 1e3 * seconds[0], "ms")
+    beside = f"{seconds[0] / seconds[1]:.1f} times as fast, gradients differ by {worst:.1e}"
+    record.row(f"{name}, both passes by a graph", 1e3 * seconds[1], "ms", beside)
+    if worst > 1e-3 or seconds[1] > seconds[0]:
+        raise GraphRefused(f"gradients differ by {worst:.1e}, {seconds[0] / seconds[1]:.2f} times as fast")
+
+
+def fitting(
+    problem: DesignProblem, data: TrainingData, device: torch.device, deadline: float, graphed: bool = False
+) -> DesignProblem:
     """The problem with as many steps of its training and its finish as the time holds, at most its own."""
     network = problem.network(problem.normalization(data.designs, data.reference)).to(device)
     ticks: list[float] = []
@@ -123,10 +195,8 @@ def fitting(problem: DesignProblem, data: TrainingData, device: torch.device, de
             raise _Timed
 
     never = replace(problem.training, check_every=10**6, checkpoint_every=10**6)
-    try:
-        train(network, data.designs, data.held_out.subset(slice(0, 4)), never, None, tick)
-    except _Timed:
-        pass
+    with suppress(_Timed):
+        train(network, data.designs, data.held_out.subset(slice(0, 4)), never, None, tick, graphed=graphed)
     half = TIMED_STEPS // 2
     step = (ticks[-1] - ticks[half]) / (TIMED_STEPS - 1 - half)
     affordable = int((deadline - time.monotonic()) * (1 - KEPT_FOR_THE_END) / step)
@@ -169,16 +239,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--beside", type=int, default=0, help="how many others train at the same time")
     parser.add_argument("--steps", type=int, help="so many, whatever the time; for rehearsals")
+    parser.add_argument("--eager", action="store_true", help="without a CUDA graph")
     chosen = parser.parse_args()
+    began, graphed = time.monotonic(), chosen.device == "cuda" and not chosen.eager
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     record, bundle, device = Recorder(chosen.out, "training"), open_bundle(chosen.bundle), torch.device(chosen.device)
-    with TemporaryDirectory() as folder, record.guarded(chosen.study):
+    trained = False
+    with TemporaryDirectory() as folder, record.guarded(f"{chosen.study}{', by a graph' if graphed else ''}"):
         train_one(
-            record, bundle, chosen.study, Path(folder), device, chosen.seconds, chosen.beside, chosen.steps
+            record, bundle, chosen.study, Path(folder), device, chosen.seconds, chosen.beside, chosen.steps, graphed
         )
         weights = Path(folder) / f"{chosen.study}.safetensors"
         target = chosen.out / weights.name
         target.write_bytes(weights.read_bytes())
+        trained = True
+    left = chosen.seconds - (time.monotonic() - began)
+    if graphed and not trained and left > 20:  # in a new process: a recording that broke off can spoil this one
+        again = [*sys.argv[1:], "--eager", "--seconds", f"{left:.1f}"]
+        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.gpu.training", *again])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""Fixed arrays on the device that works with them, copied there once.
+
+Every copy from host memory stops the host until a GPU has done all that it was asked before, and cannot be part of a
+CUDA graph. On the CPU nothing is kept: an array is its own tensor there.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+KEPT = 1024
+"""Tensors kept at most; the one that was not asked for longest goes first."""
+COMPARED = 2**15
+"""Bytes up to which arrays are known again by what they hold; larger ones by being the same object."""
+
+_KEPT: OrderedDict[tuple[Any, ...], tuple[object, Tensor]] = OrderedDict()
+
+
+def constant(
+    values: NDArray[Any] | Tensor | Sequence[float], like: Tensor, dtype: torch.dtype | None = None
+) -> Tensor:
+    """``values``, which nobody changes, on the device of ``like``, in its type or in ``dtype``.
+
+    A transform of torch.func that is at work does not see the copy, so that it outlasts it.
+    """
+    source = torch.tensor(values, dtype=torch.float64) if isinstance(values, list | tuple) else values
+    dtype = like.dtype if dtype is None else dtype
+    if like.device.type == "cpu":
+        return _tensor(source).to(dtype=dtype)
+    array = source.numpy() if isinstance(source, Tensor) else source
+    identity = (array.tobytes(), array.shape, array.dtype.str) if array.nbytes <= COMPARED else (id(values),)
+    key = (*identity, like.device, dtype)
+    if key not in _KEPT:
+        with torch._C._DisableFuncTorch():
+            _KEPT[key] = values, _tensor(source).to(like.device, dtype)  # values too: their id must not be reused
+    _KEPT.move_to_end(key)
+    while len(_KEPT) > KEPT:
+        _KEPT.popitem(last=False)
+    return _KEPT[key][1]
+
+
+def is_capturing(like: Tensor) -> bool:
+    """Whether work on the device of ``like`` is being recorded as a CUDA graph, which must not ask it for numbers."""
+    return like.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _tensor(values: NDArray[Any] | Tensor) -> Tensor:
+    return values if isinstance(values, Tensor) else torch.from_numpy(values)
