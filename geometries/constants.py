@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,16 +30,19 @@ def constant(
 
     A transform of torch.func that is at work does not see the copy, so that it outlasts it.
     """
-    source = torch.tensor(values, dtype=torch.float64) if isinstance(values, list | tuple) else values
     dtype = like.dtype if dtype is None else dtype
     if like.device.type == "cpu":
-        return _tensor(source).to(dtype=dtype)
-    array = source.numpy() if isinstance(source, Tensor) else source
+        return _tensor(values).to(dtype=dtype)
+    with torch._C._DisableFuncTorch():
+        return _kept(values, like.device, dtype)
+
+
+def _kept(values: NDArray[Any] | Tensor | Sequence[float], device: torch.device, dtype: torch.dtype) -> Tensor:
+    array = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
     identity = (array.tobytes(), array.shape, array.dtype.str) if array.nbytes <= COMPARED else (id(values),)
-    key = (*identity, like.device, dtype)
+    key = (*identity, device, dtype)
     if key not in _KEPT:
-        with torch._C._DisableFuncTorch():
-            _KEPT[key] = values, _tensor(source).to(like.device, dtype)  # values too: their id must not be reused
+        _KEPT[key] = values, _tensor(values).to(device, dtype)  # values too: their id must not be reused
     _KEPT.move_to_end(key)
     while len(_KEPT) > KEPT:
         _KEPT.popitem(last=False)
@@ -50,5 +54,7 @@ def is_capturing(like: Tensor) -> bool:
     return like.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
-def _tensor(values: NDArray[Any] | Tensor) -> Tensor:
-    return values if isinstance(values, Tensor) else torch.from_numpy(values)
+def _tensor(values: NDArray[Any] | Tensor | Sequence[float]) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    return torch.from_numpy(values) if isinstance(values, np.ndarray) else torch.tensor(values, dtype=torch.float64)

@@ -107,7 +107,8 @@ class MollifiedGraphNeuralOperator(nn.Module):
         surface = measure ** (1 - 1 / self.grid.dimension)  # of a boundary point: one dimension less
         ones = interior.weights.new_ones(len(interior.weights), 1)
         inner = ones if functions is None else torch.cat([ones, functions], -1)
-        known = [boundary.normals, functional.one_hot(boundary.tags, self.tags).to(boundary.normals)]
+        tags = torch.arange(self.tags, device=boundary.tags.device)  # torch's one_hot looks at the numbers
+        known = [boundary.normals, (boundary.tags[:, None] == tags).to(boundary.normals)]
         outer = torch.cat(known if boundary_functions is None else [*known, boundary_functions], -1)
         return self.interior(
             interior.points, interior.weights / measure, inner, interior.shape_index, interior.shapes

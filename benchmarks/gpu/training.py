@@ -161,11 +161,11 @@ def compare_graph(
 
     def eager(step: int) -> list[Tensor]:
         loss = _loss(network, *_draw(given, config, step), scales, config)
-        return [loss, *torch.autograd.grad(loss, parameters)]
+        return [loss.detach(), *torch.autograd.grad(loss, parameters)]
 
     def replayed(step: int) -> list[Tensor]:
         loss = graph(*_inputs(network, *_draw(given, config, step)))
-        return [loss, *torch.autograd.grad(loss, parameters)]
+        return [loss.detach(), *torch.autograd.grad(loss, parameters)]
 
     worst = 0.0
     for step in (1, 2):

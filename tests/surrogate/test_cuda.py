@@ -134,3 +134,14 @@ def test_errors_and_distances():
     assert there.gradient == pytest.approx(accuracy.gradient, rel=1e-6)
     assert there.field == pytest.approx(accuracy.field, rel=1e-6)
     assert correlation_there == pytest.approx(correlation, abs=0.05)
+
+
+def test_steps_replayed_from_a_graph_are_the_steps():
+    data, held_out = exact_dataset(24, seed=1), exact_dataset(8, seed=2)
+    config = TrainingConfig(steps=12, batch=4, check_every=4, update_gap=3)
+    eager, replayed = [], []
+    for graphed, losses in ((False, eager), (True, replayed)):
+        network = small_surrogate(0).to(DEVICE)
+        train(network, data, held_out, config, report=lambda p, to=losses: to.append(p.loss), graphed=graphed)
+    assert replayed == pytest.approx(eager, rel=1e-5)
+    assert replayed[-1] != replayed[0]
