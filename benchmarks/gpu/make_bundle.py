@@ -39,8 +39,12 @@ LARGEST = 40 * 2**20
 FEM_DESIGNS = 6
 
 
-def make_bundle(out: Path, data: Path, names: tuple[str, ...] = STUDIES, rank: int = RANK) -> Bundle:
+def make_bundle(
+    out: Path, data: Path, names: tuple[str, ...] = STUDIES, rank: int = RANK, designs: int | None = None
+) -> Bundle:
     """Write a bundle of design studies, sampling under ``data`` what is not there; whole or not at all.
+
+    ``designs`` limits the training designs of a study; those of the study's own sequence that were solved are taken.
 
     Raises:
         ValueError: the bundle is larger than :data:`LARGEST`.
@@ -51,7 +55,10 @@ def make_bundle(out: Path, data: Path, names: tuple[str, ...] = STUDIES, rank: i
     studies = {}
     with ProgressBars() as bars:
         for name in names:
-            setup = build_setup(load_study(ROOT / "studies" / f"{name}.yaml"))
+            study = load_study(ROOT / "studies" / f"{name}.yaml")
+            if designs is not None and designs < study.model.sampling.designs:
+                study = load_study(study.path, [f"sampling.designs={designs}"])
+            setup = build_setup(study)
             run = Run(setup, Workspace(data / name), "cpu", bars)
             with run.workspace.lock():
                 solved = sample(run)
@@ -129,9 +136,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "gpu-bundle")
     parser.add_argument("--data", type=Path, default=ROOT / "out" / "data", help="samples, made where they lack")
     parser.add_argument("--study", choices=STUDIES, nargs="*", default=STUDIES)
+    parser.add_argument("--designs", type=int, help="of a study's training set at most; all by default")
     parser.add_argument("--rank", type=int, default=RANK, help="principal components of the fields")
     chosen = parser.parse_args()
-    bundle = make_bundle(chosen.out, chosen.data, tuple(chosen.study), chosen.rank)
+    bundle = make_bundle(chosen.out, chosen.data, tuple(chosen.study), chosen.rank, chosen.designs)
     for name in bundle.studies:
         note, file = bundle.note(name), bundle.folder / f"{name}.npz"
         lost = ", ".join(f"{part} {error:.1e}" for part, error in note["rounding"].items())

@@ -8,6 +8,7 @@ steps, with the schedule of its own length, rather than being cut off: a few ste
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from benchmarks.gpu.problems import Bundle, open_bundle
 from benchmarks.gpu.results import Recorder
 from benchmarks.gpu.timing import median_seconds
 from studies.design_training import DesignProblem, TrainingData, save_trained, train_network
+from surrogate.interruption import TrainingInterrupted
 from surrogate.model_card import ModelCard
 from surrogate.trainer import Progress
 from surrogate.training import TrainingConfig, _draw, _inputs, _loss, _scales, graphed_loss, train
@@ -44,7 +46,7 @@ class GraphRefused(RuntimeError):
 
 
 class _Timed(BaseException):
-    """Ends a training whose time is up, or steps that only tell how long one takes."""
+    """Ends the steps that only tell how long one takes."""
 
 
 def train_together(
@@ -93,7 +95,7 @@ def train_one(
     def report(progress: Progress) -> None:
         nonlocal last
         if steps is None and time.monotonic() > deadline - LAST_CALL * seconds:
-            raise _Timed
+            raise KeyboardInterrupt  # which the trainer answers by a checkpoint at this step
         if time.monotonic() - last > 15:
             last = time.monotonic()
             text = f"step {progress.step} of {progress.steps}, loss {progress.loss:.4f}, error {progress.error:.4f}"
@@ -102,7 +104,7 @@ def train_one(
     path, stopped = out / f"{name}.safetensors", ""
     try:
         card = train_network(problem, data, path, device.type, report, graphed)
-    except _Timed:
+    except TrainingInterrupted:
         card = from_checkpoint(problem, data, path, device, time.monotonic() - begun)
         stopped = ", stopped before the end"
     spent = time.monotonic() - begun
@@ -132,7 +134,8 @@ def from_checkpoint(
         raise FileNotFoundError(f"{path.name}: its time was up before the first checkpoint")
     content = torch.load(files[-1], weights_only=True, map_location=device)
     network = problem.network(problem.normalization(data.designs, data.reference)).to(device)
-    network.load_state_dict(content["best_weights"])
+    looked = math.isfinite(content["best_error"])  # before the first look there are no best ones
+    network.load_state_dict(content["best_weights" if looked else "weights"])
     section = dict(problem.training_section) | {"stopped_at": f"{files[-1].suffix} step {content['step']}"}
     return save_trained(replace(problem, training_section=section), network, data, path, device.type, seconds)
 
