@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,12 +80,13 @@ def constraint_values(setup: Setup, theta: Array, functionals: Functionals | Non
 
 
 def worst_violation(setup: Setup, values: Array) -> float:
-    """Largest violation over the tolerance; 1 or less means that all constraints are satisfied."""
+    """Largest violation over the tolerance; 1 or less means that all are satisfied, inf that one is not a number."""
     ratios = [
         c.violation(float(v)) / (c.tolerance * max(1.0, abs(c.target)))
         for c, v in zip(setup.constraints, values, strict=True)
     ]
-    return max([0.0, *ratios])
+    worst = float(np.max([0.0, *ratios]))  # not a number if one is not
+    return math.inf if math.isnan(worst) else worst
 
 
 def constraint_gaps(conditions: Sequence[Condition], values: Array, rows: Array) -> tuple[Array, Array]:

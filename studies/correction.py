@@ -10,6 +10,7 @@ curvature which the cheap model gets wrong is learnt from steps already paid for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ def corrected(
     values = np.array([d.values - centre.values for d in known]).reshape(-1, functionals)
     gradients = np.array([d.gradients.T for d in known]).reshape(-1, functionals)
     fits = [_fit(points, values, gradients, length) for length in (lengths if known else lengths[-1:])]
-    length, found, _ = min(fits, key=lambda fit: fit[2])
+    length, found, _ = min(fits, key=lambda fit: fit[2] if math.isfinite(fit[2]) else math.inf)
     weights, slopes = found[:, : len(points)], found[:, len(points) :].reshape(functionals, *points.shape)
     value, slope = _interpolate(centre.z, points, weights, slopes, length)
     return Corrected(cheap, centre.z, points, weights, slopes, length, centre.values - value, centre.gradients - slope)

@@ -124,7 +124,7 @@ def forgotten(before: Accuracy, after: Accuracy, margin: float) -> bool:
     """Whether a mean held-out error, of a field, the objective or its gradient, has grown by more than the margin."""
     pairs = [(getattr(before, part), getattr(after, part)) for part in ("objective", "gradient")]
     pairs += ((before.field[c], after.field[c]) for c in before.field)
-    return any(new > (1 + margin) * old for old, new in pairs)
+    return not all(new <= (1 + margin) * old for old, new in pairs)  # errors that are not numbers have grown
 
 
 def joined(parts: Sequence[Dataset]) -> Dataset:

@@ -42,6 +42,10 @@ class ExitReason(Enum):
         "The gradient is zero at the start, so there is nothing to follow: the start is already stationary, or the"
         " objective does not depend on the shape."
     )
+    NO_GRADIENT = (
+        "The gradient at the start is not finite: the model is outside its range, or a formula of the study has no"
+        " derivative there; choose another start, or another formula."
+    )
     DID_NOT_MOVE = (
         "The design did not move from its start: it may be optimal already; try another geometry.initial or more"
         " optimizer.starts."
@@ -212,7 +216,7 @@ class _Memory:
             self._at = z.copy()
             self.functionals = self.evaluate(self.scaling.theta(z))
             self.evaluations += 1
-        if not np.isfinite(self.functionals[0]).all():
+        if not all(np.isfinite(part).all() for part in self.functionals):
             return False
         self._answered = self.functionals
         return True
@@ -276,9 +280,11 @@ def _search(
         report(iterate)
 
     record(z)
-    if not np.linalg.norm(gradients[0] * scaling.span) > 1e-12 * scaling.objective:
+    steepness = float(np.linalg.norm(gradients[0] * scaling.span))
+    if not math.isfinite(steepness) or steepness <= 1e-12 * scaling.objective:
         violation = worst_violation(setup, np.array(history[0].quantities))
-        return Search(index, start, first, violation, ExitReason.ZERO_GRADIENT, tuple(history))
+        reason = ExitReason.ZERO_GRADIENT if math.isfinite(steepness) else ExitReason.NO_GRADIENT
+        return Search(index, start, first, violation, reason, tuple(history))
     result = _minimize(setup, config, memory, z, record)
     z = np.clip(result.x, 0.0, 1.0)
     record(z)

@@ -273,7 +273,7 @@ def _search_key(run: Run) -> list[Any]:
 def _check_optimum(run: Run, optimum: Optimum) -> None:
     best = optimum.best
     if not optimum.ok:
-        raise OptimizationError(f"optimize: {best.reason.value}{_complaint(run.setup)}")
+        raise OptimizationError(f"optimize: {_complaint(run.setup)}{best.reason.value}")
     try:
         check_design(run.setup.shape_map, torch.from_numpy(best.theta))
     except ShapeError as error:
@@ -286,9 +286,9 @@ def _check_optimum(run: Run, optimum: Optimum) -> None:
 def _complaint(setup: Setup) -> str:
     """What finite elements object to at the start, if they do."""
     try:
-        FemModel(setup).solve(setup.initial)
+        FemModel(setup).functionals(setup.initial)
     except SolveError as error:
-        return f" Finite elements at the start: {error}."
+        return f"finite elements fail at the start: {error}. "
     return ""
 
 

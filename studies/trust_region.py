@@ -130,7 +130,7 @@ def manage(
 ) -> Managed:
     """Run the trust region from ``start`` (P,)."""
     z = restore(problem, np.clip(start, 0.0, 1.0))
-    if violation(problem.exact(z)[0], problem.equal).max(initial=0.0) > problem.feasible:
+    if not violation(problem.exact(z)[0], problem.equal).max(initial=0.0) <= problem.feasible:
         blank = Step(z, np.full(1, np.nan), np.full((1, len(z)), np.nan), np.nan, region.radius, False, np.nan)
         return Managed(blank, (), ExitReason.INFEASIBLE)
     steps: list[Step] = []
