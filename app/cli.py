@@ -58,6 +58,7 @@ def _run(
 ) -> Iterator[Run]:
     """A study in its locked output folder, with progress bars."""
     from app.provenance import provenance
+    from studies.jumps import JumpWarning, jumps
     from studies.loader import load_study
     from studies.pipeline import Run, write_resolved
     from studies.resolved import claim_folder
@@ -73,6 +74,8 @@ def _run(
         results_go_to(workspace.folder)
         claim_folder(loaded, workspace, overwrite)
         run = Run(build_setup(loaded), workspace, chosen, bars)
+        for text in jumps(run.setup):
+            warnings.warn(text, JumpWarning, stacklevel=2)
         write_resolved(run, provenance(chosen, loaded.model.training.seed))
         yield run
 

@@ -19,6 +19,7 @@ from studies.constraints import constraint_values
 from studies.convergence import NOT_MONOTONE, Refined, extrapolated, initial_solution, refine
 from studies.export import Exported, field_arrays, write_vtu
 from studies.familiarity import describe_familiarity, familiarity_of
+from studies.jumps import jumps
 from studies.models import FemModel, SurrogateModel, outside_box
 from studies.peak import describe_peak
 from studies.sampling import stack_fields
@@ -171,6 +172,7 @@ def certify(
     fine = levels[-1].value
     gain = -setup.sign * _relative(fine - start, start, signed=True)
     warnings = [] if surrogate is None else list(outside_box(setup, theta.numpy()[None], surrogate.box).values())
+    warnings += jumps(setup)
     missed = dict.fromkeys(
         c.quantity
         for c in setup.constraints

@@ -20,7 +20,7 @@ from typing import Any
 from studies.denominators import reciprocal
 from studies.grammar import COMPARISONS, CONSTANTS, FUNCTIONS, OPERATORS, ExpressionError, check
 
-__all__ = ["CONSTANTS", "FUNCTIONS", "Comparison", "Conditional", "Expression", "ExpressionError", "parse"]
+__all__ = ["CONSTANTS", "FUNCTIONS", "Comparison", "Expression", "ExpressionError", "parse"]
 
 LARGEST_INTEGER = 2**31
 """Whole numbers from here on are floating-point numbers: not all that formulas are evaluated in has larger ones."""
@@ -62,9 +62,14 @@ class Expression:
         return _Evaluation(ops, q, self.names).value(self.tree)
 
     @property
-    def conditionals(self) -> tuple[Conditional, ...]:
-        """Every ``where`` of the formula."""
-        return tuple(Conditional(self.text, node) for node in ast.walk(self.tree) if _is_where(node))
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Those of all its conditions."""
+        return tuple(
+            Comparison(ast.unparse(ast.Compare(left, [sign], [right])), left, right)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Compare)
+            for left, sign, right in zip((node.left, *node.comparators[:-1]), node.ops, node.comparators, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -86,39 +91,6 @@ class Comparison:
         return evaluation.value(self.left) - evaluation.value(self.right)
 
 
-@dataclass(frozen=True)
-class Conditional:
-    """One ``where`` of a formula.
-
-    Attributes:
-        text: of the whole formula.
-        node: the call.
-    """
-
-    text: str
-    node: ast.Call = field(repr=False, compare=False)
-
-    @property
-    def comparisons(self) -> tuple[Comparison, ...]:
-        """Those of its condition."""
-        return tuple(
-            Comparison(ast.unparse(node), left, right)
-            for node in ast.walk(self.node.args[0])
-            if isinstance(node, ast.Compare)
-            for left, right in zip((node.left, *node.comparators[:-1]), node.comparators, strict=True)
-        )
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Quantities that its branches use."""
-        return _names(self.node.args[1]) | _names(self.node.args[2])
-
-    def jump(self, ops: Any, q: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Values of both branches; see :class:`Expression`."""
-        evaluation = _Evaluation(ops, q, self.names)
-        return evaluation.value(self.node.args[1]), evaluation.value(self.node.args[2])
-
-
 def parse(text: str | float, allowed_names: Iterable[str], where: str) -> Expression:
     """Parse a formula, or a plain number.
 
@@ -138,10 +110,6 @@ def parse(text: str | float, allowed_names: Iterable[str], where: str) -> Expres
     typed = text if isinstance(text, str) else repr(text)
     tree, names = check(typed.replace("\n", " ").rstrip(), allowed, where)
     return Expression(typed, tree, names)
-
-
-def _is_where(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "where"
 
 
 def _names(node: ast.expr) -> frozenset[str]:

@@ -51,13 +51,13 @@ def objective_key(study: Study) -> str:
 
 def functional_data(study: Study, name: str) -> str | dict[str, object]:
     """A functional of the study as plain data: a built-in one's name, or all of one's own."""
-    for _, integral in _integrals(study):
+    for _, integral in own_integrals(study):
         if integral.name == name:
             return integral.model_dump(mode="json")
     return name
 
 
-def _integrals(study: Study) -> Iterator[tuple[str, Integral]]:
+def own_integrals(study: Study) -> Iterator[tuple[str, Integral]]:
     """Key and definition of every integral of the user's own."""
     model = study.model
     if isinstance(model.objective.functional, Integral):
@@ -69,7 +69,7 @@ def _integrals(study: Study) -> Iterator[tuple[str, Integral]]:
 
 def _own(study: Study, family: Family, physics: Physics) -> Iterator[tuple[str, Functional]]:
     taken = names_of_functionals(physics)
-    for key, integral in _integrals(study):
+    for key, integral in own_integrals(study):
         free_name(study, f"{key}.name", integral.name, taken)
         taken[integral.name] = f"the integral under {key}; say quantity: {integral.name} to refer to it"
         yield integral.name, _integral(study, family, physics, key, integral)
