@@ -190,6 +190,8 @@ class FemSolver:
             raise SolveError(refusal(found))
         self._solve_number += 1
         self._discretization.move(nodes)
+        for patch in self._form.patches:
+            patch.move(nodes)
         boundary, self._slopes = self._boundary.evaluate(nodes, values)
         self._partials.clear()
         loads = Loads(boundary, values)
@@ -334,6 +336,8 @@ class FemSolver:
             _finite(f"the adjoint '{part}' of the functional '{name}'", values)
         by_nodes = by_nodes + self._assemble(self._form.adjoint_by_nodes)
         gradient = self._discretization.nodes_from_space(by_nodes)
+        for patch in self._form.patches:
+            gradient += patch.by_nodes(adjoint)
         reaction = (by_state + self._factorization.multiply_transposed(adjoint))[dofs]
         np.add.at(gradient, self._boundary.nodes, reaction[:, None] * self._slopes)
         _finite(f"the gradient of the functional '{name}' by the node positions", gradient)
@@ -351,6 +355,8 @@ class FemSolver:
         moved = self._assemble(self._form.residual_by_velocity)
         _finite("the derivative of the equations along the velocity of the nodes", moved)
         right = -moved - self._factorization.multiply(prescribed)
+        for patch in self._form.patches:
+            right += patch.rate(velocity)
         right[self._boundary.dofs] = prescribed[self._boundary.dofs]
         state = self._factorization.solve(right)
         values = {}

@@ -19,6 +19,7 @@ from geometries.integration import CellPoints, FacetPoints, cell_points, facet_p
 from geometries.mesh import TaggedMesh
 from solvers.errors import SolveError
 from solvers.null_modes import NullMode
+from solvers.patch_load import patch_density
 from solvers.problem import Pin, Problem, source_name
 from solvers.sampled_quantities import sample_quantities
 
@@ -147,6 +148,12 @@ def _loads(
             q = sample_quantities(problem, place, components, parameters)
             work, size = _work(mode, {natural.component: natural.value(torch, q)}, place)
             outer_work, outer_size = outer_work + work, outer_size + size
+    for patch in problem.patches:
+        place = facet_points(mesh, torch.from_numpy(nodes), patch.tag, 6)
+        bump = patch_density(patch, mesh, nodes, place)
+        totals = {c: total * bump for c, total in patch.totals.items() if c in mode.field.components}
+        work, size = _work(mode, totals, place)
+        outer_work, outer_size = outer_work + work, outer_size + size
     kind = "moment" if mode.turn else "total"
     text = f"the {kind} of the source is {inner_work:.6g}, that of the boundary flux {outer_work:.6g}"
     return inner_work + outer_work, IMBALANCE * (inner_size + outer_size), text

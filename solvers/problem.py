@@ -199,6 +199,24 @@ class Natural:
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A flux . n spread smoothly over a narrow patch of ``tag``, its integral over the moved boundary exact.
+
+    Attributes:
+        tag: boundary region.
+        at: point of the reference mesh to which the nearest point of the region is the patch's middle; the patch moves
+            with it.
+        width: distance from the middle at which the load has fallen to zero, in the length unit.
+        totals: component -> integral of its flux . n.
+    """
+
+    tag: str
+    at: tuple[float, float]
+    width: float
+    totals: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Problem:
     """A physics with its data: what is solved, and which numbers are wanted of the solution.
 
@@ -211,6 +229,7 @@ class Problem:
         functionals: quantities of interest; the first is the objective.
         parameters: name -> default value of numbers that may change from solve to solve, usable in every formula.
         pins: components whose level is fixed at a point, such as the pressure of an enclosed flow.
+        patches: loads around points of the boundary, added to the natural conditions.
     """
 
     physics: Physics
@@ -221,6 +240,7 @@ class Problem:
     functionals: tuple[Functional, ...] = ()
     parameters: Mapping[str, float] = field(default_factory=dict)
     pins: tuple[Pin, ...] = ()
+    patches: tuple[Patch, ...] = ()
 
     def __post_init__(self) -> None:
         components = self.physics.components
@@ -232,7 +252,10 @@ class Problem:
         _check("boundary value of component", (d.component for d in self.dirichlet), components)
         _check("natural condition of component", (n.component for n in self.natural), components)
         _check("pin of component", (p.component for p in self.pins), components)
-        both = {(d.component, d.tag) for d in self.dirichlet} & {(n.component, n.tag) for n in self.natural}
+        loaded = {(component, patch.tag) for patch in self.patches for component in patch.totals}
+        _check("total of component", (component for component, _ in sorted(loaded)), components)
+        loaded |= {(n.component, n.tag) for n in self.natural}
+        both = {(d.component, d.tag) for d in self.dirichlet} & loaded
         for component, tag in sorted(both):
             raise ProblemError(
                 f"'{component}' has a boundary value and a natural condition on '{tag}'; give one"
@@ -250,7 +273,7 @@ class Problem:
 
     def tags(self) -> set[str]:
         """Names of the boundary regions that the problem speaks of."""
-        conditions = {condition.tag for condition in (*self.dirichlet, *self.natural, *self.pins)}
+        conditions = {condition.tag for condition in (*self.dirichlet, *self.natural, *self.pins, *self.patches)}
         return conditions | {tag for f in self.functionals for tag in (f.on, f.lifting) if tag is not None}
 
     def parameter_values(self, given: Mapping[str, float] | None = None) -> dict[str, float]:

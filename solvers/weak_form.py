@@ -19,6 +19,7 @@ from solvers.backend import fem
 from solvers.discretization import Discretization
 from solvers.errors import ProblemError
 from solvers.jit import compile_form
+from solvers.patch_load import PatchLoad
 from solvers.problem import LIFTING, Field, Functional, Problem, source_name
 
 
@@ -65,6 +66,7 @@ class WeakForm:
         parameters: the problem's parameters by name; the forms see new values without being compiled again.
         load: factor of sources and natural conditions in the residual, 1 but on the way to a solution.
         linear: whether the residual is affine in the state.
+        patches: loads that follow the mesh.
     """
 
     def __init__(self, problem: Problem, discretization: Discretization, quadrature_degree: int) -> None:
@@ -78,6 +80,8 @@ class WeakForm:
         self.velocity = fem.Function(discretization.node_space)
         self.parameters = {name: fem.Constant(mesh, float(v)) for name, v in problem.parameters.items()}
         self.load = fem.Constant(mesh, 1.0)
+        components = _component_expressions(problem.physics.fields, ufl.TestFunction(space))
+        self.patches = tuple(PatchLoad(p, discretization, self._on(p.tag), components) for p in problem.patches)
         self._residual = self._weak_residual()
         self._jacobian = ufl.derivative(self._residual, self.state)
         expanded = ufl.algorithms.expand_derivatives(self._jacobian)
@@ -125,6 +129,10 @@ class WeakForm:
         for natural in self._problem.natural:
             flux = natural.value(ufl_ops, self._boundary)
             residual -= self.load * flux * test[natural.component] * self._on(natural.tag)
+        for patch in self.patches:
+            for component in patch.patch.totals:
+                flux = patch.traction(component)
+                residual -= self.load * flux * test[component] * self._on(patch.patch.tag)
         return residual
 
     def _known(self, by_component: Mapping[str, Any]) -> Mapping[str, Any]:

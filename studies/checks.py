@@ -18,7 +18,7 @@ from torch import Tensor
 from geometries.integration import nodal_weights
 from geometries.point_cloud import boundary_cloud
 from geometries.quantities import quantities_of
-from solvers.fem import FemSolver
+from solvers.fem import FemSolution, FemSolver
 from studies.models import FemModel
 from studies.setup import Setup
 from studies.surrogates import build_surrogate, open_surrogate
@@ -153,10 +153,14 @@ def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator
     _, gradients, solution = FemModel(setup).functionals(theta)
     tangent = solution.tangent(setup.shape_map.velocity(theta, direction).numpy())
 
+    def solved_anew(h: float) -> FemSolution:
+        """By a solver that shares no state with the one that gave the gradient."""
+        design = theta + h * direction
+        mesh = setup.shape_map.mesh.moved(setup.shape_map.nodes(design).numpy())
+        return FemSolver(setup.problem_at(design), mesh).solve()
+
     def anew(h: float, name: str) -> float:
-        """Value by a solver that shares no state with the one that gave the gradient."""
-        nodes = setup.shape_map.nodes(theta + h * direction).numpy()
-        return FemSolver(setup.problem, setup.shape_map.mesh.moved(nodes)).solve().values[name]
+        return solved_anew(h).values[name]
 
     for place, (functional, gradient) in enumerate(zip(setup.problem.functionals, gradients, strict=True)):
         name, what = functional.name, functional.name if place else "objective"
@@ -167,8 +171,7 @@ def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator
     probe = np.cos(np.arange(tangent.fields[field].size)).reshape(tangent.fields[field].shape)
 
     def probed(h: float) -> float:
-        nodes = setup.shape_map.nodes(theta + h * direction).numpy()
-        return float((FemSolver(setup.problem, setup.shape_map.mesh.moved(nodes)).solve().fields[field] * probe).sum())
+        return float((solved_anew(h).fields[field] * probe).sum())
 
     yield taylor_test(
         f"FEM {field} in theta (material derivative)", probed, float((tangent.fields[field] * probe).sum())

@@ -166,7 +166,7 @@ def refine(setup: Setup, theta: Tensor, step: Path) -> Refined:
     for refinement in range(setup.study.model.validation.refinements):
         save = step.with_suffix(".msh") if refinement == 0 else None
         mesh = mesh_step(step, setup.family, control_points, size / 2**refinement, unit, save)
-        solution = FemSolver(setup.problem, mesh).solve()
+        solution = FemSolver(setup.problem_at(theta), mesh).solve()
         area = float(nodal_weights(mesh, torch.from_numpy(mesh.nodes)).sum())
         for name, value in solution.values.items():
             levels[name].append(Level(math.sqrt(area / len(mesh.cells)), solution.dofs, value))
@@ -178,4 +178,4 @@ def initial_solution(setup: Setup) -> FemSolution:
     size = setup.study.model.validation.mesh_size or setup.study.model.geometry.mesh_size
     finest = size / 2 ** (setup.study.model.validation.refinements - 1)
     mesh = mesh_family(setup.family, setup.family.control_points(setup.initial).numpy(), finest)
-    return FemSolver(setup.problem, mesh).solve()
+    return FemSolver(setup.problem_at(setup.initial), mesh).solve()

@@ -14,7 +14,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    Strict,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
@@ -118,6 +128,42 @@ class BoundaryCondition(Section):
         return self
 
 
+class Patch(Section):
+    """A narrow patch of a boundary region."""
+
+    at: Interval
+    """Its middle [x, y], length unit: the nearest point of the region at the start design, which then moves with it."""
+    width: Positive
+    """Distance from the middle at which the load has fallen to zero, length unit."""
+
+
+class NaturalCondition(BoundaryCondition):
+    """A flux on a boundary region, or the total of one on a narrow patch of it."""
+
+    patch: Patch | None = None
+    """Where a load acts whose total is given; left out for a flux along the whole region."""
+    total: dict[Name, float] = Field(default_factory=dict)
+    """With patch: component -> integral of its flux . n over it, exact on every shape, such as {u: 0, v: -10}."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there were patches: what weights were trained for holds these data."""
+        return {k: v for k, v in handler(self).items() if k not in ("patch", "total") or self.patch is not None}
+
+    @model_validator(mode="after")
+    def _names_a_component(self) -> Self:
+        if self.patch is None and self.total:
+            raise _mend("total", "found it without patch; expected patch: {at: [x, y], width: ...} beside it")
+        if self.patch is not None and (self.values or not self.total):
+            found = f"patch with {', '.join(self.values)}" if self.values else "patch without total"
+            raise _mend("", f"found {found}; expected patch and total, such as {{v: -10}}, and nothing else")
+        if self.patch is not None and isinstance(self.on, tuple) and len(self.on) > 1:
+            raise _mend("on", f"found {len(self.on)} regions; expected one, on which the patch lies")
+        if self.patch is None and not self.values:
+            raise _mend("", "found no component; expected at least one with its value, such as u: 0")
+        return self
+
+
 class Physics(Section):
     """The boundary-value problem."""
 
@@ -129,8 +175,9 @@ class Physics(Section):
     """Source per component, a number or a formula of x and y; a bare value if there is one component only."""
     dirichlet: Annotated[tuple[BoundaryCondition, ...], Strict(False)] = ()
     """Prescribed values: a number or a formula of x and y; where regions meet, the later entry holds."""
-    natural: Annotated[tuple[BoundaryCondition, ...], Strict(False)] = ()
-    """Prescribed flux . n: a number or a formula of x, y, nx, ny, components and their derivatives."""
+    natural: Annotated[tuple[NaturalCondition, ...], Strict(False)] = ()
+    """Prescribed flux . n: a number or a formula of x, y, nx, ny, components and their derivatives; or total on a
+    patch."""
     pins: Annotated[tuple[Pinned, ...], Strict(False)] = ()
     """Components whose level is fixed at a point."""
 

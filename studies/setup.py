@@ -30,6 +30,7 @@ from studies.constraints import Condition
 from studies.functionals import functional_data, functionals_of
 from studies.loader import Study, StudyError
 from studies.named import formula, known_component, known_tag
+from studies.patches import patches_of, placed, problem_at
 from studies.schema import BoundaryCondition
 from surrogate.functionals import FieldSpace
 from surrogate.model_card import SurrogateFileError, load_mesh
@@ -67,6 +68,10 @@ class Setup:
     def sign(self) -> int:
         """1 to minimize the objective, -1 to maximize it."""
         return self.study.model.objective.sign
+
+    def problem_at(self, theta: Tensor) -> Problem:
+        """The problem for a mesh of the design theta (P,) itself, not one that is moved from the reference mesh."""
+        return problem_at(self.problem, self.shape_map, theta)
 
     def quantity(self, name: str, theta: Tensor) -> Tensor:
         """Geometric quantity of designs theta (..., P)."""
@@ -137,6 +142,7 @@ def build_setup(study: Study) -> Setup:
         raise study.error(
             "geometry.initial", f"a start design that is no valid shape ({error})", "a valid one"
         ) from error
+    problem = placed(study, problem, shape_map, initial)
     return Setup(study, family, shape_map, problem, _constraints(study, shape_map, problem, initial), initial)
 
 
@@ -244,6 +250,7 @@ def boundary_value_problem(
             functionals,
             parameters,
             _pins(study, family, components),
+            patches_of(study, family, components),
         )
     except ProblemError as error:
         raise study.error("physics", "conditions that contradict each other", str(error)) from error
