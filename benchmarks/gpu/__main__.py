@@ -22,13 +22,21 @@ from benchmarks.gpu.designs import BATCHES, measure_designs
 from benchmarks.gpu.memory import measure_memory
 from benchmarks.gpu.operator import POINTS, measure_operator
 from benchmarks.gpu.problems import Bundle, open_bundle
-from benchmarks.gpu.results import Recorder, write_row, write_tables
-from benchmarks.gpu.training import train_together
+from benchmarks.gpu.results import Recorder, read_rows, write_row, write_tables
+from benchmarks.gpu.training import queues_of, train_together
 from studies.design_training import hardware
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-SHARES = {"tests": 0.1, "designs": 0.16, "memory": 0.11, "operator": 0.07, "torsion": 0.16, "others": 0.4}
+SHARES = {
+    "tests": 0.1,
+    "designs": 0.15,
+    "memory": 0.11,
+    "operator": 0.06,
+    "replay": 0.05,
+    "torsion": 0.15,
+    "others": 0.38,
+}
 """Of the minutes; time that a part leaves is the next ones'."""
 
 
@@ -54,7 +62,7 @@ def run(bundle: Bundle, out: Path, device: torch.device, minutes: float, parts: 
         deadline = now + (began + 60 * minutes - now) * share / left
         left -= share
         print(f"{part} (at {now - began:.0f} s, until {deadline - began:.0f} s)", flush=True)
-        record = Recorder(out, "training" if part in ("torsion", "others") else part)
+        record = Recorder(out, {"torsion": "training", "others": "training", "replay": "graphs"}.get(part, part))
         with record.guarded(part):
             _part(part, record, bundle, out, device, deadline, rehearsal, small)
         write_row(out, {"part": "run", "case": f"{part} took", "value": time.monotonic() - now, "unit": "s"})
@@ -78,17 +86,35 @@ def _part(
         case "tests":
             run_tests(record, out, deadline)
         case "designs":
-            batches = (1, 2) if small else (1, 64) if rehearsal else BATCHES
+            batches = (1, 2) if small else (1, 4) if rehearsal else BATCHES
             measure_designs(record, bundle, ROOT / "studies", device, deadline, batches)
         case "memory":
             measure_memory(record, device, deadline, rehearsal)
         case "operator":
             measure_operator(record, device, deadline, (200,) if small else POINTS[:1] if rehearsal else POINTS)
+        case "replay":
+            replay(bundle, out, device, deadline)
         case "torsion":
-            train_together(record, bundle, [first], out, device, deadline, steps)
+            train_together(record, bundle, [[first]], out, device, deadline, steps)
         case "others":
-            if others:
-                train_together(record, bundle, others, out, device, deadline, steps)
+            queues = queues_of(bundle, others, graphs_pay(out, first))
+            train_together(record, bundle, queues, out, device, deadline, steps)
+
+
+def graphs_pay(out: Path, study: str) -> bool:
+    """Whether that study's training ran on CUDA graphs."""
+    rows = [row for row in read_rows(out) if row["case"] == f"{study}, training"]
+    return any("CUDA graph" in row["beside"] for row in rows)
+
+
+def replay(bundle: Bundle, out: Path, device: torch.device, deadline: float) -> None:
+    """Values and gradients from CUDA graphs, in a process of their own; nothing on a CPU."""
+    if device.type != "cuda":
+        return
+    seconds = deadline - time.monotonic()
+    command = [sys.executable, "-m", "benchmarks.gpu.replay", "--bundle", str(bundle.folder), "--out", str(out)]
+    command += ["--weights", str(ROOT / "studies"), "--seconds", f"{max(1.0, seconds - 8):.1f}"]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=seconds + 15)
 
 
 def run_tests(record: Recorder, out: Path, deadline: float) -> None:

@@ -18,7 +18,7 @@ TITLES = {
     "memory": "Optimizers on a large Fourier neural operator",
     "operator": "mGNO by points",
     "training": "Training of the design surrogates from nothing",
-    "graphs": "A training step as a CUDA graph",
+    "graphs": "CUDA graphs: values and gradients, and both passes of a training step",
 }
 
 

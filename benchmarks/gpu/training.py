@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,9 @@ LAST_CALL = 0.08
 """Share of its time before the end at which a training is stopped, and the best weights of its checkpoint taken."""
 ROOT = Path(__file__).resolve().parents[2]
 
+GRACE = 15.0
+"""Seconds that a training may take beyond its time before its process is ended."""
+
 
 class GraphRefused(RuntimeError):
     """A CUDA graph of a step that is wrong or does not pay."""
@@ -50,25 +54,50 @@ class _Timed(BaseException):
 
 
 def train_together(
-    record: Recorder, bundle: Bundle, names: Sequence[str], out: Path, device: torch.device, deadline: float,
-    steps: int | None = None,
+    record: Recorder, bundle: Bundle, queues: Sequence[Sequence[str]], out: Path, device: torch.device,
+    deadline: float, steps: int | None = None,
 ) -> None:  # fmt: skip
-    """Train ``names`` at the same time, a process each, until ``deadline`` (of ``time.monotonic``) at the latest."""
-    seconds = deadline - time.monotonic()
-    if seconds < 10:
-        record.row(", ".join(names), None, "left out: no time")
-        return
-    threads = max(1, (os.cpu_count() or 1) // max(1, len(names)))
+    """Train the studies of several queues at the same time, a process each, until ``deadline`` at the latest.
+
+    A study's share of its queue's time is that of its steps; what one leaves is the next ones'.
+    """
+    with ThreadPoolExecutor(max(1, len(queues))) as pool:
+        for queue in queues:
+            pool.submit(_train_queue, record, bundle, queue, out, device, deadline, steps, len(queues))
+
+
+def queues_of(bundle: Bundle, names: Sequence[str], graphed: bool) -> list[list[str]]:
+    """Two queues, the longest training first, where graphs leave the GPU to be the limit; else one each."""
+    ordered = sorted(names, key=lambda name: -wanted_steps(bundle, name))
+    if not graphed or len(ordered) < 3:
+        return [[name] for name in ordered]
+    return [ordered[:1], ordered[1:]]
+
+
+def wanted_steps(bundle: Bundle, name: str) -> int:
+    """Steps of a study's training and finish."""
+    problem = bundle.note(name)["problem"]
+    return problem["training"]["steps"] + (problem["finish"] or {}).get("steps", 0)
+
+
+def _train_queue(
+    record: Recorder, bundle: Bundle, queue: Sequence[str], out: Path, device: torch.device, deadline: float,
+    steps: int | None, beside: int,
+) -> None:  # fmt: skip
+    threads = max(1, (os.cpu_count() or 1) // max(1, beside))
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-    children = {}
-    for name in names:
+    for place, name in enumerate(queue):
+        to_come = sum(wanted_steps(bundle, each) for each in queue[place:])
+        seconds = (deadline - time.monotonic()) * wanted_steps(bundle, name) / to_come
+        if seconds < 10 and steps is None:
+            record.row(name, None, "left out: no time")
+            continue
         command = [sys.executable, "-m", "benchmarks.gpu.training", name, "--bundle", str(bundle.folder)]
-        command += ["--out", str(out), "--device", device.type, "--seconds", f"{seconds:.1f}"]
-        command += ["--beside", str(len(names) - 1)] + ([] if steps is None else ["--steps", str(steps)])
-        children[name] = subprocess.Popen(command, cwd=ROOT, env=environment)
-    for name, child in children.items():
+        command += ["--out", str(out), "--device", device.type, "--seconds", f"{max(1.0, seconds):.1f}"]
+        command += ["--beside", str(beside - 1)] + ([] if steps is None else ["--steps", str(steps)])
+        child = subprocess.Popen(command, cwd=ROOT, env=environment)
         try:
-            code = child.wait(max(5.0, deadline + 15 - time.monotonic()))
+            code = child.wait(max(5.0, seconds + GRACE) if steps is None else 600.0)
             if code:
                 record.row(name, f"the training's process ended with exit code {code}", "failure")
         except subprocess.TimeoutExpired:
