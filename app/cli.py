@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,7 @@ Set = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of sampling, training and random starts.")]
+Force = Annotated[bool, typer.Option("--force", help="Go on beyond the limits of memory for meshes and networks.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the results of another study in the output folder.")
 ]
@@ -54,10 +56,17 @@ Overwrite = Annotated[
 
 @contextmanager
 def _run(
-    study: Path, out: Path | None, overrides: list[str] | None, device: str, seed: int | None, overwrite: bool
+    study: Path,
+    out: Path | None,
+    overrides: list[str] | None,
+    device: str,
+    seed: int | None,
+    overwrite: bool,
+    force: bool,
 ) -> Iterator[Run]:
     """A study in its locked output folder, with progress bars."""
     from app.provenance import provenance
+    from geometries.effort import forcing
     from studies.jumps import JumpWarning, jumps
     from studies.loader import load_study
     from studies.pipeline import Run, write_resolved
@@ -67,10 +76,10 @@ def _run(
     from studies.workspace import Workspace
 
     seeds = [f"{section}.seed={seed}" for section in ("sampling", "training", "optimizer") if seed is not None]
-    loaded = load_study(study, [*(overrides or []), *seeds])
+    loaded = replace(load_study(study, [*(overrides or []), *seeds]), force=force)
     chosen = choose_device(device)
     workspace = Workspace(out or Path("out") / loaded.model.name)
-    with workspace.lock(), ProgressBars() as bars:
+    with forcing(force), workspace.lock(), ProgressBars() as bars:
         results_go_to(workspace.folder)
         claim_folder(loaded, workspace, overwrite)
         run = Run(build_setup(loaded), workspace, chosen, bars)
@@ -88,9 +97,10 @@ def run(
     device: Device = "auto",
     seed: Seed = None,
     overwrite: Overwrite = False,
+    force: Force = False,
 ) -> None:
     """Everything: sample, train (or take the shipped surrogate), optimize, export, validate, report."""
-    with _run(study, out, overrides, device, seed, overwrite) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force) as current:
         from studies.pipeline import validate
 
         certificate = validate(current)
@@ -107,9 +117,10 @@ def sample(
     device: Device = "auto",
     seed: Seed = None,
     overwrite: Overwrite = False,
+    force: Force = False,
 ) -> None:
     """Solve designs by finite elements for a surrogate to learn from."""
-    with _run(study, out, overrides, device, seed, overwrite) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force) as current:
         from studies import pipeline
 
         data, held_out, _ = pipeline.sample(current)
@@ -124,9 +135,10 @@ def train(
     device: Device = "auto",
     seed: Seed = None,
     overwrite: Overwrite = False,
+    force: Force = False,
 ) -> None:
     """Train the surrogate from nothing, whether or not the study ships one."""
-    with _run(study, out, overrides, device, seed, overwrite) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force) as current:
         from studies import pipeline
         from studies.surrogates import open_surrogate
 
@@ -148,9 +160,10 @@ def optimize(
     device: Device = "auto",
     seed: Seed = None,
     overwrite: Overwrite = False,
+    force: Force = False,
 ) -> None:
     """Find the optimum on the surrogate (or on finite elements: --set optimizer.on=fem)."""
-    with _run(study, out, overrides, device, seed, overwrite) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force) as current:
         from studies.pipeline import find_optimum
 
         _, found = find_optimum(current)
@@ -167,9 +180,10 @@ def export(
     device: Device = "auto",
     seed: Seed = None,
     overwrite: Overwrite = False,
+    force: Force = False,
 ) -> None:
     """Write the optimum as CAD and read it back."""
-    with _run(study, out, overrides, device, seed, overwrite) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force) as current:
         from studies import pipeline
 
         exported = pipeline.export(current)
@@ -188,9 +202,10 @@ def validate(
     device: Device = "auto",
     seed: Seed = None,
     overwrite: Overwrite = False,
+    force: Force = False,
 ) -> None:
     """Judge the optimum by finite elements on its CAD read back."""
-    with _run(study, out, overrides, device, seed, overwrite) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force) as current:
         from studies import pipeline
 
         certificate = pipeline.validate(current)
@@ -206,9 +221,10 @@ def report(
     device: Device = "auto",
     seed: Seed = None,
     overwrite: Overwrite = False,
+    force: Force = False,
 ) -> None:
     """Write report.html of a validated study."""
-    with _run(study, out, overrides, device, seed, overwrite) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force) as current:
         from studies import pipeline
 
         pipeline.validate(current)
@@ -217,14 +233,14 @@ def report(
 
 
 @app.command()
-def check(study: StudyFile, overrides: Set = None, seed: int = 0) -> None:
+def check(study: StudyFile, overrides: Set = None, seed: int = 0, force: Force = False) -> None:
     """Check schema and geometry, and Taylor-test every derivative in the chain."""
     from app.tables import print_taylor_tests
     from studies.checks import check_study
     from studies.loader import load_study
     from studies.setup import build_setup
 
-    setup = build_setup(load_study(study, overrides or []))
+    setup = build_setup(replace(load_study(study, overrides or []), force=force))
     _say(
         f"{study}: schema and geometry are in order; {len(setup.family.parameters)} parameters,"
         f" {len(setup.shape_map.mesh.nodes)} nodes"
@@ -241,11 +257,12 @@ def learn(
     device: Device = "auto",
     seed: Seed = None,
     overwrite: Overwrite = False,
+    force: Force = False,
 ) -> None:
     """Train an operator on the physics of an operator study, and judge it on unseen instances by finite elements."""
     from app.learn import learn_operator, print_errors
 
-    card, folder = learn_operator(study, out, overrides or [], device, seed, overwrite)
+    card, folder = learn_operator(study, out, overrides or [], device, seed, overwrite, force)
     print_errors(console, card, folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from app.outcome import results_go_to
 from app.progress import ProgressBars
 from app.provenance import provenance
+from geometries.effort import forcing
 from studies.operator_run import run_operator_study
 from studies.operator_setup import load_operator_study
 from studies.resolved import claim_folder, write_study
@@ -19,7 +21,13 @@ from surrogate.operator_card import OperatorCard
 
 
 def learn_operator(
-    study: Path, out: Path | None, overrides: list[str], device: str, seed: int | None, overwrite: bool = False
+    study: Path,
+    out: Path | None,
+    overrides: list[str],
+    device: str,
+    seed: int | None,
+    overwrite: bool = False,
+    force: bool = False,
 ) -> tuple[OperatorCard, Path]:
     """Run the study in its locked output folder with progress bars; the operator's card, and the folder.
 
@@ -28,10 +36,10 @@ def learn_operator(
             :func:`studies.operator_run.run_operator_study` raises.
     """
     seeds = [f"training.seed={seed}"] if seed is not None else []
-    loaded = load_operator_study(study, (*overrides, *seeds))
+    loaded = replace(load_operator_study(study, (*overrides, *seeds)), force=force)
     chosen = choose_device(device)
     workspace = Workspace(out or Path("out") / loaded.model.name)
-    with workspace.lock(), ProgressBars() as bars:
+    with forcing(force), workspace.lock(), ProgressBars() as bars:
         results_go_to(workspace.folder)
         claim_folder(loaded, workspace, overwrite)
         write_study(loaded, workspace, provenance(chosen, loaded.model.training.seed))

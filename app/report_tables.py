@@ -111,6 +111,9 @@ def parameters_table(finished: Finished) -> Table:
                 NOTHING if entry["tolerance"] is None else f"± {number(entry['tolerance'], 2)}",
             )
         )
+    for name, value in geometry.fixed.items():
+        at = number(value, 5)
+        rows.append(((name, meanings.get(name, "")), at, at, NOTHING, "", "held fixed", NOTHING, NOTHING))
     share = finished.certificate["joint_tolerance"]
     together = f" If all are off at once, each may be off by {percent(share)} of its tolerance." if share else ""
     note = (

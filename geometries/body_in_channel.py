@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geometries.constants import constant
 from geometries.family import Family, FamilyError, Parameter
+from geometries.options import numbers, pair, truth, whole_numbers
 from geometries.spline import Curve
 
 
@@ -21,6 +22,7 @@ def body_in_channel(
     control_points: int = 16,
     symmetric: bool = True,
     slenderness: float = 2.2,
+    shift: Sequence[float] = (0.0, 0.0),
 ) -> Family:
     """Flow domain around a body that starts as a circle of ``radius``; the design is its nose, tail and heights.
 
@@ -36,14 +38,26 @@ def body_in_channel(
         control_points: even number, 8 or more.
         symmetric: mirror the body about the line through its center along the channel.
         slenderness: largest half-length, in radii.
+        shift: [x, y], how far the body as a whole may move from its center to either side, length unit; where that is
+            not zero, the parameters ``dx`` and ``dy`` move it.
     """
-    cx, cy = (float(value) for value in center)
+    numbers("body_in_channel", length=length, height=height, radius=radius, slenderness=slenderness)
+    whole_numbers("body_in_channel", control_points=control_points)
+    truth("body_in_channel", symmetric=symmetric)
+    cx, cy = pair("body_in_channel", "center", center)
+    along, across = pair("body_in_channel", "shift", shift)
     if not (length > 0 and height > 0 and 0 < radius < min(cx, length - cx, cy, height - cy)):
         raise FamilyError(
             f"body_in_channel: a circle of radius {radius} at ({cx}, {cy})"
             f" is not inside the channel {length} x {height}"
         )
-    if not isinstance(control_points, int) or control_points < 8 or control_points % 2:
+    room = min(cx, length - cx) - radius, min(cy, height - cy) - radius
+    if not (0 <= along < room[0] and 0 <= across < room[1]):
+        raise FamilyError(
+            f"body_in_channel: option shift is [{along:g}, {across:g}]; allowed are 0 or more and less than"
+            f" [{room[0]:g}, {room[1]:g}], so that the circle stays inside the channel"
+        )
+    if control_points < 8 or control_points % 2:
         raise FamilyError(
             f"body_in_channel: control_points is {control_points}; allowed is an even number of 8 or more"
         )
@@ -65,22 +79,29 @@ def body_in_channel(
             least = 0.1 if k in (0, side - 1) else 0.3  # next to nose and tail, so that they can become pointed
             meaning = f"height of control point {k + 1} {where}"
             parameters.append(Parameter(f"{letter}{k + 1}", h, least * h, 1.2 * h, description=meaning))
+    heights_end, moved = len(parameters), [index for index, most in enumerate((along, across)) if most]
+    for index in moved:
+        name, most, where = (("dx", along, "along"), ("dy", across, "across"))[index]
+        parameters.append(Parameter(name, 0.0, -most, most, description=f"motion of the body {where} the channel"))
     corners = torch.tensor([[0, 0], [length, 0], [length, height], [0, height]], dtype=torch.float64)
     channel = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
+    axes = torch.eye(2, dtype=torch.float64)[moved]
 
     def place(theta: Tensor) -> Tensor:
         cosine = constant(torch.cos(angles), theta)
         front, back = theta[..., 0:1], theta[..., 1:2]
         up = theta[..., 2 : 2 + side]
-        down = up if symmetric else theta[..., 2 + side :]
+        down = up if symmetric else theta[..., 2 + side : heights_end]
         x = cx + torch.where(cosine > 0, back, front) * cosine
         level = torch.full_like(front, cy)
         above = torch.stack([x, cy + up], -1)
         below = torch.stack([x, cy - down], -1).flip(-2)
         tail = torch.stack([cx + back, level], -1)
         nose = torch.stack([cx - front, level], -1)
-        fixed = constant(channel, theta).expand(*theta.shape[:-1], 8, 2)
-        return torch.cat([fixed, tail, above, nose, below], -2)
+        body = torch.cat([tail, above, nose, below], -2)
+        if moved:
+            body = body + (theta[..., heights_end:] @ constant(axes, theta))[..., None, :]
+        return torch.cat([constant(channel, theta).expand(*theta.shape[:-1], 8, 2), body], -2)
 
     line = {"count": 2, "degree": 1}
     return Family(

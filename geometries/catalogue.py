@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import reprlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -62,7 +63,7 @@ def load_family(spec: str, options: Mapping[str, Any], folder: Path) -> Family:
     except FamilyError:
         raise
     except Exception as error:
-        raise FamilyError(f"family '{spec}' with options {dict(options)}: {error}") from error
+        raise FamilyError(f"family '{spec}' with options {reprlib.repr(dict(options))}: {error}") from error
     if not isinstance(family, Family):
         raise FamilyError(f"'{spec}' returned {type(family).__name__}; allowed is a geometries.family.Family")
     return family
@@ -80,7 +81,7 @@ def _from_file(spec: str, folder: Path) -> object:
     sys.modules[module_spec.name] = module  # dataclasses in the file look themselves up there
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise FamilyError(f"family '{spec}': {path} fails on import: {type(error).__name__}: {error}") from error
     if not hasattr(module, name):
         raise FamilyError(f"family '{spec}': {path} defines no '{name}'")

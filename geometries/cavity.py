@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from geometries.family import Family, FamilyError, Parameter
+from geometries.options import numbers
 from geometries.spline import Curve
 
 
@@ -19,6 +20,7 @@ def cavity(skew: float = 0.3, bulge: float = 0.2) -> Family:
         skew: bound of the lid's shift, length unit.
         bulge: bound of the motions of the control points, length unit.
     """
+    numbers("cavity", skew=skew, bulge=bulge)
     if not (0 < skew < 1 and 0 < bulge < 0.4):
         raise FamilyError(f"cavity: skew {skew}, bulge {bulge}; allowed: between 0 and 1, between 0 and 0.4")
     thirds = torch.tensor([0.0, 1 / 3, 2 / 3, 1.0], dtype=torch.float64)

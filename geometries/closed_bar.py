@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geometries.constants import constant
 from geometries.family import Family, FamilyError, Parameter
+from geometries.options import numbers, whole_numbers
 from geometries.spline import Curve
 
 
@@ -25,6 +26,7 @@ def _l_shape(angle: float) -> float:
 
 
 STARTS = {
+    "disc": lambda k, angle: 1.0,
     "star": lambda k, angle: 1.25 if k % 2 == 0 else 0.8,
     "ellipse": lambda k, angle: _superellipse(angle, 2.0, 1.7),
     "rounded_square": lambda k, angle: _superellipse(angle, 6.0, 1.0),
@@ -44,13 +46,15 @@ def closed_bar(
     Args:
         control_points: n, number of control points, 5 or more.
         radius: scale of the start shape, length unit.
-        start: shape to begin with: star, ellipse, rounded_square or l.
+        start: shape to begin with: star, disc, ellipse, rounded_square or l.
         lower: least distance of a control point, in radii.
         upper: largest distance of a control point, in radii.
     """
-    if start not in STARTS:
+    numbers("closed_bar", radius=radius, lower=lower, upper=upper)
+    whole_numbers("closed_bar", control_points=control_points)
+    if not isinstance(start, str) or start not in STARTS:
         raise FamilyError(f"closed_bar: start is '{start}'; allowed are {', '.join(STARTS)}")
-    if not isinstance(control_points, int) or control_points < 5:
+    if control_points < 5:
         raise FamilyError(f"closed_bar: control_points is {control_points}; allowed is a whole number of 5 or more")
     if not radius > 0 or not 0 < lower < upper:
         raise FamilyError(

@@ -16,6 +16,10 @@ from geometries.spline import Curve
 Array = NDArray[np.float64]
 
 
+FAR = 1e-3
+"""Distance of an edge from a curve, drawn with 40 chords a span, that is not a chord's height, in domain sizes."""
+
+
 def add_loop(loop: tuple[Curve, ...], points: Array) -> list[int]:
     """Add the curves of a loop with control points (n, 2); returns their CAD edges in order."""
     occ, edges, start, first, last = gmsh.model.occ, [], 0, 0, 0
@@ -44,8 +48,15 @@ def add_loop(loop: tuple[Curve, ...], points: Array) -> list[int]:
 
 
 def name_edges(family: Family, control_points: Array) -> dict[int, str]:
-    """Boundary region of every CAD edge: that of the curve of the family which it follows."""
-    curves, start = [], 0
+    """Boundary region of every CAD edge: that of the curve of the family which it follows.
+
+    By position alone, so that neither the order of the edges nor their direction in a file matters.
+
+    Raises:
+        MeshError: an edge follows no curve, or a curve is followed by no edge.
+    """
+    extent = float(np.ptp(control_points, axis=0).max())
+    curves, found, start = [], set(), 0
     for curve in family.curves:
         t = np.linspace(0, curve.spans, 1 + (1 if curve.degree == 1 else 40) * curve.spans)
         curves.append((LineString(curve.basis(t) @ control_points[start : start + curve.count]), curve.tag))
@@ -56,7 +67,17 @@ def name_edges(family: Family, control_points: Array) -> dict[int, str]:
         samples = low[0] + (high[0] - low[0]) * np.array([0.31, 0.5, 0.77])
         points = [Point(x, y) for x, y, _ in gmsh.model.getValue(1, edge, list(samples)).reshape(-1, 3)]
         distances = [max(line.distance(point) for point in points) for line, _ in curves]
-        edges[edge] = curves[int(np.argmin(distances))][1]
+        nearest = int(np.argmin(distances))
+        if distances[nearest] > FAR * extent:
+            raise MeshError(
+                f"an edge lies {distances[nearest] / extent:.2g} of the domain's size away from every curve of"
+                f" '{family.name}': this is not the outline of the design"
+            )
+        found.add(nearest)
+        edges[edge] = curves[nearest][1]
+    if len(found) < len(curves):
+        lost = next(tag for index, (_, tag) in enumerate(curves) if index not in found)
+        raise MeshError(f"no edge follows a curve '{lost}' of '{family.name}': this is not the outline of the design")
     return edges
 
 

@@ -11,6 +11,7 @@ import gmsh
 import numpy as np
 from numpy.typing import NDArray
 
+from geometries.effort import mesh_fault
 from geometries.family import Family
 from geometries.files import READER_UNITS, cad_factor, millimetres, reader_unit, written_whole
 from geometries.gmsh_model import add_loop, generate, name_edges
@@ -43,8 +44,9 @@ def mesh_family(family: Family, control_points: NDArray[np.float64], mesh_size: 
     """Mesh the domain whose curves have these control points (n, 2), ``mesh_size`` at the designed part.
 
     Raises:
-        MeshError: with gmsh's own message, or cells that fold.
+        MeshError: with gmsh's own message, or cells that fold, or more of them than :mod:`geometries.effort` allows.
     """
+    _refuse_effort(family, control_points, mesh_size)
     factor = _factor(family, control_points)
     with _session():
         loops = [
@@ -54,6 +56,12 @@ def mesh_family(family: Family, control_points: NDArray[np.float64], mesh_size: 
         gmsh.model.occ.addPlaneSurface(loops)
         gmsh.model.occ.synchronize()
         return generate(family, control_points, mesh_size, factor)
+
+
+def _refuse_effort(family: Family, control_points: NDArray[np.float64], mesh_size: float) -> None:
+    found = mesh_fault(family, control_points, mesh_size)
+    if found:
+        raise MeshError(found)
 
 
 def _factor(family: Family, control_points: NDArray[np.float64]) -> float:
@@ -76,9 +84,10 @@ def mesh_step(
     ``save`` (``*.msh``) the mesh is also written there, its regions as physical groups.
 
     Raises:
-        MeshError: the file cannot be read, has no plane face at z = 0, or gmsh fails.
+        MeshError: the file cannot be read, has no plane face at z = 0 or another outline, too many cells, gmsh fails.
         OSError: ``save`` cannot be written.
     """
+    _refuse_effort(family, control_points, mesh_size)
     factor = _factor(family, control_points)
     own = control_points[family.loop_slices[family.part]]
     read_in = reader_unit(unit, float(np.ptp(own, axis=0).max()))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geometries.constants import constant
 from geometries.family import Family, FamilyError, Parameter
+from geometries.options import numbers, whole_numbers
 from geometries.spline import Curve
 
 
@@ -35,12 +36,14 @@ def plate_with_hole(
     Raises:
         FamilyError: options that give no plate with a hole.
     """
+    numbers("plate_with_hole", width=width, height=height, radius=radius, slenderness=slenderness)
+    whole_numbers("plate_with_hole", control_points=control_points)
     if not (radius > 0 and 1.4 * radius < height / 2 and slenderness * radius < width / 2):
         raise FamilyError(
             f"plate_with_hole: a hole of radius {radius}, stretched to {slenderness} radii along x and 1.4 along y,"
             f" is not inside the plate {width} x {height}"
         )
-    if not isinstance(control_points, int) or control_points < 8 or control_points % 4:
+    if control_points < 8 or control_points % 4:
         raise FamilyError(f"plate_with_hole: control_points is {control_points}; allowed is a multiple of 4, 8 or more")
     if not slenderness > 1.1:
         raise FamilyError(f"plate_with_hole: slenderness is {slenderness}; allowed is more than 1.1")

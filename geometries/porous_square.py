@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geometries.family import Family, FamilyError, Parameter, Rays
+from geometries.options import MOST_POINTS, numbers, whole_numbers
 from geometries.spline import Curve
 
 
@@ -31,10 +32,12 @@ def porous_square(
         fourfold, eightfold: bounds of c1 and of c2.
         control_points: of each pore, 24 or more.
     """
-    if not (isinstance(pores, int) and pores >= 1 and isinstance(control_points, int) and control_points >= 24):
+    numbers("porous_square", radius=radius, spread=spread, fourfold=fourfold, eightfold=eightfold)
+    whole_numbers("porous_square", pores=pores, control_points=control_points)
+    if not (pores >= 1 and control_points >= 24 and pores**2 * control_points <= MOST_POINTS):
         raise FamilyError(
             f"porous_square: pores {pores}, control_points {control_points}; allowed are whole numbers,"
-            " 1 or more and 24 or more"
+            f" 1 or more and 24 or more, in all pores at most {MOST_POINTS} control points"
         )
     reach = (radius + spread) * (1 + fourfold + eightfold)
     if not (0 < spread < radius and fourfold > 0 and eightfold > 0 and reach < 0.5 / pores):

@@ -104,7 +104,7 @@ def clearance(shape_map: ShapeMap, theta: Tensor) -> Tensor:
 
 
 def _size(shape_map: ShapeMap) -> Tensor:
-    points = shape_map.family.part_points(shape_map.family.reference)
+    points = shape_map.origin.part_points(shape_map.origin.reference)
     return (points.max(0).values - points.min(0).values).min()
 
 
@@ -195,4 +195,4 @@ def valid_designs(shape_map: ShapeMap, theta: Tensor, least_jacobian: float = 0.
             keep.append(float(jacobian(shape_map, design)) > least_jacobian)
         except ShapeError:
             keep.append(False)
-    return np.array(keep)
+    return np.array(keep, dtype=bool)

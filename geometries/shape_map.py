@@ -21,11 +21,18 @@ class ShapeMap:
         family: parameters and curves.
         mesh: mesh of the design in the middle of the bounds, N nodes.
         extension: (N, n) harmonic extension of the boundary motion of each control point.
+        made_for: family whose middle the mesh is of, where some of its parameters are held fixed in ``family``.
     """
 
     family: Family
     mesh: TaggedMesh
     extension: Tensor
+    made_for: Family | None = None
+
+    @property
+    def origin(self) -> Family:
+        """The family with all its parameters free, in the middle of whose bounds the mesh was made."""
+        return self.made_for or self.family
 
     def __post_init__(self) -> None:
         # before a transform of torch.func asks for them first: what it makes does not outlast it
@@ -38,7 +45,7 @@ class ShapeMap:
 
     @cached_property
     def _reference_points(self) -> Tensor:
-        return self.family.control_points(self.family.reference)
+        return self.origin.control_points(self.origin.reference)
 
     def nodes(self, theta: Tensor) -> Tensor:
         """(..., N, 2) mesh nodes of the designs theta (..., P), in their dtype and on their device."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geometries.family import Family, FamilyError, Parameter, Rays
+from geometries.options import numbers, whole_numbers
 from geometries.spline import Curve
 
 
@@ -27,14 +28,18 @@ def star_domain(
         radius: of the disc, length unit.
         control_points: n, at least six for the shortest harmonic.
     """
-    if not waves or min(waves) < 2 or not all(isinstance(wave, int) for wave in waves):
+    if not isinstance(waves, list | tuple):
+        raise FamilyError(f"star_domain: option waves is {waves!r}; allowed is a list of whole numbers of 2 or more")
+    whole_numbers("star_domain", control_points=control_points, **{f"waves[{k}]": w for k, w in enumerate(waves)})
+    numbers("star_domain", amplitude=amplitude, radius=radius)
+    if not waves or min(waves) < 2:
         raise FamilyError(f"star_domain: waves is {list(waves)}; allowed are whole numbers of 2 or more")
     if not (radius > 0 and 0 < amplitude * len(waves) < 1):
         raise FamilyError(
             f"star_domain: radius {radius}, amplitude {amplitude}; allowed: radius > 0, and amplitudes of all"
             f" {len(waves)} waves that sum to less than 1"
         )
-    if not isinstance(control_points, int) or control_points < 6 * (max(waves) + 1):
+    if control_points < 6 * (max(waves) + 1):
         raise FamilyError(
             f"star_domain: control_points is {control_points}; allowed is a whole number of"
             f" {6 * (max(waves) + 1)} or more for {max(waves)} waves"

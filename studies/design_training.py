@@ -77,7 +77,7 @@ class DesignProblem:
         if normalization is None:
             shape = self.factor.shape
             normalization = Normalization(torch.zeros(shape), self.factor.float(), torch.ones(shape[1]))
-        family, grading = self.shape_map.family, None
+        family, grading = self.shape_map.origin, None
         if self.grading_length is not None:
             center = family.part_points(family.default).mean(0)
             grading = GradedCoordinates(tuple(center.tolist()), self.grading_length)

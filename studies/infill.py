@@ -20,7 +20,7 @@ import torch
 
 from studies.familiarity import correlation_with_error, familiarity_of
 from studies.schema import Infill
-from studies.setup import Setup
+from studies.setup import Setup, fixed_key
 from studies.surrogates import halves, hardware, training_config
 from surrogate.accuracy import Accuracy, measure
 from surrogate.dataset import Dataset
@@ -107,6 +107,7 @@ def tune(
     if kept:
         new = replace(
             card,
+            trained_for=card.trained_for | fixed_key(setup.study),
             training=card.training | {"infill": config.model_dump() | {"designs": len(learnt)}},
             data_hash=joined([data, *learnt]).hash,
             designs=card.designs + len(learnt),

@@ -59,11 +59,13 @@ class Study:
         model: the content of the file with overrides and defaults.
         path: the YAML file; relative paths in it are relative to its folder.
         source: where each key comes from; no part of what makes two studies equal.
+        force: whether it may take more than :mod:`geometries.effort` allows; no part of it either.
     """
 
     model: Any
     path: Path
     source: Source = field(compare=False, repr=False)
+    force: bool = field(default=False, compare=False, repr=False)
 
     @property
     def folder(self) -> Path:

@@ -133,11 +133,16 @@ def outside_box(setup: Setup, theta: Array, box: Mapping[str, Sequence[float]]) 
         margin = 1e-9 * (parameter.upper - parameter.lower)
         outside = values[(values < lower - margin) | (values > upper + margin)]
         if len(outside):
-            messages[parameter.name] = (
-                f"{parameter.name} = {outside[0]:.6g} is outside [{lower:g}, {upper:g}],"
-                " what the surrogate was trained on"
-            )
+            messages[parameter.name] = _outside(parameter.name, outside[0], lower, upper)
+    for name, value in setup.study.model.geometry.fixed.items():
+        lower, upper = box.get(name, (-np.inf, np.inf))
+        if not lower <= value <= upper:
+            messages[name] = _outside(name, value, lower, upper)
     return messages
+
+
+def _outside(name: str, value: float, lower: float, upper: float) -> str:
+    return f"{name} = {value:.6g} is outside [{lower:g}, {upper:g}], what the surrogate was trained on"
 
 
 def unfolded(setup: Setup, theta: Tensor) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from geometries.dirichlet_lift import DirichletLift, Prescribed, build_dirichlet_lift
+from geometries.effort import forcing
 from geometries.extension import build_shape_map
 from geometries.family import Family
 from geometries.mesher import MeshError
@@ -22,7 +23,7 @@ from solvers.problem import Function, Problem
 from studies.loader import Study, StudyError, load_study
 from studies.named import formula, formula_name, free_name, names_in_formulas
 from studies.operator_schema import Number, OperatorStudyModel
-from studies.setup import boundary_value_problem, check_on_mesh, families, geometry_key
+from studies.setup import boundary_value_problem, check_on_mesh, families, fixed_key, geometry_key
 from surrogate.design_surrogate import latent_grid_for
 from surrogate.instances import Distribution, Instances, Population
 from surrogate.operator import OperatorConfig
@@ -99,7 +100,8 @@ class OperatorSetup:
         """Everything that solutions depend on, as plain data."""
         model = self.study.model
         numbers = {name: number.model_dump(mode="json") for name, number in model.instances.items()}
-        geometry = geometry_key(self.study) | {"bounds": {name: list(b) for name, b in model.geometry.bounds.items()}}
+        bounds = {"bounds": {name: list(b) for name, b in model.geometry.bounds.items()}}
+        geometry = geometry_key(self.study) | fixed_key(self.study) | bounds
         return {"geometry": geometry, "instances": numbers, "physics": model.physics.model_dump(mode="json")}
 
     def trained_for(self) -> dict[str, Any]:
@@ -213,7 +215,8 @@ def _law(number: Number) -> Distribution:
 
 def _lift(study: Study, family: Family, problem: Problem, mesh_size: float) -> DirichletLift:
     try:
-        shape_map = build_shape_map(family, mesh_size)
+        with forcing(study.force):
+            shape_map = build_shape_map(family, mesh_size)
     except MeshError as error:
         raise StudyError(f"{study.place('geometry')}: geometry: cannot be meshed: {error}") from error
     tags: dict[str, list[str]] = {}

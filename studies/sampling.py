@@ -32,6 +32,13 @@ LEAST_JACOBIAN = 0.05
 """Designs whose map is closer to folding than this are not sampled."""
 
 
+LEAST_VALID = 1e-3
+"""Share of valid shapes among the designs drawn below which no more are."""
+
+ENOUGH_DRAWN = 20_000
+"""Designs by which that share is told."""
+
+
 class SamplingError(RuntimeError):
     """Designs cannot be drawn or solved."""
 
@@ -52,17 +59,18 @@ def draw_designs(setup: Setup, count: int, seed: int) -> Tensor:
     """(count, P) Sobol designs in the parameter box that are valid shapes.
 
     Raises:
-        SamplingError: fewer than one design in twenty is valid.
+        SamplingError: fewer than one design in a thousand is valid, told by the first 20,000.
     """
     bounds = setup.family.bounds
     sobol = qmc.Sobol(len(bounds), seed=seed)
     found: list[Tensor] = []
     drawn = 0
     while sum(map(len, found)) < count:
-        if drawn >= 20 * max(count, 64):
+        if drawn >= ENOUGH_DRAWN and sum(map(len, found)) < LEAST_VALID * drawn:
             raise SamplingError(
-                f"only {sum(map(len, found))} of {drawn} designs in the parameter box are valid shapes;"
-                " narrow geometry.bounds"
+                f"{setup.study.place('geometry.bounds')}: geometry.bounds: only {sum(map(len, found))} of {drawn}"
+                f" designs drawn within the bounds are valid shapes; expected {LEAST_VALID:.1%} of them at least:"
+                " narrow geometry.bounds, or the options of the family that set its own bounds"
             )
         unit = torch.from_numpy(sobol.random(64))
         drawn += len(unit)

@@ -75,6 +75,8 @@ class Geometry(Section):
     """Bounds [lower, upper] of design parameters where they differ from the family's."""
     initial: dict[Name, float] = Field(default_factory=dict)
     """Start values of design parameters where they differ from the family's."""
+    fixed: dict[Name, float] = Field(default_factory=dict)
+    """Values of parameters that are held fixed: they are no design variables, and have neither bounds nor start."""
     length_unit: Literal["m", "cm", "mm"] = "m"
     """Unit of every length in this file; it is written into the CAD files."""
     thickness: Positive | None = None
@@ -89,6 +91,14 @@ class Geometry(Section):
             if lower >= upper:
                 raise _mend(name, f"found [{lower}, {upper}]; expected [lower, upper] with lower < upper")
         return bounds
+
+    @model_validator(mode="after")
+    def _fixed_is_not_free(self) -> Self:
+        for name in self.fixed:
+            for section in ("bounds", "initial"):
+                if name in getattr(self, section):
+                    raise _mend(f"fixed.{name}", f"found it in {section}, too; expected it in one of them")
+        return self
 
     @model_validator(mode="after")
     def _start_is_within_bounds(self) -> Self:

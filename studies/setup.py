@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geometries.catalogue import load_family
+from geometries.effort import forcing, mesh_fault
 from geometries.extension import build_shape_map
 from geometries.family import Family, FamilyError, Parameter
+from geometries.fixed import fix_parameters
 from geometries.mesh import TaggedMesh
 from geometries.mesher import MeshError
 from geometries.quantities import ShapeError, check_design, quantities_of
@@ -113,11 +115,11 @@ class Setup:
         others = [functional_data(self.study, functional.name) for functional in self.problem.functionals[1:]]
         return {
             "geometry": geometry_key(self.study),
-            "parameters": [p.name for p in self.family.parameters],
+            "parameters": [p.name for p in self.shape_map.origin.parameters],
             "physics": model.physics.model_dump(mode="json", exclude=None if model.physics.pins else {"pins"}),
             "objective": functional_data(self.study, model.objective.name),
             "surrogate": network,
-        } | ({"constrained": others} if others else {})
+        } | ({"constrained": others} if others else {}) | fixed_key(self.study)
 
 
 def build_setup(study: Study) -> Setup:
@@ -126,11 +128,20 @@ def build_setup(study: Study) -> Setup:
     Raises:
         StudyError: names file, line and key.
     """
+    with forcing(study.force):
+        return _build_setup(study)
+
+
+def _build_setup(study: Study) -> Setup:
     native, family = families(study)
+    _refuse_effort(study, native)
     try:
         shape_map = build_shape_map(native, study.model.geometry.mesh_size, _shipped_mesh(study, native))
     except MeshError as error:
         raise StudyError(f"{study.place('geometry')}: geometry: cannot be meshed: {error}") from error
+    fixed = study.model.geometry.fixed
+    if fixed:
+        shape_map = replace(shape_map, family=fix_parameters(native, fixed), made_for=native)
     physics = PHYSICS[study.model.physics.name]
     functionals = functionals_of(study, family, physics, quantities_of(shape_map))
     problem = boundary_value_problem(study, family, functionals)
@@ -146,6 +157,21 @@ def build_setup(study: Study) -> Setup:
     return Setup(study, family, shape_map, problem, _constraints(study, shape_map, problem, initial), initial)
 
 
+def _refuse_effort(study: Study, family: Family) -> None:
+    """Refuse meshes of the study, the certificate's included, that are larger than without ``--force``."""
+    geometry, validation = study.model.geometry, study.model.validation
+    coarsest = "geometry.mesh_size" if validation.mesh_size is None else "validation.mesh_size"
+    finest = (validation.mesh_size or geometry.mesh_size) / 2.0 ** min(validation.refinements - 1, 1000)
+    points = family.control_points(family.reference).numpy()
+    for key, size, which in (
+        ("geometry.mesh_size", geometry.mesh_size, ""),
+        (coarsest, finest, f"on the finest of {validation.refinements} validation.refinements, "),
+    ):
+        found = mesh_fault(family, points, size)
+        if found:
+            raise StudyError(f"{study.place(key)}: {key}: {which}{found}")
+
+
 def _shipped_mesh(study: Study, family: Family) -> TaggedMesh | None:
     """The reference mesh that came with the weights; None where they do not fit, which is said when they are used."""
     weights = study.model.surrogate.weights
@@ -159,7 +185,16 @@ def _shipped_mesh(study: Study, family: Family) -> TaggedMesh | None:
 
 
 def families(study: Study) -> tuple[Family, Family]:
-    """The family with its own bounds, and with those of the study."""
+    """The family with its own bounds and all its parameters; and with those that the study leaves free, and its bounds.
+
+    Raises:
+        StudyError: names file, line and key.
+    """
+    with forcing(study.force):
+        return _families(study)
+
+
+def _families(study: Study) -> tuple[Family, Family]:
     geometry = study.model.geometry
     try:
         family = load_family(geometry.family, geometry.options, study.folder)
@@ -168,8 +203,8 @@ def families(study: Study) -> tuple[Family, Family]:
         key = "geometry.options" if about_options else "geometry.family"
         raise StudyError(f"{study.place(key)}: {key}: {error}") from error
     names = [parameter.name for parameter in family.parameters]
-    for section, entries in (("bounds", geometry.bounds), ("initial", geometry.initial)):
-        for name in entries:
+    for section in ("bounds", "initial", "fixed"):
+        for name in getattr(geometry, section):
             if name not in names:
                 raise study.error(
                     f"geometry.{section}.{name}", f"'{name}'", f"a parameter: {', '.join(names)}"
@@ -184,7 +219,11 @@ def families(study: Study) -> tuple[Family, Family]:
             )
         except FamilyError as error:
             raise study.error(f"geometry.initial.{parameter.name}", str(value), str(error)) from error
-    return family, replace(family, parameters=tuple(changed))
+    key = "geometry.fixed" if geometry.fixed else "geometry.bounds"
+    try:
+        return family, fix_parameters(replace(family, parameters=tuple(changed)), geometry.fixed)
+    except FamilyError as error:
+        raise StudyError(f"{study.place(key)}: {key}: {error}") from error
 
 
 def _unit(parameter: Parameter, study: Study) -> str:
@@ -340,3 +379,9 @@ def geometry_key(study: Study) -> dict[str, Any]:
     if file:  # a family of one's own: its text is what it is
         key["family_text"] = hashlib.sha256((study.folder / file).read_bytes()).hexdigest()[:16]
     return key
+
+
+def fixed_key(study: Study) -> dict[str, Any]:
+    """The parameters held fixed, where there are any, as plain data: what is learnt holds for their values alone."""
+    fixed = study.model.geometry.fixed
+    return {"fixed": dict(sorted(fixed.items()))} if fixed else {}

@@ -140,9 +140,17 @@ def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, T
     """
     tensors, content = read_weights(path)
     card = _card(path, content)
-    refuse_differences(path, card.trained_for, expected)
+    refuse_differences(path, card.trained_for, _as_far_as_fixed(expected, card.trained_for))
     own = {name: t for name, t in tensors.items() if name != GRID_KEY and not name.startswith(MESH_PREFIX)}
     return own, card
+
+
+def _as_far_as_fixed(expected: Mapping[str, Any], trained_for: Mapping[str, Any]) -> dict[str, Any]:
+    """What is expected, without parameters held fixed that the weights were trained with free: they serve there."""
+    learnt = trained_for.get("fixed", {})
+    fixed = {name: value for name, value in expected.get("fixed", {}).items() if name in learnt}
+    others = {name: part for name, part in expected.items() if name != "fixed"}
+    return others | ({"fixed": fixed} if fixed else {})
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.gpu.fields import from_half_changes, restored
 from geometries.catalogue import load_family
+from geometries.fixed import fix_parameters
 from geometries.mesh import TaggedMesh
 from geometries.shape_map import ShapeMap
 from solvers.physics import PHYSICS, Function, Functional
@@ -140,12 +141,15 @@ def problem_arrays(problem: DesignProblem) -> dict[str, np.ndarray]:
 def problem_of(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> DesignProblem:
     """The problem behind :func:`problem_data` and :func:`problem_arrays`."""
     family = load_family(data["geometry"]["family"], data["geometry"]["options"], Path())
+    fixed = data["trained_for"].get("fixed", {})
     mesh = TaggedMesh(*(arrays[f"mesh.{name}"] for name in MESH_ARRAYS), tuple(data["tag_names"]))
     operator = data["operator"] | {"modes": tuple(data["operator"]["modes"])}
     known = {functional.name: functional for functional in PHYSICS[data["physics"]["name"]].functionals}
     functionals: tuple[Functional, ...] = tuple(known[name] for name in data["functionals"])
     return DesignProblem(
-        shape_map=ShapeMap(family, mesh, torch.from_numpy(arrays["extension"])),
+        shape_map=ShapeMap(
+            fix_parameters(family, fixed), mesh, torch.from_numpy(arrays["extension"]), family if fixed else None
+        ),
         space=_space(data["physics"]),
         functionals=functionals,
         factor=torch.from_numpy(arrays["factor"]),

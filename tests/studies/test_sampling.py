@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.stats import qmc
 
-from geometries.quantities import valid_designs
+from geometries.quantities import jacobian, valid_designs
 from solvers.errors import SolveError
 from solvers.fem import FemSolver
 from studies import sampling
@@ -61,8 +61,22 @@ def test_designs_fill_the_box_better_than_chance(setup):
 
 def test_a_box_of_bad_shapes_is_refused(setup, monkeypatch):
     monkeypatch.setattr(sampling, "valid_designs", lambda shape_map, theta: np.zeros(len(theta), dtype=bool))
-    with pytest.raises(SamplingError, match=r"only 0 of \d+ designs .* are valid shapes; narrow geometry.bounds"):
+    said = r"tiny.yaml:\d+: geometry.bounds: only 0 of 20\d+ designs .* valid shapes; .*narrow geometry.bounds"
+    monkeypatch.setattr(sampling, "jacobian", lambda shape_map, theta: torch.ones(len(theta)))
+    with pytest.raises(SamplingError, match=said):
         draw_designs(setup, 3, 0)
+
+
+def test_rare_valid_designs_are_found():
+    """None among the first 64, where a bar of 16 free points has one in three hundred."""
+    wide = "geometry.options={control_points: 16, lower: 0.2, upper: 1.7}"
+    setup = setup_of(wide, "geometry.mesh_size=0.5")
+    theta = draw_designs(setup, 2, seed=0)
+    assert theta.shape == (2, 16)
+    assert (jacobian(setup.shape_map, theta) > LEAST_JACOBIAN).all()
+    first = setup.family.bounds[:, 0] + 1.5 * torch.from_numpy(qmc.Sobol(16, seed=0).random(64))
+    assert not len(valid_designs(setup.shape_map, first[:0]))
+    assert not valid_designs(setup.shape_map, first).any()
 
 
 def test_directions_have_unit_length_in_scaled_parameters(setup):
