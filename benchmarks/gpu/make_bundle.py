@@ -18,7 +18,7 @@ import torch
 
 from app.progress import ProgressBars
 from benchmarks.gpu.fields import compressed, half_changes
-from benchmarks.gpu.problems import BUNDLE_FILE, Bundle, problem_arrays, problem_data, problem_of
+from benchmarks.gpu.problems import BUNDLE_FILE, Bundle, open_bundle, problem_arrays, problem_data, problem_of
 from studies.design_training import hardware
 from studies.familiarity import designs_of_box
 from studies.loader import load_study
@@ -40,11 +40,17 @@ FEM_DESIGNS = 6
 
 
 def make_bundle(
-    out: Path, data: Path, names: tuple[str, ...] = STUDIES, rank: int = RANK, designs: int | None = None
+    out: Path,
+    data: Path,
+    names: tuple[str, ...] = STUDIES,
+    rank: int = RANK,
+    designs: int | None = None,
+    keep: bool = False,
 ) -> Bundle:
     """Write a bundle of design studies, sampling under ``data`` what is not there; whole or not at all.
 
     ``designs`` limits the training designs of a study; those of the study's own sequence that were solved are taken.
+    With ``keep`` the other studies of a bundle that is there stay as they are.
 
     Raises:
         ValueError: the bundle is larger than :data:`LARGEST`.
@@ -53,6 +59,11 @@ def make_bundle(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     studies = {}
+    if keep:
+        present = open_bundle(out)
+        studies = {name: present.note(name) for name in present.studies if name not in names}
+        for name in studies:
+            shutil.copy(out / f"{name}.npz", part)
     with ProgressBars() as bars:
         for name in names:
             study = load_study(ROOT / "studies" / f"{name}.yaml")
@@ -137,9 +148,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "out" / "data", help="samples, made where they lack")
     parser.add_argument("--study", choices=STUDIES, nargs="*", default=STUDIES)
     parser.add_argument("--designs", type=int, help="of a study's training set at most; all by default")
+    parser.add_argument("--keep", action="store_true", help="leave the other studies of the bundle as they are")
     parser.add_argument("--rank", type=int, default=RANK, help="principal components of the fields")
     chosen = parser.parse_args()
-    bundle = make_bundle(chosen.out, chosen.data, tuple(chosen.study), chosen.rank, chosen.designs)
+    bundle = make_bundle(chosen.out, chosen.data, tuple(chosen.study), chosen.rank, chosen.designs, chosen.keep)
     for name in bundle.studies:
         note, file = bundle.note(name), bundle.folder / f"{name}.npz"
         lost = ", ".join(f"{part} {error:.1e}" for part, error in note["rounding"].items())

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as kit
+from benchmarks.gpu import training
 from benchmarks.gpu.fields import compressed, from_half_changes, half_changes, restored
 from benchmarks.gpu.make_bundle import study_entry
 from benchmarks.gpu.problems import BUNDLE_FILE, BundleError, open_bundle
@@ -182,3 +183,20 @@ def test_tests_for_a_gpu_are_found_and_need_no_finite_elements():
 def test_without_a_bundle_it_says_how_one_is_made(tmp_path):
     with pytest.raises(BundleError, match="make gpu-bundle"):
         open_bundle(tmp_path)
+
+
+def test_a_training_whose_time_is_up_keeps_what_it_has(solved, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "LAST_CALL", 2.0)  # its time is up at its first step
+    record = Recorder(tmp_path, "training")
+    card = training.train_one(record, solved[-1], "tiny", tmp_path, torch.device("cpu"), 60.0, 0)
+    assert card.training["stopped_at"] == ".checkpoint step 1"
+    assert read_weights(tmp_path / "tiny.safetensors")[1]["training"] == card.training
+    assert "stopped before the end" in read_rows(tmp_path)[0]["beside"]
+
+
+def test_long_trainings_come_first_and_share_a_gpu_by_twos(solved, monkeypatch):
+    steps = {"short": 800, "long": 6900, "middle": 5500}
+    monkeypatch.setattr(training, "wanted_steps", lambda bundle, name: steps[name])
+    assert training.queues_of(solved[-1], list(steps), graphed=True) == [["long"], ["middle", "short"]]
+    assert training.queues_of(solved[-1], list(steps), graphed=False) == [["long"], ["middle"], ["short"]]
+    assert training.queues_of(solved[-1], [], graphed=True) == []
