@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from solvers.errors import SolveError
 from solvers.fem import FemSolver
@@ -38,8 +38,8 @@ from studies.sampling import random_directions, solve_design
 from studies.schema import Optimizer
 from studies.setup import Setup
 from studies.trust_region import ManagedProblem, Region, Step, manage, restore
-from studies.workspace import write_json
-from surrogate.dataset import Dataset, load_dataset
+from studies.workspace import read_sealed, write_sealed
+from surrogate.dataset import Dataset, read_dataset
 
 SAME = 1e-12
 """Designs that differ by less, in shares of the parameters' ranges, are one."""
@@ -84,9 +84,8 @@ class Centres:
         if not unfolded(self.setup, design[None])[0]:
             return None
         self.solves["forward"] += 1
-        if file.exists():
-            found = load_dataset(file)
-        else:
+        found = self._left(file, design)
+        if found is None:
             self._solver = self._solver or FemSolver(self.setup.problem, self.setup.shape_map.mesh)
             directions = random_directions(self.setup, 1, self.tangents, len(self.solved))[0]
             try:
@@ -99,6 +98,24 @@ class Centres:
         self.solves["adjoint"] += found.gradients.shape[1]
         self.solves["tangent"] += found.tangents.shape[1]
         return found
+
+
+    def _left(self, file: Path, design: Tensor) -> Dataset | None:
+        """What an earlier run left of a design; None where there is nothing, or not a whole solution of it."""
+        found = read_dataset(file)
+        if found is None or found.theta.shape != (1, len(design)):
+            return None
+        span = self.setup.family.bounds[:, 1] - self.setup.family.bounds[:, 0]
+        nodes, fields = len(self.setup.shape_map.mesh.nodes), len(self.setup.problem.physics.components)
+        functionals = len(self.setup.problem.functionals)
+        whole = (
+            bool(((found.theta[0] - design).abs() <= 2 * SAME * span).all())
+            and found.solution.shape == (1, nodes, fields)
+            and found.values.shape == (1, functionals)
+            and found.gradients.shape == (1, functionals, len(design))
+            and found.tangents.shape == (1, self.tangents, nodes, fields)
+        )
+        return found if whole else None
 
 
 def manage_study(
@@ -241,15 +258,24 @@ def _proposed(
     setup: Setup, surrogate: Model, config: Optimizer, file: Path, report: Callable[[Iterate], None]
 ) -> Optimum:
     """What the surrogate alone finds; from the file where it is there."""
-    if file.exists():
-        content = json.loads(file.read_text(encoding="utf-8"))
-        searches = tuple(_search(entry) for entry in content["searches"])
-        return Optimum(searches[content["best"]], searches)
+    left = _left_proposals(file)
+    if left is not None:
+        return left
     optimum = optimize(setup, surrogate, config.model_copy(update={"method": "slsqp"}), report)
     file.parent.mkdir(parents=True, exist_ok=True)
     searches = [asdict(s) | {"theta": s.theta.tolist(), "reason": s.reason.name} for s in optimum.searches]
-    write_json(file, {"best": optimum.searches.index(optimum.best), "searches": searches})
+    write_sealed(file, {"best": optimum.searches.index(optimum.best), "searches": searches})
     return optimum
+
+
+def _left_proposals(file: Path) -> Optimum | None:
+    """What an earlier run found; None where there is nothing, or what was cut or edited."""
+    content = read_sealed(file)
+    try:
+        searches = tuple(_search(entry) for entry in content["searches"]) if content else ()
+        return Optimum(searches[content["best"]], searches) if content else None
+    except (KeyError, IndexError, TypeError, ValueError):  # of an earlier version
+        return None
 
 
 def _search(entry: dict) -> Search:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from geometries.dirichlet_lift import DirichletLift
 from geometries.files import written_whole
@@ -230,9 +232,20 @@ def _solved(
     instances = setup.population.draw(count, seed)
     key = content_key(name, setup.problem_key(), count, seed, lift.shape_map.mesh.nodes.tolist())
     path = workspace.path(f"{name}-{key}.npy")
-    if path.exists():
-        return Solutions(instances, torch.from_numpy(np.load(path)), lift)
+    fields = _left(path, (count, len(lift.shape_map.mesh.nodes), len(setup.problem.physics.components)))
+    if fields is not None:
+        return Solutions(instances, torch.from_numpy(fields), lift)
     solutions = solve_instances(setup, lift, instances, lambda done: report(name, done, count, "finite elements"))
     with written_whole(path) as part, part.open("wb") as file:
         np.save(file, solutions.fields.numpy())
     return solutions
+
+
+def _left(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
+    """Fields that an earlier run left; None where there are none, or not whole ones."""
+    try:
+        fields = np.load(path)
+    except Exception:  # numpy reports a broken file in many ways
+        return None
+    whole = isinstance(fields, np.ndarray) and fields.dtype == np.float64 and fields.shape == shape
+    return fields if whole and np.isfinite(fields).all() else None

@@ -196,7 +196,7 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
         write_json(run.workspace.path("shapes.json"), shapes)
         content = optimum_data(setup, optimum) | {"fem_solves": solves, "solved": solved}
         write_json(run.workspace.path("optimum.json"), content)
-        run.workspace.finish("optimize", key, names, time.monotonic() - started)
+        run.workspace.finish("optimize", key, (*names, *solved), time.monotonic() - started)
     content = json.loads(run.workspace.path("optimum.json").read_text(encoding="utf-8"))
     theta = torch.tensor(list(content["parameters"].values()), dtype=torch.float64)
     return theta, content

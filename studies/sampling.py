@@ -8,11 +8,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from solvers.errors import SolveError
 from solvers.fem import FemSolution, FemSolver
 from studies.loader import Study
 from studies.setup import Setup, build_setup
-from surrogate.dataset import Dataset
+from surrogate.dataset import Dataset, read_arrays
 
 LEAST_JACOBIAN = 0.05
 """Designs whose map is closer to folding than this are not sampled."""
@@ -191,7 +190,8 @@ def solve_designs(
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{index:06d}.npz" for index in range(len(theta))]
-    samples = {index: found for index, file in enumerate(files) if (found := _load(file)) is not None}
+    left = (_load(*entry) for entry in zip(files, theta.numpy(), directions.numpy(), strict=True))
+    samples = {index: found for index, found in enumerate(left) if found is not None}
     report(len(samples), len(theta))
     futures: dict[Future[Sample], int] = {}
     try:
@@ -228,13 +228,17 @@ def _save(path: Path, sample: Sample) -> None:
         np.savez(file, **vars(sample))
 
 
-def _load(path: Path) -> Sample | None:
-    """The sample in a file; None where there is none, or not a whole one."""
-    try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            return Sample(**arrays)
-    except (FileNotFoundError, BadZipFile, EOFError, TypeError, ValueError):
+def _load(path: Path, theta: NDArray[np.float64], directions: NDArray[np.float64]) -> Sample | None:
+    """The sample in a file; None where there is none, not a whole one, or one of another design."""
+    arrays = read_arrays(path)
+    if arrays is None or arrays.keys() != {field.name for field in fields(Sample)}:
         return None
+    sample = Sample(**arrays)
+    asked = np.array_equal(sample.theta, theta) and np.array_equal(sample.directions, directions)
+    shapes = (sample.gradients.shape, sample.tangents.shape)
+    expected = ((*sample.values.shape, len(theta)), (len(directions), *sample.solution.shape))
+    numbers = all(array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays.values())
+    return sample if asked and numbers and shapes == expected else None
 
 
 def _collect(samples: Sequence[Sample]) -> Dataset:

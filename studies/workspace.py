@@ -48,7 +48,7 @@ class Workspace:
         sizes = {name: self.path(name).stat().st_size for name in files}
         self._record(stage).parent.mkdir(parents=True, exist_ok=True)
         record = {"stage": stage, "key": key, "files": sizes, "seconds": round(seconds, 3), **content}
-        write_json(self._record(stage), record | {"digest": _digest(record)})
+        write_sealed(self._record(stage), record)
         return record
 
     def clear(self) -> None:
@@ -61,16 +61,10 @@ class Workspace:
 
     def record(self, stage: str) -> dict[str, Any] | None:
         """What the stage last left, whatever its key; None where there is no whole record."""
-        try:
-            record = json.loads(self._record(stage).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+        record = read_sealed(self._record(stage))
+        if record is None or not isinstance(record.get("key"), str) or not isinstance(record.get("files"), dict):
             return None
-        if not isinstance(record, dict):
-            return None
-        digest = record.pop("digest", None)  # earlier versions wrote none
-        plausible = isinstance(record.get("key"), str) and isinstance(record.get("files"), dict)
-        intact = plausible if digest is None else digest == _digest(record)
-        return record if intact else None
+        return record
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -111,8 +105,24 @@ def file_key(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON with a hash of it, by which :func:`read_sealed` tells what was edited."""
+    write_json(path, {**content, "digest": _digest(content)})
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """What :func:`write_sealed` wrote; None where there is nothing, or what was cut or edited."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    digest = content.pop("digest", None)  # earlier versions wrote none
+    return content if digest is None or digest == _digest(content) else None
+
+
 def _digest(record: Mapping[str, Any]) -> str:
-    """Hash of a stage's record, by which one that was edited is told."""
     return hashlib.sha256(json.dumps(_finite(record), sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geometries.files import written_whole
@@ -56,6 +58,24 @@ class Dataset:
         """Write a compressed ``.npz``, whole or not at all."""
         with written_whole(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **{field.name: getattr(self, field.name).cpu().numpy() for field in fields(self)})
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """The arrays of an ``.npz`` file; None where there is none, or not a whole one."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception:  # numpy, zipfile and zlib report a broken file in many ways
+        return None
+
+
+def read_dataset(path: Path) -> Dataset | None:
+    """What :meth:`Dataset.save` wrote, of finite numbers; None where there is none, or not a whole one."""
+    arrays = read_arrays(path)
+    if arrays is None or arrays.keys() != {field.name for field in fields(Dataset)}:
+        return None
+    numbers = all(array.dtype.kind == "f" and bool(np.isfinite(array).all()) for array in arrays.values())
+    return Dataset(**{name: torch.from_numpy(array) for name, array in arrays.items()}) if numbers else None
 
 
 def load_dataset(path: Path) -> Dataset:

@@ -1,6 +1,7 @@
 """Promise: `learn` runs an operator study, prints its errors, and says what is wrong as the other commands do."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -45,8 +46,8 @@ def test_it_trains_judges_and_prints_errors_by_cloud_size(study, tmp_path):
         (line,) = [line for line in result.stdout.splitlines() if line.startswith(f"│ {points} ")]
         assert f"{error:.3g}" in line
     assert "trained in " in result.stdout
-    for said in ("held_out: 3/3 finite elements", "train: 4/4"):
-        assert said in result.stderr
+    for said in (r"held_out: 3/3\b.* finite elements", r"train: 4/4\b"):  # with a rate where it took a second
+        assert re.search(said, result.stderr)
     assert load_operator_study(out / "resolved.yaml").model.training.seed == 3
     assert json.loads((out / "run.json").read_text())["seed"] == 3
     again = call("learn", study, "--out", out, "--seed", 3, "--set", "training.steps=4")

@@ -27,7 +27,7 @@ def test_two_processes_equal_one(tmp_path):
         for rank in range(2)
     ]
     try:
-        errors = [worker.communicate(timeout=120)[1] for worker in workers]
+        errors = [worker.communicate()[1] for worker in workers]  # torch itself ends one whose partner has died
     finally:
         for worker in workers:
             worker.kill()
