@@ -102,18 +102,18 @@ def run_in_lockstep(
             evaluator.leave()
 
     threads = [threading.Thread(target=body, args=(index,), daemon=True) for index in range(len(searches))]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:  # the first may search already while the last is started, and Ctrl-C comes at any time
+            thread.start()
         while not evaluator.wait(0.2):  # in pieces, so that Ctrl-C gets through
             pass
     except BaseException:
         evaluator.stop()
-        evaluator.wait()  # a thread inside torch or PETSc at the interpreter's end would abort the process
         raise
-    finally:
+    finally:  # a thread inside torch or PETSc at the interpreter's end would abort the process
         for thread in threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
     if errors:
         raise errors[0]
     return results
