@@ -54,6 +54,9 @@ Overwrite = Annotated[
 ]
 
 
+Resolve = Annotated[bool, typer.Option("--resolve", help="Solve it again, on fresh meshes of the STEP file.")]
+
+
 @contextmanager
 def _run(
     study: Path,
@@ -247,6 +250,22 @@ def check(study: StudyFile, overrides: Set = None, seed: int = 0, force: Force =
     )
     passed = print_taylor_tests(console, check_study(setup, seed))
     raise typer.Exit(Exit.OK if passed else Exit.FAILED)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a finished study.")],
+    resolve: Resolve = False,
+) -> None:
+    """Check a finished folder again: files, certificate and CAD against each other; exits with 1 where they differ."""
+    from app.tables import print_findings
+    from studies.verify import verify as verify_folder
+    from studies.workspace import WorkspaceError
+
+    if not folder.is_dir():
+        raise WorkspaceError(f"{folder}: found no folder; expected the output folder of a finished study")
+    whole = print_findings(console, verify_folder(folder, resolve), folder)
+    raise typer.Exit(Exit.OK if whole else Exit.NOT_ACCEPTED)
 
 
 @app.command()

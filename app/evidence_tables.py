@@ -25,6 +25,8 @@ def mesh_table(finished: Finished) -> Table:
     observed = "No order observed" if order is None else f"Observed order {number(order, 3)}"
     index = percent(objective["grid_convergence_index"])
     band = f" Grid-convergence index (Roache): the limit is expected within ± {index} of it."
+    if objective["reference"] != abs(objective["fem"] or 0.0):
+        band += " Both are relative to the change from the start, which is larger than the value."
     note = (
         f"{observed}: {how}. Mesh uncertainty of the finest value: {percent(objective['discretization_error'])}.{band}"
         " The meshes are made afresh from the STEP file read back, with curved cells."
@@ -62,7 +64,7 @@ def surrogate_table(finished: Finished) -> Table | None:
         for name, error in certificate["field_relative_l2_error"].items()
     ]
     gradient = certificate["gradient"]
-    vanished = any(check["name"] == "gradient error" for check in certificate["checks"])
+    vanished = any(check["name"] == "gradient error" for check in certificate["model"]["checks"])
     place = " at the start, as the gradient vanishes here" if vanished else ""
     beside = "; at this optimum, where they vanish, beside their size at the start" if vanished else ""
     rows += [

@@ -57,6 +57,13 @@ def digits_for(relative_error: float | None, least: int = 4, most: int = 7) -> i
     return min(most, max(least, math.ceil(-math.log10(relative_error)) + 1))
 
 
+def digits_to_show(value: float | None, miss: float | None, least: int = 6, most: int = 13) -> int:
+    """Significant digits of a value at which ``miss``, a difference from another one, is seen with two of its own."""
+    if not value or not miss or not math.isfinite(value) or not math.isfinite(miss):
+        return least
+    return min(most, max(least, math.ceil(math.log10(abs(value / miss))) + 2))
+
+
 def seconds(value: float) -> str:
     """A duration."""
     if value < 100:

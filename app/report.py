@@ -16,7 +16,7 @@ from app.figures import Trace, convergence_figure, outlines, profile_figure, sha
 from app.formatting import capital, number, percent, unit, with_unit, words
 from app.managed_tables import familiarity, infill_table, loop_table
 from app.report_data import Finished, NodalFields, ReportError, read_folder
-from app.report_tables import checks_table, constraints_table, parameters_table, starts_table
+from app.report_tables import constraints_table, design_table, model_table, parameters_table, starts_table
 from app.verdict import before_and_after, cautions, sentence
 from solvers.physics import Field
 from studies.workspace import write_text
@@ -66,7 +66,8 @@ def _content(finished: Finished) -> Mapping[str, Any]:
         "tiles": _tiles(certificate["objective"]),
         "reasons": [] if certificate["accepted"] else certificate["reasons"],
         "cautions": cautions(finished),
-        "checks": checks_table(finished),
+        "design": certificate["design"] | {"table": design_table(finished)},
+        "model": None if certificate["model"] is None else certificate["model"] | {"table": model_table(finished)},
         "shapes": shape_figures(finished.shapes),
         "sizes": _sizes(finished),
         "peak": _peak(finished),
@@ -248,4 +249,4 @@ def _violation(finished: Finished, index: int) -> Array:
     constraint, found = finished.constraints[index]
     gap = finished.history[found["name"]] - found["target"]
     violation = {"equals": np.abs(gap), "at_least": -gap, "at_most": gap}[constraint.kind]
-    return violation / (constraint.tolerance * max(1.0, abs(found["target"])))
+    return violation / found["allowed"]

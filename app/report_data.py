@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from solvers.physics import PHYSICS, Field
 from solvers.problem import unit_in
+from studies.certificate_model import CertificateError, read_certificate
 from studies.loader import StudyError, load_study
 from studies.schema import Constraint, StudyModel
 
@@ -42,17 +43,6 @@ ENTRIES = {
     "run.json": ("shapewright", "python", "packages", "hardware", "device", "seed", "started", "command"),
     "optimum.json": ("parameters", "exit.reason", "exit.text", "best_start", "starts"),
     "shapes.json": ("unit", *(f"{s}.{k}" for s in ("initial", "optimum") for k in ("outlines", "control_points"))),
-    "certificate.json": (
-        *("study", "accepted", "reasons", "checks", "parameters", "constraints", "warnings", "timings", "fem_solves"),
-        *("field_relative_l2_error", "gradient", "kkt_residual", "multipliers", "cad.file", "cad.kind", "cad.valid"),
-        *(f"cad.{k}" for k in ("area_or_volume_reread", "area_or_volume_design", "relative_error")),
-        *(f"cad.{k}" for k in ("max_deviation", "b_spline_edges", "stl", "domain_relative_error")),
-        *(f"objective.{k}" for k in ("name", "unit", "sense", "initial_fem", "surrogate", "fem", "fem_levels")),
-        *(f"objective.{k}" for k in ("fem_extrapolated", "observed_order", "discretization_error")),
-        *(f"objective.{k}" for k in ("surrogate_relative_error", "improvement", "grid_convergence_index")),
-        *(f"objective.{k}" for k in ("extrapolation", "peak", "peak_at_start")),
-        *("familiarity", "infill", "joint_tolerance", "part.optimum.ratio"),
-    ),
     "surrogate.card.json": (
         *("designs", "seconds", "hardware", "data_hash", "box"),
         *(f"held_out.{k}" for k in ("field", "objective", "gradient", "cosine", "designs")),
@@ -115,11 +105,6 @@ class Finished:
         """Constraints of the study, each with what the certificate says of it."""
         return tuple(zip(self.study.constraints, self.certificate["constraints"], strict=True))
 
-    def at_initial_design(self, column: str) -> float | None:
-        """A column of the history at the study's start, which is start 0; None where the model had no answer there."""
-        rows = (self.history["start"] == 0) & (self.history["iteration"] == 0)
-        return float(self.history[column][rows][0]) if rows.any() else None
-
 
 def read_folder(folder: Path) -> Finished:
     """Read an output folder.
@@ -132,7 +117,7 @@ def read_folder(folder: Path) -> Finished:
         study = load_study(folder / "resolved.yaml").model
     except StudyError as error:
         raise _broken(folder, "resolved.yaml", str(error)) from error
-    certificate, optimum = _json(folder, "certificate.json"), _json(folder, "optimum.json")
+    certificate, optimum = _certificate(folder), _json(folder, "optimum.json")
     judged = {name: entry["value"] for name, entry in certificate["parameters"].items()}
     if judged != optimum["parameters"]:
         raise _broken(folder, "certificate.json", "it judges another design than the one in optimum.json")
@@ -171,6 +156,13 @@ def _text(folder: Path, name: str) -> str:
         raise _broken(folder, name, "there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise _broken(folder, name, f"cannot be read ({error})") from error
+
+
+def _certificate(folder: Path) -> dict[str, Any]:
+    try:
+        return read_certificate(folder / "certificate.json").as_data()
+    except CertificateError as error:
+        raise ReportError(f"{error}; `shapewright {STAGES['certificate.json']}` makes it") from error
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from app.formatting import NOTHING, capital, limit, number, percent, signed, unit, words
+from app.formatting import NOTHING, capital, digits_to_show, limit, number, percent, signed, unit, words
 from app.report_data import Finished
 from app.verdict import check_rows, pass_or_fail
 from geometries.catalogue import builtin_families
@@ -33,48 +33,78 @@ class Table:
     note: str = ""
 
 
-def checks_table(finished: Finished) -> Table:
-    """Every line of the verdict, constraints among them."""
-    rows: list[tuple[Any, ...]] = [
-        ((name, meaning), value, required, result)
-        for name, meaning, value, required, result in check_rows(finished.certificate["checks"])
+COLUMNS = ("Check", "#Found", "#Required", "#Default", "Result")
+
+
+def design_table(finished: Finished) -> Table:
+    """Every line of the verdict on the design, constraints among them."""
+    rows = _check_rows(finished, finished.certificate["design"])
+    constraints = finished.certificate["constraints"]
+    if constraints:
+        met = sum(found["satisfied"] for found in constraints)
+        meaning = "Each is in the table of constraints below, with its tolerance."
+        result = pass_or_fail(met == len(constraints))
+        rows.append((("Constraints", meaning), f"{met} met", f"all {len(constraints)}", NOTHING, result))
+    return Table(COLUMNS, rows)
+
+
+def model_table(finished: Finished) -> Table | None:
+    """Every line of the verdict on the surrogate that searched; None without one."""
+    model = finished.certificate["model"]
+    return None if model is None else Table(COLUMNS, _check_rows(finished, model))
+
+
+def _check_rows(finished: Finished, verdict: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return [
+        ((name, meaning), value, required, default, result)
+        for name, meaning, value, required, default, result in check_rows(
+            verdict["checks"], finished.certificate["limits"]
+        )
     ]
-    missed = [found["name"] for _, found in finished.constraints if not found["satisfied"]]
-    if finished.constraints:
-        met = len(finished.constraints) - len(missed)
-        meaning = "Each is in the table of constraints below."
-        count = len(finished.constraints)
-        rows.append((("Constraints", meaning), f"{met} met", f"all {count}", pass_or_fail(not missed)))
-    return Table(("Check", "#Found", "#Required", "Result"), rows)
 
 
 def constraints_table(finished: Finished) -> Table:
-    """Constraints at the start and at the optimum, and what each costs."""
+    """Constraints at the start and at the optimum, by how much they are missed, and what each costs."""
     objective, prices = finished.certificate["objective"], finished.certificate["multipliers"]
+    defaults = {limit["name"]: limit for limit in finished.certificate["limits"]}
     rows = []
     for constraint, found in finished.constraints:
-        scale = constraint.tolerance * max(1.0, abs(found["target"]))
-        target = "0" if abs(found["target"]) < 1e-2 * scale else limit(found["target"])
+        target, value = found["target"], found["value"]
+        digits = digits_to_show(value, found["miss"])
+        tolerance = f"{number(found['tolerance'], 2)} of {number(found['scale'], 3)}"
+        usual = defaults[f"constraint '{found['name']}'"]
+        if usual["looser"]:
+            tolerance += f" (loosened, default {number(usual['default'], 2)})"
         rows.append(
             (
                 _quantity(finished, constraint, found["unit"]),
-                _snapped(finished.at_initial_design(found["name"]), scale),
-                _snapped(found["value"], scale),
-                f"{RELATIONS[constraint.kind]} {target}",
-                NOTHING if found["value"] is None else signed(found["value"] - found["target"]),
-                number(scale, 2),
+                number(found["at_start"], 6),
+                number(value, digits),
+                f"{RELATIONS[constraint.kind]} {_target(target, digits)}",
+                number(found["miss"], 2),
+                number(found["allowed"], 2),
+                tolerance,
                 pass_or_fail(found["satisfied"]),
                 "none" if found["name"] not in prices else signed(prices[found["name"]], 3),
             )
         )
     note = (
-        "Tolerance: the violation that still counts as satisfied. Price: by how much the optimal"
-        f" {words(objective['name'])} changes, to first order, when the required value is raised by one unit"
+        "Miss: by how much the value misses the required one; negative, by how much it has to spare. Allowed miss:"
+        f" tolerance times the scale that it is relative to. Price: by how much the optimal {words(objective['name'])}"
+        " changes, to first order, when the required value is raised by one unit"
         f" (in {unit(objective['unit']) or '1'} per unit); a constraint that holds with room to spare has none."
         " What depends on the solution is by finite elements on the re-read CAD."
     )
-    columns = ("Quantity", "#Start", "#Optimum", "#Required", "#Difference", "#Tolerance", "Result", "#Price")
+    columns = (
+        *("Quantity", "#Start", "#Optimum", "#Required", "#Miss", "#Allowed miss"),
+        *("#Tolerance", "Result", "#Price"),
+    )
     return Table(columns, rows, note)
+
+
+def _target(target: float, digits: int) -> str:
+    """A required value: as it was chosen where that has few digits, else with as many as the value beside it."""
+    return limit(target) if float(f"{target:.6g}") == target else number(target, digits)
 
 
 def _quantity(finished: Finished, constraint: Constraint, name: str) -> tuple[str, str]:
@@ -82,11 +112,6 @@ def _quantity(finished: Finished, constraint: Constraint, name: str) -> tuple[st
     known = QUANTITIES.get(constraint.name) or functionals.get(constraint.name)
     heading = capital(words(constraint.name)) + (f" [{unit(name)}]" if unit(name) else "")
     return heading, capital(known.description) if known else ""
-
-
-def _snapped(value: float | None, tolerance: float) -> str:
-    """A value to six digits, or 0 where it differs from that by far less than matters."""
-    return "0" if value is not None and abs(value) < 1e-2 * tolerance else number(value, 6)
 
 
 def parameters_table(finished: Finished) -> Table:

@@ -5,36 +5,95 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from app.formatting import digits_to_show
 from geometries.catalogue import builtin_families
 from geometries.quantities import QUANTITIES
 from solvers.physics import PHYSICS
 from studies.checks import TaylorTest
 
+if TYPE_CHECKING:
+    from studies.verify import Finding
+
 
 def print_certificate(console: Console, certificate: dict[str, Any], folder: Path) -> None:
-    """The verdict and its checks."""
-    table = Table("check", "value", "", "limit", "", title=f"{certificate['study']}: finite-element certificate")
-    for check in certificate["checks"]:
-        mark = "[green]ok[/]" if check["satisfied"] else "[red]FAILED[/]"
-        value = "no number" if check["value"] is None else f"{check['value']:.3g}"
-        table.add_row(check["name"], value, check["relation"], f"{check['limit']:.3g}", mark)
-    console.print(table)
+    """Both verdicts with their checks, the constraints, and the verdict on the whole."""
+    title = f"{certificate['study']}: finite-element certificate"
+    _print_checks(console, f"{title}, the design", certificate["design"], certificate["limits"])
+    if certificate["constraints"]:
+        console.print(_constraints(certificate))
+    model = certificate["model"]
+    if model is not None:
+        _print_checks(console, f"{title}, the surrogate that searched", model, certificate["limits"])
     objective = certificate["objective"]
     surrogate = "" if objective["surrogate"] is None else f", surrogate {objective['surrogate']:.8g}"
+    start, fem, limit = (_plain(objective[key], 8) for key in ("initial_fem", "fem", "fem_extrapolated"))
     console.print(
-        f"{escape(objective['name'])}: start {objective['initial_fem']:.8g}, optimum by FEM {objective['fem']:.8g}"
-        f" (extrapolated {objective['fem_extrapolated']:.8g}){surrogate} {objective['unit']}"
+        f"{escape(objective['name'])}: start {start}, optimum by FEM {fem}"
+        f" (extrapolated {limit}, mesh uncertainty {_plain(objective['discretization_error'], 2)})"
+        f"{surrogate} {objective['unit']}"
     )
-    for line in [certificate["exit"]["text"], *certificate["reasons"], *certificate["warnings"]]:
+    sentences = [certificate["design"]["verdict"], *([] if model is None else [model["verdict"]])]
+    remarks = [line for line in certificate["warnings"] if line not in sentences]
+    for line in [certificate["exit"]["text"], *certificate["reasons"], *sentences, *remarks]:
         console.print(f"  {line}", highlight=False, markup=False)
-    verdict = "[bold green]ACCEPTED[/]" if certificate["accepted"] else "[bold red]NOT ACCEPTED[/]"
-    console.print(f"{verdict}; everything is in {escape(str(folder))}")
+    head = "Accepted" if certificate["accepted"] else "Not accepted"
+    style = "bold green" if certificate["accepted"] else "bold red"
+    rest = certificate["verdict"].removeprefix(head)
+    console.print(f"[{style}]{head.upper()}[/]{escape(rest)}; everything is in {escape(str(folder))}", highlight=False)
+
+
+def print_findings(console: Console, findings: Sequence[Finding], folder: Path) -> bool:
+    """What `verify` found, and whether all is in order."""
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else "[bold red]DIFFERS[/]"
+        console.print(f"{mark} {escape(finding.what)}: {escape(finding.text)}", highlight=False, soft_wrap=True)
+    faults = [finding.what for finding in findings if not finding.ok]
+    differing = f"[bold red]NOT AS CERTIFIED[/]: {escape(', '.join(faults))}"
+    verdict = differing if faults else "[bold green]AS CERTIFIED[/]"
+    console.print(f"{verdict}; {escape(str(folder))}", highlight=False, soft_wrap=True)
+    return not faults
+
+
+def _print_checks(
+    console: Console, title: str, verdict: dict[str, Any], limits: Sequence[dict[str, Any]]
+) -> None:
+    defaults = {limit["name"]: limit for limit in limits}
+    table = Table("check", "value", "", "limit", "default", "", title=title)
+    for check in verdict["checks"]:
+        usual = defaults.get(check["name"])
+        default = "" if usual is None else f"{usual['default']:.3g}{' (loosened)' if usual['looser'] else ''}"
+        value = _plain(check["value"], 6 if check["name"].startswith("gradient cosine") else 3)
+        table.add_row(check["name"], value, check["relation"], f"{check['limit']:.3g}", default, _mark(check))
+    console.print(table)
+
+
+def _constraints(certificate: dict[str, Any]) -> Table:
+    table = Table("constraint", "value", "target", "miss", "allowed", "tolerance", "")
+    defaults = {limit["name"]: limit for limit in certificate["limits"]}
+    for row in certificate["constraints"]:
+        digits = digits_to_show(row["value"], row["miss"])
+        usual = defaults[f"constraint '{row['name']}'"]
+        tolerance = f"{row['tolerance']:.2g}"
+        if usual["looser"]:
+            tolerance += f" (loosened, default {usual['default']:.2g})"
+        numbers = _plain(row["value"], digits), _plain(row["target"], digits), _plain(row["miss"], 2)
+        unit = "" if row["unit"] == "1" else f" {row['unit']}"
+        table.add_row(row["name"], *numbers, f"{row['allowed']:.2g}{unit}", tolerance, _mark(row))
+    return table
+
+
+def _mark(entry: dict[str, Any]) -> str:
+    return "[green]ok[/]" if entry["satisfied"] else "[red]FAILED[/]"
+
+
+def _plain(value: float | None, digits: int) -> str:
+    return "no number" if value is None else f"{value:.{digits}g}"
 
 
 def print_taylor_tests(console: Console, tests: Sequence[TaylorTest]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.formatting import capital, digits_for, limit, number, percent, signed, with_unit, words
+from app.formatting import NOTHING, capital, digits_for, limit, number, percent, signed, with_unit, words
 from app.report_data import Finished
 
 
@@ -61,21 +61,34 @@ CHECKS = {
     "CAD valid": Explained("OpenCASCADE finds the part read back valid: closed, and not crossing itself.", "yes"),
     "STL closed": Explained("The STL surface is watertight and its facets all face outward.", "yes"),
     "improvement": Explained(
-        "Objective by finite elements at the optimum against the start; positive is better.", "percent"
+        "Objective by finite elements at the optimum against the start; positive is better, and a loss is allowed only"
+        " where the meshes leave it open.",
+        "percent",
     ),
 }
 """Checks by their names in the certificate; one that is not here is shown with its own words."""
 
 
-def check_rows(checks: Sequence[dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
-    """Name, meaning, value, limit and pass or FAIL of each check."""
+def check_rows(
+    checks: Sequence[dict[str, Any]], limits: Sequence[dict[str, Any]]
+) -> list[tuple[str, str, str, str, str, str]]:
+    """Name, meaning, value, limit, the limit's default, and pass or FAIL of each check.
+
+    ``limits`` are those of the certificate; a check that no key of the study limits has no default.
+    """
+    defaults = {limit["name"]: limit for limit in limits}
     rows = []
     for check in checks:
         known = CHECKS.get(check["name"], Explained(capital(check["meaning"]), "plain"))
         relation = {"<=": "≤", ">=": "≥"}[check["relation"]]
         value, bound = _written(check["value"], known.style, 3), _written(check["limit"], known.style, None)
         required = bound if known.style == "yes" else f"{relation} {bound}"
-        rows.append((capital(check["name"]), known.meaning, value, required, pass_or_fail(check["satisfied"])))
+        usual = defaults.get(check["name"])
+        default = NOTHING if usual is None else _written(usual["default"], known.style, None)
+        if usual is not None and usual["looser"]:
+            default += ", loosened"
+        result = pass_or_fail(check["satisfied"])
+        rows.append((capital(check["name"]), known.meaning, value, required, default, result))
     return rows
 
 
@@ -118,13 +131,12 @@ def sentence(certificate: dict[str, Any]) -> tuple[str, str]:
     else:
         error = f"the surrogate's value is {percent(objective['surrogate_relative_error'])} off"
     course = f"{name} {_verb(objective)} from {first} to {last}{change} by finite elements"
-    numbers = f"{course}; {error}, and the mesh uncertainty is"
+    numbers = f"{course}; {error}, and the mesh uncertainty is {uncertainty}."
+    head = "Accepted" if certificate["accepted"] else "Not accepted"
+    rest = certificate["verdict"].removeprefix(head)
     if certificate["accepted"]:
-        return "Accepted", f": {numbers} {uncertainty}."
-    failed = [check["name"] for check in certificate["checks"] if not check["satisfied"]]
-    missed = [f"constraint “{words(c['name'])}”" for c in certificate["constraints"] if not c["satisfied"]]
-    what = ", ".join([*failed, *missed]) or "; ".join(certificate["reasons"])
-    return "Not accepted", f": {what} failed, so do not rely on this shape; {numbers} {uncertainty}."
+        return head, f"{rest}{';' if rest else ':'} {numbers}"
+    return head, f"{rest}, so do not rely on this shape; {numbers}"
 
 
 def _verb(objective: dict[str, Any]) -> str:
@@ -141,11 +153,6 @@ def cautions(finished: Finished) -> list[str]:
     notes = list(certificate["warnings"])
     if finished.optimum["exit"]["reason"] not in ("CONVERGED", "STATIONARY"):
         notes.append(f"The optimizer did not converge in the ordinary way. {finished.optimum['exit']['text']}")
-    gain, error = objective["improvement"], objective["discretization_error"]
-    if gain is not None and error is not None and abs(gain) <= error:
-        notes.append(
-            f"The gain ({percent(gain)}) is no larger than the mesh uncertainty ({percent(error)}): it may be no gain."
-        )
     hits = [name for name, entry in certificate["parameters"].items() if entry["bound_hit"]]
     if hits:
         verb = "lies on its bound" if len(hits) == 1 else "lie on their bounds"

@@ -1,9 +1,9 @@
-"""The finite-element certificate of an optimum: values, gradients, a verdict; nothing shared with the surrogate."""
+"""The finite-element certificate of an optimum: values, gradients, two verdicts; nothing shared with the surrogate."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geometries.corners import corners
-from geometries.integration import nodal_weights
+from solvers.fem import FemSolution
+from studies.certificate_model import (
+    VERSION,
+    Cad,
+    Certificate,
+    Check,
+    ConstraintResult,
+    Evidence,
+    FamiliarityResult,
+    Level,
+    Objective,
+    ParameterResult,
+    Part,
+)
+from studies.comparison import Comparison, Truth, compare, relative, surrogate_checks
 from studies.constraints import constraint_values
-from studies.convergence import NOT_MONOTONE, Refined, extrapolated, initial_solution, refine
+from studies.convergence import (
+    NOT_MONOTONE,
+    Extrapolation,
+    Refined,
+    asked_size,
+    extrapolated,
+    initial_solution,
+    reference,
+    refine,
+)
 from studies.export import Exported, field_arrays, write_vtu
 from studies.familiarity import describe_familiarity, familiarity_of
 from studies.jumps import jumps
@@ -25,29 +48,43 @@ from studies.peak import describe_peak
 from studies.sampling import stack_fields
 from studies.sensitivity import hessian, tolerances
 from studies.setup import Setup
-from studies.stationarity import BOUND_TOLERANCE, stationarity
-from surrogate.accuracy import field_errors
+from studies.stationarity import BOUND_TOLERANCE, Stationarity, stationarity
+from studies.verdicts import design_verdict, has_fem_in_loop, least_residual, limits, model_verdict, overall
 
 Array = NDArray[np.float64]
 
-VANISHED = 0.05
-"""Share of the gradient at the start below which that at the optimum has no direction worth comparing."""
+CAD_ERROR = 1e-6
+"""Largest relative error of what is read back from CAD."""
 
 
 @dataclass(frozen=True)
-class Check:
-    """One line of the verdict: ``value`` must be ``relation`` (<= or >=) ``limit``."""
+class Solved:
+    """Finite elements at the start and at the optimum.
 
-    name: str
-    value: float
-    relation: str
-    limit: float
-    meaning: str
+    Attributes:
+        refined: the optimum on fresh meshes of its CAD.
+        start: on a fresh mesh as fine as the finest.
+        mapped, start_mapped: on the mesh that the optimizer moves.
+        values, gradients: (J,) functionals and their (J, P) design gradients at the optimum.
+        gradient_at_start: (P,) of the objective.
+        curvature: (P, P) second derivatives of the objective at the optimum.
+        solves: how many there were, by kind.
+    """
+
+    refined: Refined
+    start: FemSolution
+    mapped: FemSolution
+    start_mapped: FemSolution
+    values: Array
+    gradients: Array
+    gradient_at_start: Tensor
+    curvature: Array
+    solves: dict[str, int]
 
     @property
-    def satisfied(self) -> bool:
-        """Whether it is; a value that is not a number is not."""
-        return self.value <= self.limit if self.relation == "<=" else self.value >= self.limit
+    def gradient(self) -> Tensor:
+        """(P,) of the objective at the optimum."""
+        return torch.from_numpy(self.gradients[0])
 
 
 def certify(
@@ -57,8 +94,8 @@ def certify(
     folder: Path,
     surrogate: SurrogateModel | None,
     correlation: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
-    """Judge the design theta (P,) whose CAD lies in ``folder``; writes its fields there as VTU.
+) -> Certificate:
+    """Evaluate the design theta (P,) whose CAD lies in ``folder``; writes its fields there as VTU.
 
     Args:
         setup: study.
@@ -69,327 +106,378 @@ def certify(
         correlation: of the surrogate's errors with how far designs are from what it has seen, where it is known.
 
     Returns:
-        the content of ``certificate.json``, without timings.
+        the certificate, without what only the run knows.
     """
-    objective, tolerance = setup.problem.objective, setup.study.model.validation
-    refined = refine(setup, theta, folder / "optimum.step")
-    levels = refined.levels[objective.name]
-    limit, part = extrapolated(refined, objective), _part(setup, theta)
-    finest_at_start = initial_solution(setup)
-    start = finest_at_start.values[objective.name]
-    fem = FemModel(setup)
-    _, gradient_at_start, solution_at_start = fem.value_and_gradient(setup.initial)
-    values, gradients, solution = fem.functionals(theta)
-    mapped, gradient = float(values[0]), torch.from_numpy(gradients[0])
-    fields = stack_fields(solution, setup)
-    arrays = field_arrays(setup, fields, "fem")
-    mesh = setup.shape_map.mesh.moved(solution.nodes)
-    checks = [
-        Check(
-            "mesh error",
-            limit.error,
-            "<=",
-            tolerance.discretization_error,
-            "finest FEM value against its extrapolation",
-        ),
-        Check(
-            "mapped mesh",
-            _relative(mapped - limit.value, limit.value),
-            "<=",
-            tolerance.objective_error,
-            "FEM on the moved mesh against the re-read CAD: they share no mesh",
-        ),
-    ]
-    familiarity = None
-    compared: dict[str, Any] = {
-        "surrogate": None,
-        "functionals": None,
-        "surrogate_relative_error": None,
-        "field_relative_l2_error": None,
-        "gradient": None,
-    }
+    solved = solve(setup, theta, folder / "optimum.step")
+    objective = setup.problem.objective
+    limit = extrapolated(solved.refined, objective, solved.start.values[objective.name])
+    compared = None if surrogate is None else compare(setup, surrogate, theta, _truth(setup, solved, limit))
+    write_fields(setup, solved, compared, folder)
+    known = None
     if surrogate is not None:
-        compared, predicted = _compare(
-            setup, surrogate, theta, limit.value, fields, (gradient, gradient_at_start), solution.nodes
-        )
-        arrays |= field_arrays(setup, predicted, "surrogate") | field_arrays(setup, predicted - fields, "difference")
-        checks += [
-            Check(
-                "objective",
-                compared["surrogate_relative_error"],
-                "<=",
-                tolerance.objective_error,
-                "surrogate against FEM",
-            ),
-            Check(
-                "fields",
-                float(np.max(list(compared["field_relative_l2_error"].values()))),  # not a number if one is not
-                "<=",
-                tolerance.field_error,
-                "surrogate against FEM, L2",
-            ),
-            *gradient_checks(compared["gradient"], tolerance.gradient_cosine),
-        ]
-        known = familiarity_of(setup, surrogate.surrogate, surrogate.box)
-        familiarity = describe_familiarity(known, theta) | {"correlation": correlation}
-    stationary = stationarity(setup, theta, gradient, gradient_at_start, (values, gradients))
-    optimizer = setup.study.model.optimizer
-    promised = optimizer.kkt_tolerance if optimizer.method == "trust_region" else math.inf
-    key = "optimizer.kkt_tolerance" if promised < tolerance.kkt_residual else "validation.kkt_residual"
-    checks.append(
-        Check(
-            "KKT residual",
-            stationary.residual,
-            "<=",
-            min(tolerance.kkt_residual, promised),
-            f"stationarity by the FEM adjoint; limit from {key}",
-        )
+        statistics = familiarity_of(setup, surrogate.surrogate, surrogate.box)
+        known = describe_familiarity(statistics, theta) | {"correlation": correlation}
+    outside = {} if surrogate is None else outside_box(setup, theta.numpy()[None], surrogate.box)
+    return assemble(setup, theta, exported, solved, compared, known, list(outside.values()))
+
+
+def solve(setup: Setup, theta: Tensor, step: Path) -> Solved:
+    """All finite-element solutions that a certificate is made of; ``step`` is the CAD of the design theta (P,)."""
+    refined = refine(setup, theta, step)
+    levels = refined.levels[setup.problem.objective.name]
+    start = initial_solution(setup, levels[-1].size)
+    fem = FemModel(setup)
+    _, gradient_at_start, start_mapped = fem.value_and_gradient(setup.initial)
+    values, gradients, mapped = fem.functionals(theta)
+    curvature = hessian(fem, theta, torch.from_numpy(gradients[0]))
+    solves = {"forward": fem.solves["forward"] + len(levels) + 1, "adjoint": fem.solves["adjoint"], "tangent": 0}
+    return Solved(refined, start, mapped, start_mapped, values, gradients, gradient_at_start, curvature, solves)
+
+
+def _truth(setup: Setup, solved: Solved, limit: Extrapolation) -> Truth:
+    size = _reference(setup, solved)
+    fields = stack_fields(solved.mapped, setup)
+    return Truth(limit.value, size, solved.gradient, solved.gradient_at_start, fields, solved.mapped.nodes)
+
+
+def _reference(setup: Setup, solved: Solved) -> float:
+    """What errors of the objective are relative to."""
+    name = setup.problem.objective.name
+    return reference(solved.refined.levels[name][-1].value, solved.start.values[name])
+
+
+def write_fields(setup: Setup, solved: Solved, compared: Comparison | None, folder: Path) -> None:
+    """Write ``optimum.vtu`` and ``initial.vtu``: fields by FEM, and at the optimum by the surrogate if there is one."""
+    fields = stack_fields(solved.mapped, setup)
+    arrays = field_arrays(setup, fields, "fem")
+    if compared is not None:
+        arrays |= field_arrays(setup, compared.fields, "surrogate")
+        arrays |= field_arrays(setup, compared.fields - fields, "difference")
+    reference_mesh = setup.shape_map.mesh
+    write_vtu(folder / "optimum.vtu", reference_mesh.moved(solved.mapped.nodes), arrays)
+    at_start = field_arrays(setup, stack_fields(solved.start_mapped, setup), "fem")
+    write_vtu(folder / "initial.vtu", reference_mesh.moved(solved.start_mapped.nodes), at_start)
+
+
+def assemble(
+    setup: Setup,
+    theta: Tensor,
+    exported: Exported,
+    solved: Solved,
+    compared: Comparison | None,
+    known: Mapping[str, Any] | None,
+    outside: Sequence[str],
+) -> Certificate:
+    """The certificate of what was solved and compared; solves nothing.
+
+    Args:
+        setup: study.
+        theta: (P,) optimum.
+        exported: of its CAD.
+        solved: finite elements.
+        compared: the surrogate beside them; None without one.
+        known: how far the design is from what the surrogate has seen.
+        outside: warnings of parameters outside the surrogate's training box.
+    """
+    study, part = setup.study.model, _part(setup, theta)
+    levels = solved.refined.levels[setup.problem.objective.name]
+    limit = extrapolated(solved.refined, setup.problem.objective, _start(setup, solved))
+    functionals = solved.values, solved.gradients
+    stationary = stationarity(setup, theta, solved.gradient, solved.gradient_at_start, functionals)
+    rows = constraint_rows(setup, theta, solved, None if compared is None else compared.functionals)
+    _, violated = start_values(setup, solved)
+    checks = fem_checks(setup, solved, limit, stationary)
+    if not violated:
+        checks.append(improvement_check(setup.sign, levels[-1].value, _start(setup, solved), limit))
+    checks += cad_checks(exported, max(part.optimum.length, part.optimum.height))
+    found = limits(study, setup.constraints)
+    design = design_verdict(checks, rows, found)
+    model = None
+    if compared is not None:
+        given = study.validation
+        lines = surrogate_checks(compared, given.objective_error, given.field_error, given.gradient_cosine)
+        model = model_verdict(lines, not has_fem_in_loop(study), found)
+    accepted, verdict, reasons = overall(design, model, found)
+    warnings = [*outside, *jumps(setup), *_remarks(setup, solved, limit, rows, violated, design.accepted)]
+    if model is not None and not model.accepted and not model.decisive:
+        warnings.append(model.verdict)
+    return Certificate(
+        version=VERSION,
+        study=study.name,
+        accepted=accepted,
+        verdict=verdict,
+        reasons=reasons,
+        design=design,
+        model=model,
+        limits=found,
+        **_parameters(setup, theta, solved),
+        objective=_objective(setup, solved, compared, limit, part, not violated),
+        constraints=rows,
+        field_relative_l2_error=None if compared is None else compared.field_errors,
+        gradient=None if compared is None else compared.gradient,
+        kkt_residual=stationary.residual,
+        multipliers=stationary.multipliers,
+        familiarity=None if known is None else FamiliarityResult.model_validate(known),
+        part=part,
+        cad=_cad(exported),
+        warnings=tuple(warnings),
+        fem_solves=solved.solves,
     )
-    size = max(part["optimum"]["length"], part["optimum"]["height"])
-    checks += [
-        Check(
+
+
+def _start(setup: Setup, solved: Solved) -> float:
+    return solved.start.values[setup.problem.objective.name]
+
+
+def fem_checks(setup: Setup, solved: Solved, limit: Extrapolation, stationary: Stationarity) -> list[Check]:
+    """Mesh error, moved mesh and first-order conditions."""
+    given, size = setup.study.model.validation, _reference(setup, solved)
+    key, residual, _ = least_residual(setup.study.model)
+    mapped = float(solved.values[0]) - limit.value
+    meaning = f"finest FEM value against its extrapolation: {limit.note}"
+    moved = "FEM on the moved mesh against the re-read CAD: they share no mesh"
+    first_order = f"stationarity by the FEM adjoint; limit from {key}"
+    return [
+        Check.of("mesh error", relative(limit.error, size), "<=", given.discretization_error, meaning),
+        Check.of("mapped mesh", relative(mapped, size), "<=", given.objective_error, moved),
+        Check.of("KKT residual", stationary.residual, "<=", residual, first_order),
+    ]
+
+
+def improvement_check(sign: int, fine: float, start: float, limit: Extrapolation) -> Check:
+    """The objective may be no worse than at the start by more than the uncertainties of both on their meshes.
+
+    Args:
+        sign: 1 to minimize, -1 to maximize.
+        fine, start: objective on meshes of the same cell size.
+        limit: of ``fine``; the start's mesh is taken to be as uncertain.
+    """
+    size = abs(start) or abs(fine) or 1.0
+    gain, noise = -sign * (fine - start) / size, _noise(limit) / size
+    meaning = "FEM objective against the start; the limit is what the meshes leave open"
+    return Check.of("improvement", gain, ">=", -noise, meaning)
+
+
+def _noise(limit: Extrapolation) -> float:
+    """Uncertainty of a difference of two values, each with the grid-convergence index of one; zero where unknown."""
+    return 2 * limit.gci if math.isfinite(limit.gci) else 0.0
+
+
+def cad_checks(exported: Exported, size: float) -> list[Check]:
+    """What was read back; ``size`` is the part's, length unit."""
+    checks = [
+        Check.of(
             "CAD measure",
             exported.relative_error,
             "<=",
-            1e-6,
+            CAD_ERROR,
             "area or volume read back against the design's own",
         ),
-        Check(
+        Check.of(
             "CAD deviation",
             exported.check.max_deviation / size,
             "<=",
-            1e-6,
+            CAD_ERROR,
             "curve read back, relative to the part's size",
         ),
-        Check("CAD valid", float(exported.check.valid), ">=", 1.0, "OpenCASCADE's own check"),
+        Check.of("CAD valid", float(exported.check.valid), ">=", 1.0, "OpenCASCADE's own check"),
     ]
     if exported.domain_error is not None:
         meaning = "area or volume of the domain around the part, read back"
-        checks.append(Check("CAD domain", exported.domain_error, "<=", 1e-6, meaning))
+        checks.append(Check.of("CAD domain", exported.domain_error, "<=", CAD_ERROR, meaning))
     if exported.stl is not None:
         closed = exported.stl["watertight"] and exported.stl["consistent_winding"] and exported.stl["volume"] > 0
-        checks.append(Check("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)"))
-    fine = levels[-1].value
-    gain = -setup.sign * _relative(fine - start, start, signed=True)
-    warnings = [] if surrogate is None else list(outside_box(setup, theta.numpy()[None], surrogate.box).values())
-    warnings += jumps(setup)
-    missed = dict.fromkeys(
-        c.quantity
-        for c in setup.constraints
-        if c.functional is not None and not c.satisfied(solution_at_start.values[c.quantity])
-    )
-    if missed:
-        warnings.append(f"The start does not meet the required {', '.join(missed)}: its objective measures no gain.")
-    else:
-        checks.append(Check("improvement", gain, ">=", 0.0, "FEM objective against the start, positive is better"))
-    write_vtu(folder / "optimum.vtu", mesh, arrays)
-    start_mesh = setup.shape_map.mesh.moved(solution_at_start.nodes)
-    start_fields = field_arrays(setup, stack_fields(solution_at_start, setup), "fem")
-    write_vtu(folder / "initial.vtu", start_mesh, start_fields)
-    constraints = _constraints(setup, theta, refined, values, compared["functionals"])
-    reasons = [
-        f"{check.name}: {check.value:.3g} is not {check.relation} {check.limit:g} ({check.meaning})"
-        for check in checks
-        if not check.satisfied
-    ]
-    reasons += [
-        f"constraint '{c['name']}': {c['value']:.9g} against {c['target']:.9g}"
-        for c in constraints
-        if not c["satisfied"]
-    ]
-    return {
-        "study": setup.study.model.name,
-        "accepted": not reasons,
-        "reasons": reasons or ["all checks passed"],
-        "checks": [asdict(check) | {"satisfied": check.satisfied} for check in checks],
-        **_parameters(setup, theta, gradient, hessian(fem, theta, gradient), mapped),
-        "objective": {
-            "name": objective.name,
-            "unit": objective.unit,
-            "sense": "minimize" if setup.sign > 0 else "maximize",
-            "initial_fem": start,
-            "surrogate": compared["surrogate"],
-            "fem": fine,
-            "fem_mapped": mapped,
-            "fem_levels": [asdict(level) for level in levels],
-            "fem_extrapolated": limit.value,
-            "observed_order": limit.order,
-            "discretization_error": limit.error,
-            "grid_convergence_index": limit.gci,
-            "extrapolation": limit.note + _spoilt(limit.note, part["corners"]),
-            "surrogate_relative_error": compared["surrogate_relative_error"],
-            "improvement": gain,
-            "peak": describe_peak(objective, refined.finest),
-            "peak_at_start": describe_peak(objective, finest_at_start),
-        },
-        "constraints": constraints,
-        "field_relative_l2_error": compared["field_relative_l2_error"],
-        "gradient": compared["gradient"],
-        "kkt_residual": stationary.residual,
-        "multipliers": stationary.multipliers,
-        "familiarity": familiarity,
-        "part": part,
-        "cad": {
-            "file": "optimum.step",
-            "kind": "solid" if exported.check.solid else "face",
-            "valid": exported.check.valid,
-            "area_or_volume_reread": exported.check.measure,
-            "area_or_volume_design": exported.measure,
-            "relative_error": exported.relative_error,
-            "max_deviation": exported.check.max_deviation,
-            "b_spline_edges": exported.check.b_spline_edges,
-            "stl": exported.stl,
-            "domain_relative_error": exported.domain_error,
-        },
-        "warnings": warnings,
-        "fem_solves": {
-            "forward": fem.solves["forward"] + len(levels) + 1,
-            "adjoint": fem.solves["adjoint"],
-            "tangent": 0,
-        },
-    }
+        checks.append(Check.of("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)"))
+    return checks
 
 
-def _compare(
-    setup: Setup,
-    surrogate: SurrogateModel,
-    theta: Tensor,
-    exact: float,
-    fields: Array,
-    gradient: tuple[Tensor, Tensor],
-    nodes: Array,
-) -> tuple[dict[str, Any], Array]:
-    """What the certificate says of the surrogate at the optimum, and the fields (N, c) that it predicts there.
+def start_values(setup: Setup, solved: Solved) -> tuple[list[float], list[str]]:
+    """Each constrained quantity at the start, and which constraints it violates there, by how much.
 
-    ``gradient`` is that of the finite-element objective there and at the start.
+    Functionals are those on the mesh that the optimizer moves, from which targets such as ``initial`` come.
     """
-    values, gradients = surrogate.evaluate(torch.stack([theta, setup.initial]).numpy())
-    predicted = surrogate.fields(theta)
-    weights = nodal_weights(setup.shape_map.mesh, torch.from_numpy(nodes))
-    errors = field_errors(predicted[None], torch.from_numpy(fields)[None], weights[None])[0]
-    bounds = setup.family.bounds
-    span = bounds[:, 1] - bounds[:, 0]
-    ours, ours_at_start = torch.from_numpy(gradients[:, 0]) * span
-    truth, at_start = (part * span for part in gradient)
-    value = float(values[0, 0])
-    compared = {
-        "surrogate": value,
-        "functionals": values[0],
-        "surrogate_relative_error": _relative(value - exact, exact),
-        "field_relative_l2_error": dict(zip(setup.space.components, errors.tolist(), strict=True)),
-        "gradient": {
-            "cosine": float(torch.cosine_similarity(ours, truth, dim=0)),
-            "cosine_at_start": float(torch.cosine_similarity(ours_at_start, at_start, dim=0)),
-            "relative_error": float((ours - truth).norm() / truth.norm()),
-            "size_to_start": float(truth.norm() / at_start.norm()),
-            "error_to_start": float((ours - truth).norm() / at_start.norm()),
-        },
-    }
-    return compared, predicted.numpy()
+    names = [functional.name for functional in setup.problem.functionals]
+    functionals = np.array([solved.start_mapped.values[name] for name in names])
+    values = _quantities(setup, setup.initial, functionals)
+    pairs = zip(setup.constraints, values, strict=True)
+    return values, [f"{c.name} by {c.violation(v):.2g} {c.unit}" for c, v in pairs if not c.satisfied(v)]
 
 
-def gradient_checks(gradient: Mapping[str, float], cosine: float) -> list[Check]:
-    """The surrogate's gradient at the optimum against the finite-element adjoint's, by its direction.
-
-    Where the gradient itself vanishes at the optimum, as that of a peak stress at its minimax, its direction is that of
-    rounding. Then the direction is judged at the start, and at the optimum the error beside the gradient at the start:
-    up to the share that, at a right angle, would turn that by the angle allowed.
-    """
-    if gradient["size_to_start"] >= VANISHED:
-        return [Check("gradient cosine", gradient["cosine"], ">=", cosine, "surrogate against FEM adjoint")]
-    meaning = "surrogate against FEM adjoint; it vanishes here, so this is beside the gradient at the start"
-    at_start = "surrogate against FEM adjoint at the start; at the optimum the gradient vanishes"
-    return [
-        Check("gradient cosine at the start", gradient["cosine_at_start"], ">=", cosine, at_start),
-        Check("gradient error", gradient["error_to_start"], "<=", math.sqrt(1 - cosine**2), meaning),
-    ]
-
-
-def _relative(difference: float, value: float, signed: bool = False) -> float:
-    """``difference`` over the size of ``value``; infinite where that is zero."""
-    ratio = math.copysign(math.inf, difference) if value == 0 else difference / abs(value)
-    return ratio if signed else abs(ratio)
-
-
-def _constraints(
-    setup: Setup, theta: Tensor, refined: Refined, functionals: Array, claimed: Array | None
-) -> list[dict[str, Any]]:
-    """Each condition; one on a functional is judged by the re-read CAD, whose mesh the optimizer has not seen."""
+def _quantities(setup: Setup, theta: Tensor, functionals: Array) -> list[float]:
+    """Value of each constrained quantity at theta, where the functionals are known."""
     blank = np.zeros((len(functionals), len(theta)))
-    values, _ = constraint_values(setup, theta.numpy(), (functionals, blank))
-    rows = []
-    for condition, mapped in zip(setup.constraints, values.tolist(), strict=True):
-        value, evidence = mapped, {}
-        if condition.functional is not None:
-            levels = refined.levels[condition.quantity]
-            limit = extrapolated(refined, setup.problem.functionals[condition.functional])
-            value = limit.value
-            evidence = {
-                "surrogate": None if claimed is None else float(claimed[condition.functional]),
-                "fem_mapped": mapped,
-                "fem_levels": [asdict(level) for level in levels],
-                "observed_order": limit.order,
-                "discretization_error": limit.error * (abs(levels[-1].value) or 1.0),
-                "grid_convergence_index": limit.gci * (abs(levels[-1].value) or 1.0),
-                "extrapolation": limit.note,
-            }
-        rows.append(
-            {
-                "name": condition.name,
-                "unit": condition.unit,
-                "value": value,
-                "target": condition.target,
-                "satisfied": condition.satisfied(value),
-                **evidence,
-            }
+    return constraint_values(setup, theta.numpy(), (functionals, blank))[0].tolist()
+
+
+def _remarks(
+    setup: Setup,
+    solved: Solved,
+    limit: Extrapolation,
+    rows: Sequence[ConstraintResult],
+    violated: Sequence[str],
+    accepted: bool,
+) -> list[str]:
+    """What a reader should know beside the checks."""
+    remarks = []
+    levels, start = solved.refined.levels[setup.problem.objective.name], _start(setup, solved)
+    if violated:
+        remarks.append(f"The start violates {', '.join(violated)}: its objective measures no gain.")
+    elif accepted and abs(levels[-1].value - start) <= _noise(limit):
+        remarks.append(
+            "The start was already optimal: its objective is that of the optimum to within the mesh uncertainty."
         )
-    return rows
+    asked = asked_size(setup)
+    if levels[0].size < asked:
+        remarks.append(
+            f"Cells of size {asked:g} are too large for this part: the certificate's meshes begin with cells of size"
+            f" {levels[0].size:.3g}."
+        )
+    remarks += [
+        f"The mesh uncertainty of {row.quantity} ({row.evidence.discretization_error:.2g} {row.unit}) is larger than"
+        f" what constraint '{row.name}' allows ({row.allowed:.2g})."
+        for row in rows
+        if row.evidence is not None and (row.evidence.discretization_error or 0.0) > row.allowed
+    ]
+    return remarks
 
 
-def _extent(setup: Setup, theta: Tensor) -> Array:
-    """(2,) lengths of the part along x and y."""
-    outline = setup.family.outline(setup.family.control_points(theta).numpy(), setup.family.part)
-    return np.ptp(outline, axis=0)
+def constraint_rows(
+    setup: Setup, theta: Tensor, solved: Solved, claimed: Array | None
+) -> tuple[ConstraintResult, ...]:
+    """Each condition; one on a functional is evaluated on the re-read CAD, whose mesh the optimizer has not seen.
+
+    ``claimed`` holds the (J,) functionals by the surrogate.
+    """
+    mapped = _quantities(setup, theta, solved.values)
+    at_start, _ = start_values(setup, solved)
+    rows = []
+    for condition, value, start in zip(setup.constraints, mapped, at_start, strict=True):
+        evidence = None
+        if condition.functional is not None:
+            functional = setup.problem.functionals[condition.functional]
+            limit = extrapolated(solved.refined, functional, solved.start.values[functional.name])
+            evidence = Evidence(
+                surrogate=None if claimed is None else float(claimed[condition.functional]),
+                fem_mapped=value,
+                fem_levels=_levels(solved.refined, condition.quantity),
+                observed_order=limit.order,
+                discretization_error=limit.error,
+                grid_convergence_index=limit.gci,
+                extrapolation=limit.note,
+            )
+            value = limit.value
+        scale = max(1.0, abs(condition.target))
+        rows.append(
+            ConstraintResult(
+                name=condition.name,
+                quantity=condition.quantity,
+                kind=condition.kind,
+                unit=condition.unit,
+                at_start=start,
+                value=value,
+                target=condition.target,
+                miss=condition.violation(value),
+                tolerance=condition.tolerance,
+                scale=scale,
+                allowed=condition.tolerance * scale,
+                satisfied=condition.satisfied(value),
+                evidence=evidence,
+            )
+        )
+    return tuple(rows)
 
 
-def _part(setup: Setup, theta: Tensor) -> dict[str, Any]:
+def _levels(refined: Refined, name: str) -> tuple[Level, ...]:
+    return tuple(Level(**asdict(level)) for level in refined.levels[name])
+
+
+def _objective(
+    setup: Setup,
+    solved: Solved,
+    compared: Comparison | None,
+    limit: Extrapolation,
+    part: Part,
+    feasible: bool,
+) -> Objective:
+    objective, size = setup.problem.objective, _reference(setup, solved)
+    fine, start = solved.refined.levels[objective.name][-1].value, _start(setup, solved)
+    return Objective(
+        name=objective.name,
+        unit=objective.unit,
+        sense="minimize" if setup.sign > 0 else "maximize",
+        initial_fem=start,
+        surrogate=None if compared is None else float(compared.functionals[0]),
+        fem=fine,
+        fem_mapped=float(solved.values[0]),
+        fem_levels=_levels(solved.refined, objective.name),
+        fem_extrapolated=limit.value,
+        reference=size,
+        observed_order=limit.order,
+        discretization_error=relative(limit.error, size),
+        grid_convergence_index=relative(limit.gci, size),
+        extrapolation=limit.note + _invalid_smoothness(limit.note, [corner.angle for corner in part.corners]),
+        surrogate_relative_error=None if compared is None else compared.objective_error,
+        improvement=None if start == 0 else -setup.sign * (fine - start) / abs(start),
+        start_feasible=feasible,
+        peak=describe_peak(objective, solved.refined.finest),
+        peak_at_start=describe_peak(objective, solved.start),
+    )
+
+
+def _part(setup: Setup, theta: Tensor) -> Part:
     """Size of the part at the optimum and at the start, and corners of the optimum."""
+    family = setup.family
     described: dict[str, Any] = {}
     for name, design in (("initial", setup.initial), ("optimum", theta)):
-        length, height = _extent(setup, design).tolist()
+        outline = family.outline(family.control_points(design).numpy(), family.part)
+        length, height = np.ptp(outline, axis=0).tolist()
         described[name] = {"length": length, "height": height, "ratio": length / height}
-    family = setup.family
     found = corners(family.loops[family.part], family.part_points(theta).numpy())
-    return described | {"corners": [asdict(c) for c in found], "unit": setup.study.model.geometry.length_unit}
+    unit = setup.study.model.geometry.length_unit
+    return Part.model_validate(described | {"corners": [asdict(corner) for corner in found], "unit": unit})
 
 
-def _spoilt(note: str, found: list[dict[str, Any]]) -> str:
+def _invalid_smoothness(note: str, angles: Sequence[float]) -> str:
     """What corners of the part, where solutions may be less smooth, add to a note that no order is observed."""
-    if note != NOT_MONOTONE or not found:
+    if note != NOT_MONOTONE or not angles:
         return ""
-    angles = " and ".join(f"{corner['angle']:.0f}" for corner in found)
-    return f"; the part has {'corners' if len(found) > 1 else 'a corner'} of {angles} degrees, which may be why"
+    written = " and ".join(f"{angle:.0f}" for angle in angles)
+    return f"; the part has {'corners' if len(angles) > 1 else 'a corner'} of {written} degrees, which may be why"
 
 
-def _parameters(
-    setup: Setup, theta: Tensor, gradient: Tensor, curvature: Array, objective: float
-) -> dict[str, Any]:
+def _cad(exported: Exported) -> Cad:
+    return Cad(
+        file="optimum.step",
+        kind="solid" if exported.check.solid else "face",
+        valid=exported.check.valid,
+        area_or_volume_reread=exported.check.measure,
+        area_or_volume_design=exported.measure,
+        relative_error=exported.relative_error,
+        max_deviation=exported.check.max_deviation,
+        b_spline_edges=exported.check.b_spline_edges,
+        stl=exported.stl,
+        domain_relative_error=exported.domain_error,
+    )
+
+
+def _parameters(setup: Setup, theta: Tensor, solved: Solved) -> dict[str, Any]:
     """Each parameter with slope, curvature and tolerance alone; and the share of all tolerances allowed at once."""
     table = {}
-    allowed = setup.study.model.validation.manufacturing * abs(objective)
-    alone, together = tolerances(gradient.numpy(), curvature, allowed)
-    columns = theta.tolist(), setup.initial.tolist(), gradient.tolist(), np.diagonal(curvature).tolist(), alone
+    allowed = setup.study.model.validation.manufacturing * _reference(setup, solved)
+    alone, together = tolerances(solved.gradients[0], solved.curvature, allowed)
+    slopes, bends = solved.gradients[0].tolist(), np.diagonal(solved.curvature).tolist()
+    columns = theta.tolist(), setup.initial.tolist(), slopes, bends, alone
     for parameter, value, start, slope, bend, deviation in zip(setup.family.parameters, *columns, strict=True):
         edge = BOUND_TOLERANCE * (parameter.upper - parameter.lower)
-        table[parameter.name] = {
-            "value": value,
-            "lower": parameter.lower,
-            "upper": parameter.upper,
-            "initial": start,
-            "unit": parameter.unit,
-            "bound_hit": not parameter.lower + edge < value < parameter.upper - edge,
-            "sensitivity": slope,
-            "curvature": bend,
-            "tolerance": deviation,
-        }
+        table[parameter.name] = ParameterResult(
+            value=value,
+            lower=parameter.lower,
+            upper=parameter.upper,
+            initial=start,
+            unit=parameter.unit,
+            bound_hit=not parameter.lower + edge < value < parameter.upper - edge,
+            sensitivity=slope,
+            curvature=bend,
+            tolerance=deviation,
+        )
     return {"parameters": table, "joint_tolerance": together}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,15 @@ class Exported:
     files: tuple[str, ...]
     stl: dict[str, Any] | None
     domain_error: float | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data, for the record of the stage."""
+        return asdict(self)
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> Exported:
+        """Of :meth:`as_data`, from JSON too."""
+        return cls(**{**data, "check": CadCheck(**data["check"]), "files": tuple(data["files"])})
 
     @property
     def relative_error(self) -> float:

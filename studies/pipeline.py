@@ -18,6 +18,8 @@ from geometries.quantities import ShapeError, check_design
 from solvers.errors import SolveError
 from solvers.fem import FemSolver
 from studies.certificate import certify
+from studies.certificate_model import VERSION, read_certificate, write_certificate
+from studies.digest import sources_of
 from studies.export import Exported, export_cad, shape_data
 from studies.history import history_table, optimum_data
 from studies.infill import tune
@@ -28,7 +30,7 @@ from studies.resolved import write_study
 from studies.sampling import draw_designs, local_executor, random_directions, solve_designs, stack_fields
 from studies.setup import Setup
 from studies.surrogates import open_surrogate, refreshing, train_surrogate
-from studies.workspace import Workspace, content_key, file_key, write_json, write_text
+from studies.workspace import Workspace, content_key, file_key, sha256, write_json, write_text
 from surrogate.dataset import Dataset, load_dataset
 from surrogate.model_card import ModelCard
 
@@ -40,8 +42,8 @@ class OptimizationError(RuntimeError):
     """No start led to a design that can be judged; the text is the exit reason."""
 
 
-CERTIFICATE_VERSION = 3
-"""Of what a certificate holds and how it is come by: those of another one are made anew."""
+CAD_VERSION = 1
+"""Of how CAD is written: that of another one is made anew."""
 INFILL_WEIGHTS = "surrogate.infill.safetensors"
 TRAINING_FILES = tuple(f"surrogate.safetensors.checkpoint{end}" for end in ("", ".finish", ".seconds"))
 
@@ -293,59 +295,63 @@ def _complaint(setup: Setup) -> str:
 
 
 def export(run: Run) -> Exported:
-    """CAD of the optimum; cheap, and made anew each time so that it is never older than the design."""
+    """CAD of the optimum; the files stay as they are, byte for byte, as long as they are of this design and whole."""
     theta, _ = find_optimum(run)
-    started = time.monotonic()
-    run.report("export", 0, 1, "")
-    exported = export_cad(run.setup, theta, run.workspace.folder)
-    key = content_key("export", theta.tolist())
-    run.workspace.finish("export", key, exported.files, time.monotonic() - started)
-    run.report("export", 1, 1, "")
-    return exported
+    thickness = run.setup.study.model.geometry.thickness
+    key = content_key("export", CAD_VERSION, theta.tolist(), *_physical_key(run), thickness)
+    record = run.workspace.finished("export", key)
+    if record is None:
+        started = time.monotonic()
+        run.report("export", 0, 1, "")
+        exported = export_cad(run.setup, theta, run.workspace.folder)
+        seconds = time.monotonic() - started
+        record = run.workspace.finish("export", key, exported.files, seconds, exported=exported.as_data())
+        run.report("export", 1, 1, "")
+    return Exported.of_data(record["exported"])
 
 
 def validate(run: Run) -> dict[str, Any]:
     """The certificate."""
     exported = export(run)
     theta, found = find_optimum(run)
-    model, driver, correlation, tuned = None, "fem", None, None
+    model, correlation, tuned, weights = None, None, None, None
     if not run.on_fem:
         tuned = infill(run)
-        model, card, path = surrogate_of(run)
-        driver, correlation = file_key(path), card.correlation
+        model, card, weights = surrogate_of(run)
+        correlation = card.correlation
         write_text(run.workspace.path("surrogate.card.json"), card.as_json() + "\n")
     else:
         run.workspace.path("surrogate.card.json").unlink(missing_ok=True)  # of a surrogate that had no part in this
-    study = run.setup.study.model
+    sources = sources_of(run.setup.study, weights)
     key = content_key(
         "validate",
-        CERTIFICATE_VERSION,
-        driver,
+        VERSION,
+        sources,
+        sha256(run.workspace.path("optimum.step")),  # the certificate is of this file, byte for byte
         theta.tolist(),
         *_physical_key(run),
         *_search_key(run),
-        study.name,
-        study.validation.model_dump(),
-        study.optimizer.model_dump(include={"method", "kkt_tolerance"}),
-        study.geometry.thickness,
         found,
         tuned,
     )
-    names = ("certificate.json", "optimum.vtu", "initial.vtu", "optimum.msh")
+    path, made = run.workspace.path("certificate.json"), ("optimum.vtu", "initial.vtu", "optimum.msh")
     if run.workspace.finished("validate", key) is None:
         started = time.monotonic()
         run.report("validate", 0, 1, "")
-        content = certify(run.setup, theta, exported, run.workspace.folder, model, correlation)
-        content["infill"] = tuned
-        content["exit"] = found["exit"]
-        content["fem_solves"] = {
-            name: count + found["fem_solves"].get(name, 0) for name, count in content["fem_solves"].items()
-        }
-        content["timings"] = _timings(run) | {"validate": round(time.monotonic() - started, 3)}
-        write_json(run.workspace.path("certificate.json"), content)
-        run.workspace.finish("validate", key, names, time.monotonic() - started)
+        certificate = certify(run.setup, theta, exported, run.workspace.folder, model, correlation)
+        solves = {name: n + found["fem_solves"].get(name, 0) for name, n in certificate.fem_solves.items()}
+        certificate = certificate.with_run(
+            infill=tuned,
+            exit=found["exit"],
+            fem_solves=solves,
+            timings=_timings(run) | {"validate": round(time.monotonic() - started, 3)},
+            sources=sources,
+            files={name: sha256(run.workspace.path(name)) for name in (*exported.files, *made)},
+        )
+        write_certificate(path, certificate)
+        run.workspace.finish("validate", key, (path.name, *made), time.monotonic() - started)
         run.report("validate", 1, 1, "")
-    return json.loads(run.workspace.path("certificate.json").read_text(encoding="utf-8"))
+    return read_certificate(path).as_data()
 
 
 def _timings(run: Run) -> dict[str, float]:

@@ -1,4 +1,9 @@
-"""The output folder: finished stages by content key, whole files only, one run at a time."""
+"""The output folder: finished stages by content key, whole files only, one run at a time.
+
+The record of a stage holds size and SHA-256 of each of its files. They are compared whenever a stage is asked whether
+it is done: the size first, then the hash, which a process computes once for a file as long as its size, inode and time
+of change stay. Samples of single designs are in no record; the data sets that are made of them are.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +43,18 @@ class Workspace:
         record = self.record(stage)
         if record is None:
             return None
-        sizes: dict[str, int] = record.get("files", {})
-        whole = all(
-            self.path(name).is_file() and self.path(name).stat().st_size == size for name, size in sizes.items()
-        )
-        return record if record.get("key") == key and whole else None
+        whole = record.get("key") == key and not self.changed(record)
+        return record if whole else None
+
+    def changed(self, record: Mapping[str, Any]) -> list[str]:
+        """Files of a record that are gone or are not what the stage left."""
+        return [name for name, left in record.get("files", {}).items() if not _is_whole(self.path(name), left)]
 
     def finish(self, stage: str, key: str, files: Sequence[str], seconds: float, **content: Any) -> dict[str, Any]:
         """Record that a stage is done and its files are whole."""
-        sizes = {name: self.path(name).stat().st_size for name in files}
+        left = {name: {"size": self.path(name).stat().st_size, "sha256": sha256(self.path(name))} for name in files}
         self._record(stage).parent.mkdir(parents=True, exist_ok=True)
-        record = {"stage": stage, "key": key, "files": sizes, "seconds": round(seconds, 3), **content}
+        record = {"stage": stage, "key": key, "files": left, "seconds": round(seconds, 3), **content}
         write_sealed(self._record(stage), record)
         return record
 
@@ -100,9 +107,28 @@ def content_key(*parts: Any) -> str:
 
 
 def file_key(path: Path) -> str:
-    """Hash of a file's content."""
+    """Short hash of a file's content."""
+    return sha256(path)[:16]
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, computed once in a process as long as size, inode and time of change stay."""
+    stat = path.stat()
+    return _sha256(path.resolve(), stat.st_size, stat.st_ino, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, *version: int) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_whole(path: Path, left: Any) -> bool:
+    """Whether a file is what a record says; records of earlier versions hold its size alone."""
+    size = left.get("size") if isinstance(left, dict) else left
+    if not path.is_file() or path.stat().st_size != size:
+        return False
+    return not isinstance(left, dict) or sha256(path) == left.get("sha256")
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:

@@ -14,8 +14,11 @@ import torch
 from geometries.catalogue import builtin_families
 from geometries.extension import build_shape_map
 from geometries.shape_map import ShapeMap
+from studies.certificate_model import VERSION, Certificate
+from studies.constraints import Condition
 from studies.export import write_vtu
 from studies.loader import Study, dump, load_study
+from studies.verdicts import limits
 from studies.workspace import write_json, write_text
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -119,9 +122,13 @@ def _certificate(
         ("CAD valid", 1.0, ">=", 1.0, "OpenCASCADE's own check"),
         ("improvement", abs(last - first) / first, ">=", 0.0, "FEM objective against the start"),
     ]
-    if not surrogate:
-        checks = [check for check in checks if "surrogate" not in check[4]]
     names = ("name", "value", "relation", "limit", "meaning")
+    lines = [dict(zip(names, check, strict=True)) | {"satisfied": True} for check in checks]
+    searched = [line for line in lines if "surrogate" in line["meaning"]]
+    agrees = "The surrogate that searched agrees with finite elements at the optimum."
+    model = {"by": "surrogate", "decisive": True, "accepted": True, "verdict": agrees, "checks": searched}
+    model |= {"reasons": []}
+    conditions = []
     values = {
         "area": 3.14159265338,
         "centroid_x": 1.4e-12,
@@ -135,12 +142,41 @@ def _certificate(
         target = value if c.target == "initial" else c.target
         name = f"{c.name} {c.kind.replace('_', ' ')}"
         unit = {"area": "m^2", "jacobian": "1"}.get(c.name, "m")
-        constraints.append({"name": name, "unit": unit, "value": value, "target": target, "satisfied": True})
-    return {
+        condition = Condition(name, c.name, c.kind, target, c.tolerance, unit)
+        conditions.append(condition)
+        scale = max(1.0, abs(target))
+        constraints.append(
+            {
+                "name": name,
+                "quantity": c.name,
+                "kind": c.kind,
+                "unit": unit,
+                "at_start": value + 0.03,
+                "value": value,
+                "target": target,
+                "miss": condition.violation(value),
+                "tolerance": c.tolerance,
+                "scale": scale,
+                "allowed": c.tolerance * scale,
+                "satisfied": True,
+                "evidence": None,
+            }
+        )
+    design = {
+        "accepted": True,
+        "verdict": "The design is accepted.",
+        "checks": [line for line in lines if line not in searched],
+        "reasons": [],
+    }
+    found = {
+        "version": VERSION,
         "study": study.model.name,
         "accepted": True,
+        "verdict": "Accepted",
         "reasons": ["all checks passed"],
-        "checks": [dict(zip(names, check, strict=True)) | {"satisfied": True} for check in checks],
+        "design": design,
+        "model": model if surrogate else None,
+        "limits": [limit.model_dump() for limit in limits(study.model, conditions)],
         "parameters": {
             p.name: {
                 "value": value,
@@ -150,6 +186,7 @@ def _certificate(
                 "unit": "m",
                 "bound_hit": not p.lower < value < p.upper,
                 "sensitivity": 0.7082820476797986,
+                "curvature": 1.25,
                 "tolerance": 0.00221234567,
             }
             for p, begin, value in zip(shape_map.family.parameters, start.tolist(), optimum.tolist(), strict=True)
@@ -161,11 +198,14 @@ def _certificate(
             "initial_fem": first,
             "surrogate": 1.00123456789 * last if surrogate else None,
             "fem": last,
+            "fem_mapped": last * (1 + 1e-5),
             "fem_levels": [
-                {"h": 0.09528765983435324, "dofs": 735, "value": last * (1 - 16 * error)},
-                {"h": 0.04845592256316958, "dofs": 2761, "value": last * (1 - 4 * error)},
-                {"h": 0.024480846277535773, "dofs": 10653, "value": last},
+                {"size": 0.15, "h": 0.0952876598, "cells": 342, "dofs": 735, "value": last * (1 - 16 * error)},
+                {"size": 0.075, "h": 0.0484559226, "cells": 1338, "dofs": 2761, "value": last * (1 - 4 * error)},
+                {"size": 0.0375, "h": 0.0244808463, "cells": 5248, "dofs": 10653, "value": last},
             ],
+            "reference": last,
+            "start_feasible": True,
             "fem_extrapolated": last * (1 + error),
             "observed_order": 2.0137612345,
             "discretization_error": error,
@@ -179,12 +219,12 @@ def _certificate(
         "joint_tolerance": 0.1234567,
         "constraints": constraints,
         "field_relative_l2_error": dict.fromkeys(components, 0.00098765432) if surrogate else None,
-        "gradient": {"cosine": 0.9999771234, "relative_error": 0.0070123456} if surrogate else None,
+        "gradient": GRADIENT if surrogate else None,
         "kkt_residual": 0.005971234,
         "multipliers": {"area equals": 0.99996786456},
         "familiarity": FAMILIARITY if surrogate else None,
         "infill": None,
-        "part": {"optimum": {"ratio": 1.0}},
+        "part": {"initial": EXTENT, "optimum": EXTENT, "corners": [], "unit": "m"},
         "cad": {
             "file": "optimum.step",
             "kind": "solid",
@@ -200,8 +240,19 @@ def _certificate(
         "warnings": [],
         "fem_solves": {"forward": 7, "adjoint": 2, "tangent": 0},
         "timings": {"sample": 61.234567, "train": 777.7, "optimize": 1.9, "export": 0.096, "validate": 3.1},
+        "exit": {"reason": "CONVERGED", "text": "Converged: neither objective nor constraints change any more."},
     }
+    return Certificate.model_validate(found).as_data()
 
+
+EXTENT = {"length": 2.0, "height": 2.0, "ratio": 1.0}
+GRADIENT = {
+    "cosine": 0.9999771234,
+    "cosine_at_start": 0.9998,
+    "relative_error": 0.0070123456,
+    "size_to_start": 0.9,
+    "error_to_start": 0.0063,
+}
 
 FAMILIARITY = {
     "distance": 0.98765432,

@@ -129,10 +129,13 @@ def test_the_certificate_judges_it_on_the_cad(tmp_path):
     assert found["name"] == "torsional_constant at least"
     assert found["unit"] == "m^4"
     assert found["value"] == pytest.approx(1.5, rel=1e-3)
-    assert found["value"] != found["fem_mapped"]
-    assert len(found["fem_levels"]) == 3
-    assert found["observed_order"] > 2.5
-    assert found["surrogate"] is None
+    evidence = found["evidence"]
+    assert found["value"] != evidence["fem_mapped"]
+    assert len(evidence["fem_levels"]) == 3
+    assert evidence["observed_order"] > 2.5
+    assert evidence["surrogate"] is None
+    assert content["objective"]["start_feasible"] is False
+    assert any("The start violates torsional_constant at least by" in text for text in content["warnings"])
     assert content["multipliers"]["torsional_constant at least"] == pytest.approx(DISC / 3, rel=1e-2)
     strict = [c.replace("at_least: 1.5, tolerance: 1e-3", "equals: 1.5, tolerance: 1e-6") for c in changes]
     refused = validate(tiny_run(tmp_path / "strict", *strict))  # the mesh that it was met on is not that fine

@@ -2,12 +2,13 @@
 
 import json
 import math
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.workspace import Workspace, WorkspaceError, content_key, file_key, write_json, write_text
+from studies.workspace import Workspace, WorkspaceError, content_key, file_key, sha256, write_json, write_text
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
@@ -43,6 +44,37 @@ def test_a_file_that_is_cut_or_gone_is_not_taken_for_whole(workspace, text):
         workspace.path("data").unlink()
     else:
         workspace.path("data").write_text(text)
+    assert workspace.finished("stage", "k") is None
+
+
+def test_an_edit_that_leaves_size_and_time_is_seen_and_named(workspace):
+    record = finish(workspace)
+    path = workspace.path("data")
+    stat = path.stat()
+    path.write_text("0123456780")
+    assert workspace.finished("stage", "k") is None
+    assert workspace.changed(record) == ["data"]
+    path.unlink()
+    path.write_text("9876543210")  # another file, which claims to be as old
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    sha256.__globals__["_sha256"].cache_clear()  # as another process would
+    assert workspace.finished("stage", "k") is None
+
+
+def test_a_file_is_hashed_once_as_long_as_it_stays(workspace, monkeypatch):
+    finish(workspace)
+    monkeypatch.setattr("studies.workspace.hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
+    assert workspace.finished("stage", "k") is not None
+    workspace.path("data").write_text("other size")
+    workspace.path("data").write_text("another size")
+    assert workspace.finished("stage", "k") is None  # the size alone tells it
+
+
+def test_records_of_earlier_versions_that_hold_sizes_alone_count_as_they_did(workspace):
+    record = finish(workspace) | {"files": {"data": 10}}
+    write_json(workspace.path(".stages/stage.json"), record)
+    assert workspace.finished("stage", "k") == record
+    workspace.path("data").write_text("short")
     assert workspace.finished("stage", "k") is None
 
 
