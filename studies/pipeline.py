@@ -25,11 +25,13 @@ from studies.history import history_table, optimum_data
 from studies.infill import tune
 from studies.managed import Centres, manage_study
 from studies.models import FemModel, Model, SurrogateModel
-from studies.optimizer import Iterate, Optimum, optimize
+from studies.optimizer import ExitReason, Iterate, Optimum, Search, optimize
 from studies.resolved import write_study
 from studies.sampling import draw_designs, local_executor, random_directions, solve_designs, stack_fields
 from studies.setup import Setup
+from studies.stationarity import stationarity
 from studies.surrogates import open_surrogate, refreshing, train_surrogate
+from studies.verdicts import least_residual
 from studies.workspace import Workspace, content_key, file_key, sha256, write_json, write_text
 from surrogate.dataset import Dataset, load_dataset
 from surrogate.model_card import ModelCard
@@ -274,7 +276,7 @@ def _search_key(run: Run) -> list[Any]:
 
 def _check_optimum(run: Run, optimum: Optimum) -> None:
     best = optimum.best
-    if not optimum.ok:
+    if not optimum.ok and not _start_is_optimal(run.setup, best):
         raise OptimizationError(f"optimize: {_complaint(run.setup)}{best.reason.value}")
     try:
         check_design(run.setup.shape_map, torch.from_numpy(best.theta))
@@ -283,6 +285,20 @@ def _check_optimum(run: Run, optimum: Optimum) -> None:
             f"optimize: the optimum is no valid shape ({error});"
             " add a constraint such as {quantity: jacobian, at_least: 0.1}"
         ) from error
+
+
+def _start_is_optimal(setup: Setup, best: Search) -> bool:
+    """Whether a search did not leave a start that, by finite elements, constraints and bounds hold where it is."""
+    if best.reason not in (ExitReason.DID_NOT_MOVE, ExitReason.OBJECTIVE_UNCHANGED) or best.violation > 1.0:
+        return False
+    theta = torch.from_numpy(best.theta)
+    try:
+        values, gradients, _ = FemModel(setup).functionals(theta)
+    except SolveError:
+        return False
+    gradient = torch.from_numpy(gradients[0])
+    _, limit, _ = least_residual(setup.study.model)
+    return stationarity(setup, theta, gradient, gradient, (values, gradients)).residual <= limit
 
 
 def _complaint(setup: Setup) -> str:
