@@ -81,7 +81,8 @@ def check_rows(
     for check in checks:
         known = CHECKS.get(check["name"], Explained(capital(check["meaning"]), "plain"))
         relation = {"<=": "≤", ">=": "≥"}[check["relation"]]
-        value, bound = _written(check["value"], known.style, 3), _written(check["limit"], known.style, None)
+        chosen = None if check["name"] != "improvement" else 2  # which the meshes set, and nobody chose
+        value, bound = _written(check["value"], known.style, 3), _written(check["limit"], known.style, chosen)
         required = bound if known.style == "yes" else f"{relation} {bound}"
         usual = defaults.get(check["name"])
         default = NOTHING if usual is None else _written(usual["default"], known.style, None)
