@@ -98,10 +98,10 @@ def test_the_certificate_judges_any_integral_on_the_cad(tmp_path):
     )  # fmt: skip
     run = tiny_run(tmp_path, *changes)
     exported = export_cad(run.setup, run.setup.initial, tmp_path)
-    content = certify(run.setup, run.setup.initial, exported, tmp_path, None)
+    content = certify(run.setup, run.setup.initial, exported, tmp_path, None).as_data()
     for row, (integral, value) in zip(content["constraints"], INTEGRALS.items(), strict=True):
         assert row["value"] == pytest.approx(value, rel=2e-3), integral
-        assert len(row["fem_levels"]) == 3
+        assert len(row["evidence"]["fem_levels"]) == 3
     assert content["constraints"][0]["unit"] == "m^3"
 
 
@@ -160,7 +160,7 @@ def test_finite_elements_meet_it_and_the_certificate_judges_it(tmp_path):
     assert row["unit"] == "m^3"
     assert row["value"] == pytest.approx(6.0, rel=2e-2)  # the mesh that it was met on is coarse
     assert row["satisfied"]
-    assert len(row["fem_levels"]) == 3
+    assert len(row["evidence"]["fem_levels"]) == 3
     assert row["discretization_error"] >= 0
     # a disc: heat 2 pi R^3 = 6, torsional constant pi R^4 / 2, worth (pi R^4 / 2)' / (2 pi R^3)' = R / 3 each
     radius = (row["value"] / (2 * math.pi)) ** (1 / 3)
@@ -193,8 +193,8 @@ def test_it_is_learnt_and_met_by_the_surrogate(tmp_path):
     changes = ("training.steps=4", "optimizer.starts=1", "sampling.designs=2", "sampling.held_out=1")
     run = tiny_run(tmp_path, f"constraints=[{HEAT}, {{quantity: jacobian, at_least: 0.1}}]", *changes)
     content = validate(run)
-    assert content["constraints"][0]["surrogate"] <= 6.0 * (1 + 1e-3)
-    assert content["constraints"][0]["fem_mapped"] == pytest.approx(content["constraints"][0]["value"], rel=0.05)
+    assert content["constraints"][0]["evidence"]["surrogate"] <= 6.0 * (1 + 1e-3)
+    assert content["constraints"][0]["evidence"]["fem_mapped"] == pytest.approx(content["constraints"][0]["value"], rel=0.05)
 
 
 def test_a_parameter_with_the_name_of_a_column_of_the_history_has_one_of_its_own():
