@@ -29,7 +29,10 @@ def build_shape_map(family: Family, mesh_size: float, mesh: TaggedMesh | None = 
         check_outlines(family, control_points)
     except ShapeError as error:
         raise MeshError(f"the design in the middle of the bounds: {error}") from error
-    mesh = mesh_family(family, control_points, mesh_size) if mesh is None else mesh
+    if mesh is None:
+        mesh = mesh_family(family, control_points, mesh_size)
+    else:
+        check_regions(family, control_points, mesh)
     if family.rays:
         return ShapeMap(family, mesh, torch.from_numpy(ray_extension(family, control_points, mesh)))
     return ShapeMap(family, mesh, torch.from_numpy(harmonic_extension(family, control_points, mesh, mesh_size)))
@@ -92,6 +95,41 @@ def _basis_on_rays(
     return curve.basis(parameter)
 
 
+def check_regions(family: Family, control_points: NDArray[np.float64], mesh: TaggedMesh) -> None:
+    """Refuse a mesh whose boundary regions do not lie on the curves that bear their names.
+
+    Raises:
+        geometries.mesh.MeshError: names the region, and how far a node of it is away.
+    """
+    extent = np.ptp(control_points, axis=0).max()
+    for tag in family.tags:
+        nodes, start, near = mesh.nodes[np.unique(mesh.facets_on(tag))], 0, np.inf
+        for curve in family.curves:
+            poles = control_points[start : start + curve.count]
+            start += curve.count
+            if curve.tag == tag:
+                near = np.minimum(near, _on_curve(curve, poles, nodes)[1])
+        if not len(nodes) or near.max() > 1e-6 * extent:
+            away = "there is none of it" if not len(nodes) else f"a node is {near.max():.3g} away"
+            raise MeshError(f"the boundary region '{tag}' of the mesh is not on its curves: {away}")
+
+
+def _on_curve(
+    curve: Curve, poles: NDArray[np.float64], nodes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Parameters of the points of a curve that are nearest to nodes (k, 2), and the distances: both (k,)."""
+    t = np.linspace(0, curve.spans, 60 * curve.spans + 1)
+    parameter = t[KDTree(curve.basis(t) @ poles).query(nodes)[1]]
+    for _ in range(8):
+        x, dx, ddx = (curve.basis(parameter, k) @ poles for k in range(3))
+        gap = x - nodes
+        slope = (dx * dx).sum(-1) + (gap * ddx).sum(-1)
+        step = (gap * dx).sum(-1) / np.where(slope > 0, slope, (dx * dx).sum(-1))
+        parameter = parameter - np.clip(step, -0.05, 0.05)
+        parameter = parameter % curve.spans if curve.periodic else np.clip(parameter, 0, curve.spans)
+    return parameter, np.linalg.norm(curve.basis(parameter) @ poles - nodes, axis=-1)
+
+
 def boundary_basis(
     family: Family, control_points: NDArray[np.float64], mesh: TaggedMesh
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -109,16 +147,7 @@ def boundary_basis(
     start, extent = 0, np.ptp(control_points, axis=0).max()
     for curve in family.curves:
         poles = control_points[start : start + curve.count]
-        t = np.linspace(0, curve.spans, 60 * curve.spans + 1)
-        parameter = t[KDTree(curve.basis(t) @ poles).query(mesh.nodes[boundary])[1]]
-        for _ in range(8):
-            x, dx, ddx = (curve.basis(parameter, k) @ poles for k in range(3))
-            gap = x - mesh.nodes[boundary]
-            slope = (dx * dx).sum(-1) + (gap * ddx).sum(-1)
-            step = (gap * dx).sum(-1) / np.where(slope > 0, slope, (dx * dx).sum(-1))
-            parameter = parameter - np.clip(step, -0.05, 0.05)
-            parameter = parameter % curve.spans if curve.periodic else np.clip(parameter, 0, curve.spans)
-        distance = np.linalg.norm(curve.basis(parameter) @ poles - mesh.nodes[boundary], axis=-1)
+        parameter, distance = _on_curve(curve, poles, mesh.nodes[boundary])
         closer = distance < best - 1e-12 * extent
         best[closer] = distance[closer]
         values[closer] = 0

@@ -24,7 +24,7 @@ from studies.work_clock import WorkClock
 from studies.workspace import Workspace, content_key, write_json
 from surrogate.allocator import keep_freed_memory
 from surrogate.instances import Instances
-from surrogate.model_card import half_precision
+from surrogate.model_card import SurrogateFileError, half_precision
 from surrogate.operator_card import OperatorCard, load_operator, save_operator
 from surrogate.physics_training import Solutions, held_out_errors, train_on_physics
 from surrogate.problem_operator import ProblemOperator, clouds
@@ -63,7 +63,11 @@ def run_operator_study(
     network = setup.network()
     model = study.model
     if model.surrogate.weights is not None:
-        card = load_operator(study.folder / model.surrogate.weights, network, setup.trained_for())
+        try:
+            card = load_operator(study.folder / model.surrogate.weights, network, setup.trained_for())
+        except SurrogateFileError as error:
+            key = "surrogate.weights"
+            raise SurrogateFileError(f"{study.place(key)}: {key}: {error}") from error
         judgement = _judged(setup, network.to(device), workspace, [], report)
         return setup, network, replace(card, squared_relative_error=_by_points(judgement))
     path, key = workspace.path("operator.safetensors"), content_key(_training_key(setup), model.evaluation.points)

@@ -135,9 +135,14 @@ def build_setup(study: Study) -> Setup:
 def _build_setup(study: Study) -> Setup:
     native, family = families(study)
     _refuse_effort(study, native)
+    shipped = _shipped_mesh(study, native)
     try:
-        shape_map = build_shape_map(native, study.model.geometry.mesh_size, _shipped_mesh(study, native))
+        shape_map = build_shape_map(native, study.model.geometry.mesh_size, shipped)
     except MeshError as error:
+        if shipped is not None:
+            key = "surrogate.weights"
+            path = study.folder / str(study.model.surrogate.weights)
+            raise StudyError(f"{study.place(key)}: {key}: {path}: its reference mesh: {error}") from error
         raise StudyError(f"{study.place('geometry')}: geometry: cannot be meshed: {error}") from error
     fixed = study.model.geometry.fixed
     if fixed:

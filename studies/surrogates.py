@@ -6,9 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from geometries.mesh import TaggedMesh
 from studies.design_training import DesignProblem, TrainingData, halves, hardware, train_network
 from studies.familiarity import designs_of_box
 from studies.loader import StudyError
@@ -17,7 +19,7 @@ from surrogate.allocator import keep_freed_memory
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate, Normalization
 from surrogate.latent_grid import LatentGrid
-from surrogate.model_card import ModelCard, SurrogateFileError, load_grid, load_surrogate
+from surrogate.model_card import ModelCard, SurrogateFileError, load_grid, load_mesh, load_surrogate, load_weights
 from surrogate.operator import OperatorConfig
 from surrogate.trainer import Progress
 from surrogate.training import TrainingConfig
@@ -125,14 +127,31 @@ def open_surrogate(setup: Setup, path: Path, device: str = "cpu") -> tuple[Desig
         surrogate.model_card.SurrogateFileError: no such file, or trained for another study: says what differs.
     """
     keep_freed_memory()
-    weights, card = load_surrogate(path, setup.trained_for())
     model = setup.study.model.surrogate
-    surrogate = build_surrogate(setup, grid=load_grid(path, model.grid, model.radius))
     try:
-        surrogate.load_state_dict(weights)
-    except RuntimeError as error:
-        raise SurrogateFileError(f"{path}: its weights do not fit this study's network: {error}") from error
+        weights, card = load_surrogate(path, setup.trained_for())
+        mesh, _ = load_mesh(path, setup.family.tags)
+        if not _same_mesh(mesh, setup.shape_map.mesh):
+            raise SurrogateFileError(f"{path}: its reference mesh is not one of this study's geometry")
+        surrogate = build_surrogate(setup, grid=load_grid(path, model.grid, model.radius))
+        load_weights(path, surrogate, weights)
+    except SurrogateFileError as error:
+        if model.weights is None or path != setup.study.folder / model.weights:
+            raise
+        key = "surrogate.weights"
+        raise SurrogateFileError(f"{setup.study.place(key)}: {key}: {error}") from error
     return surrogate.double().to(device).eval().requires_grad_(False), card
+
+
+def _same_mesh(first: TaggedMesh, second: TaggedMesh) -> bool:
+    """Whether weights that belong to the nodes of one mesh belong to those of the other."""
+    parts = ("cells", "facets", "facet_tags")
+    size = float(np.ptp(second.nodes, axis=0).max())
+    return (
+        first.nodes.shape == second.nodes.shape
+        and float(np.abs(first.nodes - second.nodes).max()) < 1e-6 * size
+        and all(np.array_equal(getattr(first, part), getattr(second, part)) for part in parts)
+    )
 
 
 def choose_device(name: str) -> str:

@@ -17,6 +17,7 @@ from geometries.files import written_whole
 from geometries.mesh import TaggedMesh
 from surrogate.accuracy import Accuracy
 from surrogate.latent_grid import LatentGrid
+from surrogate.weights_checks import box_flaw, grid_flaw, kind_flaw, mesh_flaw, numbers_flaw, shown, weights_flaw
 
 CARD_KEY = "model_card"
 MESH_PREFIX = "mesh."
@@ -115,6 +116,7 @@ def load_grid(path: Path, shape: Sequence[int], radius: int) -> LatentGrid:
     tensors, _ = read_weights(path)
     if GRID_KEY not in tensors:
         raise SurrogateFileError(f"{path}: has no latent grid; train the surrogate again")
+    refuse_flaw(path, grid_flaw(tensors[GRID_KEY], len(shape)))
     origin, spacing = (tuple(row) for row in tensors[GRID_KEY].tolist())
     return LatentGrid(origin, spacing, tuple(shape), radius)
 
@@ -126,9 +128,21 @@ def load_mesh(path: Path, tag_names: tuple[str, ...]) -> tuple[TaggedMesh, Model
         SurrogateFileError: see :func:`load_surrogate`; or there is no mesh in the file.
     """
     tensors, content = read_weights(path)
+    mesh = _mesh_arrays(path, tensors)
+    refuse_flaw(path, mesh_flaw(mesh, len(tag_names)))
+    return TaggedMesh(*(mesh[name].numpy() for name in MESH_ARRAYS), tag_names), _card(path, content)
+
+
+def _mesh_arrays(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if any(MESH_PREFIX + name not in tensors for name in MESH_ARRAYS):
         raise SurrogateFileError(f"{path}: has no reference mesh; train the surrogate again")
-    return TaggedMesh(*(tensors[MESH_PREFIX + name].numpy() for name in MESH_ARRAYS), tag_names), _card(path, content)
+    return {name: tensors[MESH_PREFIX + name] for name in MESH_ARRAYS}
+
+
+def refuse_flaw(path: Path, flaw: str | None) -> None:
+    """SurrogateFileError that names the file and what is wrong in it, if anything is."""
+    if flaw:
+        raise SurrogateFileError(f"{path}: {flaw}; `shapewright train` makes a new file")
 
 
 def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, Tensor], ModelCard]:
@@ -136,21 +150,46 @@ def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, T
 
     Raises:
         SurrogateFileError: no such file, not a weights file, no card or one that cannot be read, or trained for
-            something else: names every difference.
+            something else: names every difference; or an array in it is not what it should be.
     """
     tensors, content = read_weights(path)
     card = _card(path, content)
     refuse_differences(path, card.trained_for, _as_far_as_fixed(expected, card.trained_for))
     own = {name: t for name, t in tensors.items() if name != GRID_KEY and not name.startswith(MESH_PREFIX)}
+    refuse_flaw(path, weights_flaw(own))
     return own, card
 
 
 def _as_far_as_fixed(expected: Mapping[str, Any], trained_for: Mapping[str, Any]) -> dict[str, Any]:
     """What is expected, without parameters held fixed that the weights were trained with free: they serve there."""
     learnt = trained_for.get("fixed", {})
+    learnt = learnt if isinstance(learnt, dict) else {}
     fixed = {name: value for name, value in expected.get("fixed", {}).items() if name in learnt}
     others = {name: part for name, part in expected.items() if name != "fixed"}
     return others | ({"fixed": fixed} if fixed else {})
+
+
+def load_weights(path: Path, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put the weights of a file into a network.
+
+    Raises:
+        SurrogateFileError: they are not those of such a network: names the first that differs.
+    """
+    own = network.state_dict()
+    for name in (*own, *weights):
+        if name not in weights or name not in own:
+            has = "not those of" if name not in weights else "weights that are none of"
+            raise _unfit(path, f"{has} {shown(name)}")
+        if own[name].shape != weights[name].shape:
+            found, expected = tuple(weights[name].shape), tuple(own[name].shape)
+            raise _unfit(path, f"those of {shown(name)} of shape {found}, expected {expected}")
+    network.load_state_dict(dict(weights))
+
+
+def _unfit(path: Path, what: str) -> SurrogateFileError:
+    return SurrogateFileError(
+        f"{path}: its weights do not fit this study's network: the file has {what}; `shapewright train` makes a new one"
+    )
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -165,14 +204,17 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
         raise SurrogateFileError(f"{path}: there is no such file; `shapewright train` makes one") from None
-    except (SafetensorError, OSError) as error:
-        raise SurrogateFileError(f"{path}: not a safetensors file ({error})") from error
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
+        raise SurrogateFileError(f"{path}: not a safetensors file ({_one_line(error)})") from error
     if CARD_KEY not in metadata:
         raise SurrogateFileError(f"{path}: has no model card, so it was not written by shapewright")
     try:
-        return weights, json.loads(metadata[CARD_KEY])
-    except ValueError as error:
+        content = json.loads(metadata[CARD_KEY])
+    except (ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error
+    if not isinstance(content, dict):
+        raise _unreadable(path, f"it is {shown(content)}; expected entries with names")
+    return weights, content
 
 
 def refuse_differences(path: Path, trained_for: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -184,17 +226,45 @@ def refuse_differences(path: Path, trained_for: Mapping[str, Any], expected: Map
         raise SurrogateFileError(f"{path}: trained for another study:\n{lines}")
 
 
+CARD_KINDS: dict[str, type | tuple[type, ...]] = {
+    "trained_for": dict,
+    "training": dict,
+    "data_hash": str,
+    "designs": int,
+    "held_out": dict,
+    "hardware": dict,
+    "seconds": (int, float),
+    "box": dict,
+    "correlation": (dict, type(None)),
+}
+ACCURACY_KINDS: dict[str, type | tuple[type, ...]] = {
+    "field": dict,
+    "objective": (int, float),
+    "gradient": (int, float),
+    "cosine": (int, float),
+    "designs": int,
+}
+
+
 def _card(path: Path, content: dict[str, Any]) -> ModelCard:
-    try:
-        return ModelCard(**content | {"held_out": Accuracy(**content["held_out"])})
-    except (TypeError, KeyError, ValueError) as error:  # the entries of another version
-        raise _unreadable(path, error) from error
+    content = {"correlation": None} | content  # cards of the first version do without
+    flaw = kind_flaw(content, CARD_KINDS) or kind_flaw(content["held_out"], ACCURACY_KINDS)
+    flaw = flaw or numbers_flaw("field error", content["held_out"]["field"]) or box_flaw(content["box"])
+    flaw = flaw or numbers_flaw("correlation", content["correlation"] or {})
+    if flaw:
+        raise _unreadable(path, flaw)
+    return ModelCard(**content | {"held_out": Accuracy(**content["held_out"])})
 
 
-def _unreadable(path: Path, error: Exception) -> SurrogateFileError:
+def _unreadable(path: Path, error: Exception | str) -> SurrogateFileError:
     return SurrogateFileError(
-        f"{path}: its model card cannot be read ({error}); `shapewright train` makes a new file"
+        f"{path}: its model card cannot be read ({_one_line(error)}); `shapewright train` makes a new file"
     )
+
+
+def _one_line(error: Exception | str) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _differences(trained: Any, wanted: Any, key: str = "") -> list[str]:
@@ -204,4 +274,4 @@ def _differences(trained: Any, wanted: Any, key: str = "") -> list[str]:
             inner = f"{key}.{name}" if key else name
             lines += _differences(trained.get(name), wanted.get(name), inner)
         return lines
-    return [] if trained == wanted else [f"{key}: trained for {trained}, this study has {wanted}"]
+    return [] if trained == wanted else [f"{key}: trained for {shown(trained)}, this study has {shown(wanted)}"]

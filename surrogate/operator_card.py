@@ -14,11 +14,22 @@ from surrogate.model_card import (
     GRID_KEY,
     SurrogateFileError,
     half_precision,
+    load_weights,
     read_weights,
     refuse_differences,
+    refuse_flaw,
     save_surrogate,
 )
 from surrogate.problem_operator import ProblemOperator
+from surrogate.weights_checks import grid_flaw, kind_flaw, numbers_flaw, weights_flaw
+
+CARD_KINDS: dict[str, type | tuple[type, ...]] = {
+    "trained_for": dict,
+    "training": dict,
+    "squared_relative_error": dict,
+    "hardware": dict,
+    "seconds": (int, float),
+}
 
 
 @dataclass(frozen=True)
@@ -55,20 +66,22 @@ def load_operator(path: Path, network: ProblemOperator, expected: Mapping[str, A
     """Read weights that were trained for ``expected`` into a network made for the same study.
 
     Raises:
-        SurrogateFileError: no such file, not a weights file, trained for something else, or for another latent grid.
+        SurrogateFileError: no such file, not a weights file, trained for something else, or for another latent grid;
+            or something in it is not what it should be.
     """
     tensors, content = read_weights(path)
-    try:
-        card = OperatorCard(**content)
-    except TypeError as error:
-        raise SurrogateFileError(f"{path}: its card is not that of an operator ({error})") from error
+    flaw = kind_flaw(content, CARD_KINDS) or numbers_flaw("error", content["squared_relative_error"])
+    if flaw:
+        raise SurrogateFileError(f"{path}: its card is not that of an operator ({flaw})")
+    card = OperatorCard(**content)
     refuse_differences(path, card.trained_for, expected)
     grid = network.operator.grid
-    place = tensors.pop(GRID_KEY, torch.zeros(2, grid.dimension))
-    if not torch.allclose(place, torch.tensor([grid.origin, grid.spacing], dtype=place.dtype), rtol=1e-9, atol=1e-12):
+    place = tensors.pop(GRID_KEY, None)
+    if place is None:
+        raise SurrogateFileError(f"{path}: has no latent grid; train the operator again")
+    refuse_flaw(path, grid_flaw(place, grid.dimension) or weights_flaw(tensors))
+    own = torch.tensor([grid.origin, grid.spacing], dtype=torch.float64)
+    if ((place.double() - own).abs() > 1e-9 * own[1] * max(grid.shape)).any():
         raise SurrogateFileError(f"{path}: belongs to the latent grid at {place.tolist()}, not to this study's")
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise SurrogateFileError(f"{path}: its weights do not fit this study's network: {error}") from error
+    load_weights(path, network, tensors)
     return card
