@@ -23,7 +23,7 @@ from solvers.problem import Function, Problem
 from studies.loader import Study, StudyError, load_study
 from studies.named import formula, formula_name, free_name, names_in_formulas
 from studies.operator_schema import Number, OperatorStudyModel
-from studies.setup import boundary_value_problem, check_on_mesh, families, fixed_key, geometry_key
+from studies.setup import boundary_value_problem, check_on_mesh, families, fixed_key, geometry_key, refuse_large_network
 from surrogate.design_surrogate import latent_grid_for
 from surrogate.instances import Distribution, Instances, Population
 from surrogate.operator import OperatorConfig
@@ -148,6 +148,7 @@ def build_operator_setup(study: Study) -> OperatorSetup:
         formula_name(study, f"instances.{name}", name)
     problem = boundary_value_problem(study, family, (), shapes | middle)
     _check_loss(study, problem)
+    refuse_large_network(study, model.training.points[1])
     lift = _lift(study, family, problem, model.geometry.mesh_size)
     check_on_mesh(study, problem, lift.shape_map)
     return OperatorSetup(study, family, problem, Population(tuple(shapes), family.bounds, laws), lift)

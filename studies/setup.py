@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geometries.catalogue import load_family
-from geometries.effort import forcing, mesh_fault
+from geometries.effort import MOST_BYTES, estimated_nodes, forced, forcing, in_words, mesh_fault
 from geometries.extension import build_shape_map
 from geometries.family import Family, FamilyError, Parameter
 from geometries.fixed import fix_parameters
@@ -33,9 +34,10 @@ from studies.functionals import functional_data, functionals_of
 from studies.loader import Study, StudyError
 from studies.named import formula, known_component, known_tag
 from studies.patches import patches_of, placed, problem_at
-from studies.schema import BoundaryCondition
+from studies.schema import BoundaryCondition, Surrogate
 from surrogate.functionals import FieldSpace
 from surrogate.model_card import SurrogateFileError, load_mesh
+from surrogate.network_size import estimated_training_bytes
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,38 @@ def _refuse_effort(study: Study, family: Family) -> None:
         found = mesh_fault(family, points, size)
         if found:
             raise StudyError(f"{study.place(key)}: {key}: {which}{found}")
+    refuse_large_network(study, estimated_nodes(family, points, geometry.mesh_size))
+
+
+def refuse_large_network(study: Study, points: float) -> None:
+    """Refuse a network that takes more memory in training than is taken without ``--force``.
+
+    Raises:
+        StudyError: names the size that makes it so large, the estimate and the limit.
+    """
+    model = study.model.surrogate
+
+    def bytes_of(size: Surrogate) -> float:
+        sizes = size.width, size.hidden, size.modes_per_axis, size.layers, size.grid, size.radius
+        return estimated_training_bytes(*map(_as_real, (*sizes, study.model.training.batch)), points)
+
+    expected = bytes_of(model)
+    if expected <= MOST_BYTES or forced():
+        return
+    names = ("width", "hidden", "modes", "layers", "grid", "radius")
+    usual = {name: type(model).model_fields[name].default for name in names}
+    culprit = min(usual, key=lambda name: bytes_of(model.model_copy(update={name: usual[name]})))
+    key = f"surrogate.{culprit}"
+    raise StudyError(
+        f"{study.place(key)}: {key}: found {reprlib.repr(getattr(model, culprit))}: training such a"
+        f" network takes about {in_words(expected)} of memory; the limit is {in_words(MOST_BYTES)}: make it smaller, or"
+        " give --force to go on"
+    )
+
+
+def _as_real(count: Any) -> Any:
+    """A whole number, or each of several, as a real one: in a file it may have any number of digits."""
+    return tuple(map(_as_real, count)) if isinstance(count, tuple) else float(min(count, 10**30))
 
 
 def _shipped_mesh(study: Study, family: Family) -> TaggedMesh | None:

@@ -31,13 +31,26 @@ def sound(tmp_path_factory):
         return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()[CARD_KEY])  # noqa: SIM118
 
 
+folder_is_shared = [HealthCheck.function_scoped_fixture]  # each example overwrites the file of the one before
+often = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=folder_is_shared)
+seldom = settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=folder_is_shared)
+
+
+def message_of(path: Path) -> str | None:
+    """What is said against a file; None if it opens."""
+    try:
+        open_surrogate(setup_of(), path)
+    except SurrogateFileError as error:
+        return str(error)
+    return None
+
+
 def refused(folder: Path, tensors: dict[str, torch.Tensor], card: object) -> str:
     """What is said of such a file; it must be refused, in one line or one for each difference, with its name."""
     path = folder / "changed.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {CARD_KEY: json.dumps(card)})
-    with pytest.raises(SurrogateFileError) as caught:
-        open_surrogate(setup_of(), path)
-    message = str(caught.value)
+    message = message_of(path)
+    assert message is not None
     assert message.startswith(f"{path}: ")
     assert len(message.splitlines()[0]) < 600
     return message
@@ -70,7 +83,7 @@ INDICES = {
 }
 
 
-@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@often
 @given(st.data())
 def test_an_array_that_was_changed(tmp_path, sound, data):
     tensors, card = sound
@@ -83,7 +96,7 @@ def test_an_array_that_was_changed(tmp_path, sound, data):
     assert any(part in message for part in (name.removeprefix("mesh."), "grid", "weights", "mesh")), (name, change)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@seldom
 @given(st.data())
 def test_an_array_that_is_missing_or_too_many(tmp_path, sound, data):
     tensors, card = sound
@@ -115,7 +128,7 @@ def put(value, at, new):
     return copy
 
 
-@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@often
 @given(st.data())
 def test_a_card_that_was_changed(tmp_path, sound, data):
     """What describes the training freely may hold anything; all else is refused, and never anything but an error."""
@@ -125,11 +138,10 @@ def test_a_card_that_was_changed(tmp_path, sound, data):
     changed = put(card, at, new)
     path = tmp_path / "changed.safetensors"
     save_file(tensors, path, {CARD_KEY: json.dumps(changed)})
-    try:
-        open_surrogate(setup_of(), path)
-    except SurrogateFileError as error:
-        assert str(error).startswith(f"{path}: ")
-        assert len(str(error)) < 2000
+    message = message_of(path)
+    if message is not None:
+        assert message.startswith(f"{path}: ")
+        assert len(message) < 2000
     else:
         harmless = at[0] in ("training", "hardware", "correlation") or at[:2] == ("held_out", "field") or at[0] == "box"
         number = isinstance(new, int | float) and not isinstance(new, bool)
