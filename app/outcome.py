@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import shlex
 import signal
 import sys
@@ -169,7 +170,9 @@ def _terminating() -> Iterator[None]:
 @contextmanager
 def _shown_warnings() -> Iterator[None]:
     """What the program itself warns of, in the same plain words as its errors; what libraries tell each other, not."""
+    unheard = logging.NullHandler()  # without a handler Python prints what libraries log
     with warnings.catch_warnings():
+        logging.getLogger().addHandler(unheard)
         default = warnings.showwarning
 
         def show(message: Any, category: type[Warning], filename: str, *where: Any, **options: Any) -> None:
@@ -179,4 +182,7 @@ def _shown_warnings() -> Iterator[None]:
                 default(message, category, filename, *where, **options)
 
         warnings.showwarning = show
-        yield
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(unheard)

@@ -4,10 +4,12 @@ import builtins
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +27,7 @@ from studies.loader import load_study
 from studies.workspace import Workspace
 from tests.studies.study_cases import InlineExecutor, write_tiny
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = ("run", "sample", "train", "optimize", "validate", "export", "report", "check", "list", "doctor")
 STAGES = COMMANDS[:7]
 
@@ -439,6 +442,19 @@ def test_brackets_in_names_and_paths_are_no_markup(tmp_path):
     assert result.exit_code in (Exit.OK, Exit.NOT_ACCEPTED), result.output
     assert "peak[/red]: start" in result.stdout
     assert "a[/red] [bold]/out" in result.stdout
+
+
+def test_what_libraries_log_does_not_reach_the_terminal():
+    """In a process of its own: pytest has handlers for it."""
+    program = (
+        "import logging\n"
+        "from app.outcome import reported_errors\n"
+        "with reported_errors():\n"
+        "    logging.getLogger('matplotlib').warning('a cache directory')\n"
+        "assert not logging.getLogger().handlers\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_warnings_of_libraries_do_not_reach_the_terminal_and_ones_own_are_plain_words(study, tmp_path, monkeypatch):

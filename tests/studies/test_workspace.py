@@ -94,9 +94,11 @@ def test_a_failed_write_leaves_the_old_file(workspace, monkeypatch):
     path = workspace.path("text")
     write_text(path, "old")
     monkeypatch.setattr("studies.workspace.os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space")))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         write_text(path, "new and longer")
     assert path.read_text() == "old"
+    assert caught.value.filename == str(path)  # the system names none where a write fails
+    assert [file.name for file in workspace.folder.iterdir() if file.is_file()] == ["text"]
 
 
 def test_json_is_strict_json(workspace):
