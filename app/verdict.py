@@ -154,10 +154,6 @@ def cautions(finished: Finished) -> list[str]:
     notes = list(certificate["warnings"])
     if finished.optimum["exit"]["reason"] not in ("CONVERGED", "STATIONARY"):
         notes.append(f"The optimizer did not converge in the ordinary way. {finished.optimum['exit']['text']}")
-    hits = [name for name, entry in certificate["parameters"].items() if entry["bound_hit"]]
-    if hits:
-        verb = "lies on its bound" if len(hits) == 1 else "lie on their bounds"
-        notes.append(f"{', '.join(hits)} {verb}: wider bounds may lead to a better shape.")
     if objective["observed_order"] is None:
         notes.append(f"No order of mesh convergence was observed: {objective['extrapolation']}.")
     return notes

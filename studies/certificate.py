@@ -17,6 +17,7 @@ from geometries.corners import corners
 from solvers.fem import FemSolution
 from studies.certificate_model import (
     VERSION,
+    BoundStop,
     Cad,
     Certificate,
     Check,
@@ -48,13 +49,15 @@ from studies.peak import describe_peak
 from studies.sampling import stack_fields
 from studies.sensitivity import hessian, tolerances
 from studies.setup import Setup
-from studies.stationarity import BOUND_TOLERANCE, Stationarity, stationarity
+from studies.stationarity import BOUND_TOLERANCE, Stationarity, Stop, stationarity
 from studies.verdicts import design_verdict, has_fem_in_loop, least_residual, limits, model_verdict, overall
 
 Array = NDArray[np.float64]
 
 CAD_ERROR = 1e-6
 """Largest relative error of what is read back from CAD."""
+WORTH_TELLING = 1e-4
+"""Share of the objective's reference that moving a bound has to promise."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,12 @@ def assemble(
         lines = surrogate_checks(compared, given.objective_error, given.field_error, given.gradient_cosine)
         model = model_verdict(lines, not has_fem_in_loop(study), found)
     accepted, verdict, reasons = overall(design, model, found)
-    warnings = [*outside, *jumps(setup), *_remarks(setup, solved, limit, rows, violated, design.accepted)]
+    stops = [s for s in stationary.stops if s.gain >= WORTH_TELLING * _reference(setup, solved)]
+    stops.sort(key=lambda stop: -stop.gain)
+    if accepted:
+        verdict += stopped(stops, _reference(setup, solved))
+    warnings = [stop.sentence(_reference(setup, solved)) for stop in stops]
+    warnings += [*outside, *jumps(setup), *_remarks(setup, solved, limit, rows, violated, design.accepted)]
     if model is not None and not model.accepted and not model.decisive:
         warnings.append(model.verdict)
     return Certificate(
@@ -217,12 +225,23 @@ def assemble(
         gradient=None if compared is None else compared.gradient,
         kkt_residual=stationary.residual,
         multipliers=stationary.multipliers,
+        bounds_that_stop=tuple(BoundStop(**asdict(stop)) for stop in stops),
         familiarity=None if known is None else FamiliarityResult.model_validate(known),
         part=part,
         cad=_cad(exported),
         warnings=tuple(warnings),
         fem_solves=solved.solves,
     )
+
+
+def stopped(stops: Sequence[Stop], reference: float) -> str:
+    """What a verdict adds where bounds stop the search; nothing where none does."""
+    if not stops:
+        return ""
+    names = ", ".join(f"{stop.parameter} at its {stop.side} bound {stop.bound:.6g}" for stop in stops)
+    share = 100 * sum(stop.gain for stop in stops) / reference
+    what = "a bound stops" if len(stops) == 1 else "bounds stop"
+    return f"; {what} the search, {names}: a tenth more range promises {share:.2g} % more, to first order"
 
 
 def _start(setup: Setup, solved: Solved) -> float:
@@ -366,7 +385,6 @@ def constraint_rows(
                 extrapolation=limit.note,
             )
             value = limit.value
-        scale = max(1.0, abs(condition.target))
         rows.append(
             ConstraintResult(
                 name=condition.name,
@@ -378,8 +396,8 @@ def constraint_rows(
                 target=condition.target,
                 miss=condition.violation(value),
                 tolerance=condition.tolerance,
-                scale=scale,
-                allowed=condition.tolerance * scale,
+                scale=condition.scale,
+                allowed=condition.allowed,
                 satisfied=condition.satisfied(value),
                 evidence=evidence,
             )

@@ -24,7 +24,8 @@ CHANGES = {
     3: "Smooth maxima with the true one, infill, the KKT residual that a managed run has to reach.",
     4: "Two verdicts, `design` and `model`, each with its checks; `limits` beside their defaults and loosened ones in"
     " `verdict`; errors relative to `objective.reference`; levels of refinement that are measurably finer, with size"
-    " and cells; constraints with miss, scale and allowed miss; SHA-256 of files and study; `version` itself. `checks`"
+    " and cells; constraints with miss, scale and allowed miss; `bounds_that_stop`; SHA-256 of files and study;"
+    " `version` itself. `checks`"
     " is gone: `design.checks` and `model.checks`.",
 }
 """What changed with each version of the certificate."""
@@ -231,6 +232,21 @@ class ParameterResult(Entry):
     """How far it alone may be off for a change of the objective by ``validation.manufacturing``."""
 
 
+class BoundStop(Entry):
+    """A bound that stops the search, and what moving it by a tenth of its range promises to first order."""
+
+    parameter: str
+    side: Literal["lower", "upper"]
+    bound: float
+    unit: str
+    """Of the parameter."""
+    per_unit: float
+    """By how much the objective gets better per unit that the bound moves outward, positive."""
+    moved_to: float
+    gain: float
+    """In the objective's unit, positive."""
+
+
 class Gradient(Entry):
     """The surrogate's design gradient against the finite-element adjoint's, parameters scaled to their bounds."""
 
@@ -383,6 +399,8 @@ class Certificate(Entry):
     """Share of the objective's gradient that constraints and bounds do not balance."""
     multipliers: dict[str, Number]
     """Constraint -> change of the optimal objective per unit of its target."""
+    bounds_that_stop: tuple[BoundStop, ...] = ()
+    """The one that promises most first; those that promise next to nothing are left out."""
     familiarity: FamiliarityResult | None
     part: Part
     cad: Cad

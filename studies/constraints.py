@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from studies.setup import Setup
 
 Array = NDArray[np.float64]
+ACTIVE = 1e-4
+"""An inequality that is met by less than this share of its scale counts as active, for every optimizer and judge."""
 Functionals = tuple[Array, Array]
 """(J,) values of a problem's functionals at a design, and their (J, P) gradients."""
 
@@ -28,9 +30,10 @@ class Condition:
         quantity: a name of :data:`geometries.quantities.QUANTITIES`, or of a functional.
         kind: equals, at_least or at_most.
         target: in the quantity's unit.
-        tolerance: violation that counts as satisfied, relative to the target (absolute below one).
+        tolerance: violation that counts as satisfied, relative to ``scale``.
         unit: of the quantity, spelt out.
         functional: its place among the problem's functionals; None for a geometric quantity.
+        scale: size of the target, or what takes its place where that is zero, in the quantity's unit; positive.
     """
 
     name: str
@@ -40,6 +43,16 @@ class Condition:
     tolerance: float
     unit: str
     functional: int | None = None
+    scale: float = 1.0
+
+    @property
+    def allowed(self) -> float:
+        """Largest violation that counts as satisfied, in the quantity's unit."""
+        return self.tolerance * self.scale
+
+    def active(self, value: float) -> bool:
+        """Whether it holds the design at ``value`` of the quantity."""
+        return self.kind == "equals" or -self.violation(value) < ACTIVE * self.scale
 
     def violation(self, value: float) -> float:
         """By how much ``value`` misses the target; zero or less when it does not."""
@@ -48,7 +61,7 @@ class Condition:
 
     def satisfied(self, value: float) -> bool:
         """Whether the violation is within the tolerance."""
-        return self.violation(value) <= self.tolerance * max(1.0, abs(self.target))
+        return self.violation(value) <= self.allowed
 
 
 def geometric_values(setup: Setup, theta: Array) -> tuple[Array, Array]:
@@ -81,16 +94,13 @@ def constraint_values(setup: Setup, theta: Array, functionals: Functionals | Non
 
 def worst_violation(setup: Setup, values: Array) -> float:
     """Largest violation over the tolerance; 1 or less means that all are satisfied, inf that one is not a number."""
-    ratios = [
-        c.violation(float(v)) / (c.tolerance * max(1.0, abs(c.target)))
-        for c, v in zip(setup.constraints, values, strict=True)
-    ]
+    ratios = [c.violation(float(v)) / c.allowed for c, v in zip(setup.constraints, values, strict=True)]
     worst = float(np.max([0.0, *ratios]))  # not a number if one is not
     return math.inf if math.isnan(worst) else worst
 
 
 def constraint_gaps(conditions: Sequence[Condition], values: Array, rows: Array) -> tuple[Array, Array]:
-    """(C,) signed gaps over the size of their targets, zero or non-negative when met, and their Jacobian (C, P)."""
-    factor = np.array([(-1 if c.kind == "at_most" else 1) / (abs(c.target) or 1.0) for c in conditions])
+    """(C,) signed gaps over their scales, zero or non-negative when met, and their Jacobian (C, P)."""
+    factor = np.array([(-1 if c.kind == "at_most" else 1) / c.scale for c in conditions])
     targets = np.array([c.target for c in conditions])
     return factor * (values - targets), factor[:, None] * rows

@@ -134,7 +134,7 @@ def manage_study(
     proposed = _proposed(setup, surrogate, config, proposals, report)
     theta = _start(setup, surrogate, centres, proposed)
     solution = centres(theta)
-    scaling = scaling_of(setup, float(solution.values[0, 0]) if solution is not None else 1.0)
+    scaling = _scaling(setup, solution)
     problem = managed_problem(setup, surrogate, centres, scaling)
     spent = len(centres.solved) - 1  # the start itself is the first of the budget
     region = Region(
@@ -153,6 +153,13 @@ def manage_study(
     objective = setup.sign * scaling.objective * float(found.centre.values[0])
     best = Search(index, theta, objective, violation, found.reason, tuple(history))
     return Optimum(best, (*proposed.searches, best))
+
+
+def _scaling(setup: Setup, solution: Dataset | None) -> Scaling:
+    if solution is None:
+        return scaling_of(setup, 1.0, np.zeros(len(setup.initial)))
+    values, gradients = _functionals(solution)
+    return scaling_of(setup, float(values[0]), gradients[0])
 
 
 def managed_problem(setup: Setup, surrogate: Model, centres: Centres, scaling: Scaling) -> ManagedProblem:
@@ -217,7 +224,7 @@ def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
 
 def _start(setup: Setup, surrogate: Model, centres: Centres, proposed: Optimum) -> Array:
     """The surrogate's design, or the study's start where the surrogate is too far off to be taken at its word."""
-    unit = scaling_of(setup, 1.0)
+    unit = _scaling(setup, None)
     problem = managed_problem(setup, surrogate, centres, unit)
     designs = setup.initial.numpy(), proposed.best.theta
     start, first = (unit.theta(restore(problem, unit.z(theta))) for theta in designs)

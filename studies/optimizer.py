@@ -20,9 +20,16 @@ from studies.constraints import Functionals, constraint_gaps, constraint_values,
 from studies.models import Model
 from studies.schema import Optimizer
 from studies.setup import Setup
+from studies.stationarity import stationarity
 
 Array = NDArray[np.float64]
 EvaluateOne = Callable[[Array], Functionals]
+
+
+UNMOVED = 1e-9
+"""A design whose parameters have all moved by less than this share of their ranges has not moved."""
+VANISHING = 1e-6
+"""An objective below this share of its change over the parameters' ranges is zero but for rounding: no unit of it."""
 
 
 class ExitReason(Enum):
@@ -175,7 +182,7 @@ def _rank(setup: Setup, search: Search) -> tuple[bool, float, bool]:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Parameters to [0, 1] by their bounds; objective by its size at the start."""
+    """Parameters to [0, 1] by their bounds; objective by its size at the start, or its change where that is zero."""
 
     lower: Array
     span: Array
@@ -190,10 +197,12 @@ class Scaling:
         return (theta - self.lower) / self.span
 
 
-def scaling_of(setup: Setup, objective: float) -> Scaling:
-    """Scaling of a study whose objective has the size ``objective``."""
+def scaling_of(setup: Setup, objective: float, gradient: Array) -> Scaling:
+    """Scaling of a study by objective and gradient (P,) at the start; by the latter where the former is near zero."""
     lower, upper = setup.family.bounds.numpy().T
-    return Scaling(lower, upper - lower, abs(objective) or 1.0)
+    change = float(np.linalg.norm(gradient * (upper - lower)))
+    size = abs(objective) if abs(objective) > VANISHING * change else change
+    return Scaling(lower, upper - lower, size or 1.0)
 
 
 class _Memory:
@@ -256,7 +265,7 @@ def _search(
     first = float(values[0])
     if not np.isfinite(values).all():
         return Search(index, start, first, math.inf, ExitReason.NO_ANSWER, ())
-    scaling = scaling_of(setup, first)
+    scaling = scaling_of(setup, first, gradients[0])
     z = scaling.z(start)
     memory = _Memory(setup, evaluate, scaling, z, (values, gradients))
     history: list[Iterate] = []
@@ -289,7 +298,9 @@ def _search(
     z = np.clip(result.x, 0.0, 1.0)
     record(z)
     violation = worst_violation(setup, np.array(history[-1].quantities))
-    reason = _reason(result, config, violation, history)
+    reason = _reason(result, config, violation, history, scaling)
+    if reason is ExitReason.STALLED and _stationary(setup, config, memory, scaling.theta(z), gradients):
+        reason = ExitReason.CONVERGED  # what is left to gain is rounding, in which no line search can find anything
     return Search(index, scaling.theta(z), history[-1].objective, violation, reason, tuple(history))
 
 
@@ -328,16 +339,24 @@ def _minimize(
     )
 
 
-def _reason(result: OptimizeResult, config: Optimizer, violation: float, history: list[Iterate]) -> ExitReason:
+def _stationary(setup: Setup, config: Optimizer, memory: _Memory, theta: Array, at_start: Array) -> bool:
+    """Whether the model's gradient at the last design (P,) meets ``kkt_tolerance``."""
+    values, gradients = memory.functionals
+    design, gradient, first = (torch.from_numpy(part) for part in (theta, gradients[0], at_start[0]))
+    return stationarity(setup, design, gradient, first, (values, gradients)).residual <= config.kkt_tolerance
+
+
+def _reason(
+    result: OptimizeResult, config: Optimizer, violation: float, history: list[Iterate], scaling: Scaling
+) -> ExitReason:
     first, last = history[0], history[-1]
     if not math.isfinite(last.objective):
         return ExitReason.NO_ANSWER
     if violation > 1.0:
         return ExitReason.INFEASIBLE
-    moved = np.linalg.norm(np.subtract(first.theta, last.theta)) / max(np.linalg.norm(first.theta), 1e-300)
-    if moved < 1e-9:
+    if np.abs(scaling.z(np.array(first.theta)) - scaling.z(np.array(last.theta))).max() < UNMOVED:
         return ExitReason.DID_NOT_MOVE
-    if abs(first.objective - last.objective) <= 1e-12 * abs(first.objective):
+    if abs(first.objective - last.objective) <= 1e-12 * scaling.objective:
         return ExitReason.OBJECTIVE_UNCHANGED
     if result.nit >= config.max_iterations and not result.success:
         return ExitReason.ITERATION_LIMIT

@@ -260,7 +260,10 @@ class Constraint(Section):
     at_most: float | Literal["initial"] | None = None
     """Upper limit, or initial for the value of the start design."""
     tolerance: Positive = 1e-6
-    """Violation that counts as satisfied, relative to the target (absolute where that is below one).
+    """Violation that counts as satisfied, relative to the target, of whatever size: it was absolute below one once.
+
+    Where the target is 0, it is relative to the quantity at the start; where that is 0 too, to how much the quantity
+    changes over the ranges of the parameters. Of a centroid it is relative to the part's size, if that is larger.
 
     A functional is judged on fresh meshes of the exported CAD: no tighter than the error of geometry.mesh_size.
     """

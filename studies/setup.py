@@ -26,9 +26,9 @@ from geometries.stiffness import dirichlet_factor
 from solvers.admissible import excess
 from solvers.data_checks import excesses
 from solvers.errors import ProblemError
-from solvers.fem import FemSolver
 from solvers.physics import PHYSICS, Dirichlet, Function, Functional, Natural, Pin, Problem
 from solvers.problem import COORDINATES
+from studies.conditions import conditions_of
 from studies.constraints import Condition
 from studies.functionals import functional_data, functionals_of
 from studies.loader import Study, StudyError
@@ -108,7 +108,8 @@ class Setup:
             torch.as_tensor(condition.value(torch, {"x": at[..., 0], "y": at[..., 1]}), dtype=torch.float64)
             for at in (reference, moved)
         ]
-        return bool(torch.allclose(values[1], values[0].expand_as(values[1]), rtol=1e-9, atol=1e-12))
+        rounding = 1e-12 * float(torch.stack([part.abs().max() for part in values]).max())
+        return bool(torch.allclose(values[1], values[0].expand_as(values[1]), rtol=1e-9, atol=rounding))
 
     def trained_for(self) -> dict[str, Any]:
         """Everything that a surrogate of this study depends on, as plain data."""
@@ -161,7 +162,7 @@ def _build_setup(study: Study) -> Setup:
             "geometry.initial", f"a start design that is no valid shape ({error})", "a valid one"
         ) from error
     problem = placed(study, problem, shape_map, initial)
-    return Setup(study, family, shape_map, problem, _constraints(study, shape_map, problem, initial), initial)
+    return Setup(study, family, shape_map, problem, conditions_of(study, shape_map, problem, initial), initial)
 
 
 def _refuse_effort(study: Study, family: Family) -> None:
@@ -369,37 +370,6 @@ def _pins(study: Study, family: Family, components: tuple[str, ...]) -> tuple[Pi
         known_component(study, f"physics.pins.{index}.component", pin.component, components)
         known_tag(study, f"physics.pins.{index}.on", pin.on, family.tags)
     return tuple(Pin(pin.component, pin.on) for pin in study.model.physics.pins)
-
-
-def _constraints(study: Study, shape_map: ShapeMap, problem: Problem, initial: Tensor) -> tuple[Condition, ...]:
-    known = quantities_of(shape_map)
-    functionals = {functional.name: place for place, functional in enumerate(problem.functionals)}
-    length = study.model.geometry.length_unit
-    constraints = []
-    for index, entry in enumerate(study.model.constraints):
-        quantity = known.get(entry.name)
-        place = functionals.get(entry.name) if quantity is None else None
-        if quantity is not None:
-            unit = quantity.unit.replace("length", length)
-        elif place is not None:
-            unit = problem.functionals[place].unit
-        else:
-            of_physics = ", ".join(functional.name for functional in problem.physics.functionals)
-            raise study.error(
-                f"constraints.{index}.quantity",
-                f"'{entry.name}'",
-                f"one of {', '.join(known)}, or of the physics {of_physics}",
-            )
-        if entry.target != "initial":
-            target = float(entry.target)
-        elif quantity is not None:
-            target = float(quantity.evaluate(shape_map, initial))
-        else:
-            solution = FemSolver(problem, shape_map.mesh).solve(shape_map.nodes(initial).numpy())
-            target = solution.values[entry.name]
-        name = f"{entry.name} {entry.kind.replace('_', ' ')}"
-        constraints.append(Condition(name, entry.name, entry.kind, target, entry.tolerance, unit, place))
-    return tuple(constraints)
 
 
 def _constant(value: float) -> Function:

@@ -12,27 +12,44 @@ Constraints that cost nothing are taken exactly: a start that violates them is f
 that does not, and every trial point satisfies them. Constraints that need the expensive model are corrected like the
 objective and enter an l1 merit function, elastically in the subproblem, so that it always has a solution (R. Fletcher,
 Practical Methods of Optimization, 2nd ed., section 14.3).
+
+Where the predicted reduction comes near the noise of the merit function, whose rounding grows with the penalty, steps
+are sought and evaluated by gradients (:mod:`studies.fine_step`). That ends, too. A step evaluated by values lowers the
+true merit, for its reduction has to exceed the noise of both values; one by gradients lowers it by what they say to
+third order in a step far shorter than the functions' turns; one that is taken because the KKT residual falls lowers the
+least residual so far by a tenth at least, which happens finitely often before the tolerance is reached. So no design is
+met twice, and rejected steps shrink the region until one is taken or its least radius is reached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from studies.constraints import ACTIVE
 from studies.correction import Array, Corrected, Difference, Evaluate, corrected
+from studies.fine_step import expand, fine_step
 from studies.optimizer import ExitReason
-from studies.stationarity import least_squares_multipliers
+from studies.stationarity import Balance, least_squares_multipliers
 
 ACCEPT, SHRINK_BELOW, GROW_ABOVE, GROW_LIMIT = 1e-4, 0.25, 0.75, 1.3
 """Ratios of actual to predicted reduction: a step is taken; the radius shrinks; it may grow."""
-ACTIVE = 1e-4
-"""An inequality whose gap is smaller than this counts as active."""
 RESOLUTION = 1e-13
 """A predicted reduction smaller than this, relative to the objective's scale, is rounding."""
+SAFETY = 100.0
+"""A predicted reduction of fewer times the noise of the merit function is not evaluated by it."""
+SHORT, DISAGREE = 1e-3, 0.5
+"""A step shorter than this, along which a model's values and its gradients disagree about the reduction by more than
+this share, follows the rounding of the values."""
+RESIDUAL_FALLS = 0.9
+"""A fine step is taken where the KKT residual falls to this share of the least one so far."""
+RESTORED = 1e-12
+"""Violation of an exact constraint beyond which a design is moved to meet it; far above the rounding of its gap."""
 LENGTHS = 0.05, 0.1, 0.2, 0.4
 """Correlation lengths of the expensive model to choose from; a smooth maximum turns far faster than a mean. What a
 cheap model misses keeps the one length, lest the ripples of a network's error be followed."""
@@ -55,6 +72,7 @@ class ManagedProblem:
         expensive_equal: (F - 1,) the same of the expensive gaps.
         gradient_scale: size of the objective's gradient that a residual is relative to where nothing is active.
         feasible, expensive_feasible: largest violation of an exact, an expensive gap that counts as met.
+        noise: of the expensive values, relative to their size or to one, whichever is larger.
     """
 
     expensive: Evaluate
@@ -65,6 +83,7 @@ class ManagedProblem:
     gradient_scale: Callable[[], float]
     feasible: float = 1e-7
     expensive_feasible: float = 1e-7
+    noise: float = 1e-12
 
 
 @dataclass(frozen=True)
@@ -125,6 +144,35 @@ class Managed:
     reason: ExitReason
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A design to ask the expensive model about.
+
+    Attributes:
+        z: where.
+        predicted: reduction of the merit function.
+    """
+
+    z: Array
+    predicted: float
+
+
+@dataclass(frozen=True)
+class FineTrial:
+    """One whose reduction values do not tell.
+
+    Attributes:
+        z, predicted, offset: where, and reductions of the Lagrangian: see :class:`studies.fine_step.FineStep`.
+        multipliers, bounds: (F - 1 + C,) factors of all gaps, and (P,) gradients of bounds in the Lagrangian.
+    """
+
+    z: Array
+    predicted: float
+    offset: float
+    multipliers: Array
+    bounds: Array
+
+
 def manage(
     problem: ManagedProblem, start: Array, region: Region, report: Callable[[Step], None] = lambda step: None
 ) -> Managed:
@@ -136,48 +184,44 @@ def manage(
     steps: list[Step] = []
     known: list[Known] = []
 
-    def ask(z: Array, ratio: Callable[[Array], float], radius: float) -> Step:
+    def ask(z: Array, radius: float, judge: Callable[[Step], tuple[float, bool]]) -> Step:
         values, jacobian = problem.expensive(z)
-        answered = bool(np.isfinite(values).all() and np.isfinite(jacobian).all())
-        measured = ratio(values) if answered else -np.inf
-        accepted = answered and (not steps or measured > ACCEPT)
-        residual = kkt(problem, z, values, jacobian)[0] if answered else np.nan
-        steps.append(Step(z, values, jacobian, measured, radius, accepted, residual))
-        report(steps[-1])
-        if answered:
-            known.append(Known(steps[-1], *problem.cheap(z)))
-        return steps[-1]
+        step = Step(z, values, jacobian, -np.inf, radius, False, np.nan)
+        if np.isfinite(values).all() and np.isfinite(jacobian).all():
+            step = replace(step, kkt=kkt(problem, z, values, jacobian).residual)
+            ratio, accepted = judge(step)
+            step = replace(step, ratio=ratio, accepted=accepted)
+            known.append(Known(step, *problem.cheap(z)))
+        steps.append(step)
+        report(step)
+        return step
 
-    centre = ask(z, lambda values: np.nan, region.radius)
+    centre = ask(z, region.radius, lambda step: (np.nan, True))
     if not centre.accepted:
         return Managed(centre, tuple(steps), ExitReason.NO_ANSWER)
-    radius, penalty, preferred = region.radius, 0.0, 0
+    radius, penalty, preferred, least = region.radius, 0.0, 0, np.inf
     while True:
         reason = _end(problem, centre, radius, len(steps), region)
         if reason is not None:
             return Managed(centre, tuple(steps), reason)
         penalty = max(penalty, _penalty(problem, centre))
         models = _models(problem, centre, known, region)
-        before = merit(problem, centre.values, penalty)
-        trial, predicted = centre.z, 0.0
-        for model in models if preferred == 0 else models[::-1]:
-            trial = _minimize(problem, model, centre, radius, penalty)
-            predicted = before - merit(problem, model(trial)[0], penalty)
-            if predicted > RESOLUTION:
-                break
-        if not predicted > RESOLUTION:
+        trial = _trial(problem, models if preferred == 0 else models[::-1], centre, radius, penalty)
+        if trial is None:
             if _met(problem, centre) or penalty >= LARGEST_PENALTY:
                 radius *= 0.25
             else:  # bounds may balance the objective where a constraint is missed, whose multiplier is then nothing
                 penalty *= 10.0
             continue
-        length = float(np.abs(trial - centre.z).max())
-        step = ask(
-            trial,
-            lambda values, b=before, p=predicted, m=penalty: (b - merit(problem, values, m)) / p,
-            radius,
-        )
-        if step.ratio < SHRINK_BELOW:
+        if isinstance(trial, FineTrial):
+            least = min(least, centre.kkt)
+            step = ask(trial.z, radius, partial(_by_gradients, problem, centre, trial, penalty, least))
+        else:
+            step = ask(trial.z, radius, partial(_by_values, problem, centre, trial, penalty))
+        length = float(np.abs(trial.z - centre.z).max())
+        if step.accepted and step.ratio < SHRINK_BELOW and isinstance(trial, FineTrial):
+            pass  # its residual falls: the model is right, and the reduction is rounding
+        elif step.ratio < SHRINK_BELOW:
             radius = 0.25 * length if step.ratio < 0 else 0.5 * length
         elif GROW_ABOVE < step.ratio < GROW_LIMIT and length > 0.9 * radius:
             radius = min(2.0 * radius, region.largest_radius)
@@ -197,25 +241,49 @@ def merit(problem: ManagedProblem, values: Array, penalty: float) -> float:
     return float(values[0] + penalty * violation(values[1:], problem.expensive_equal).sum())
 
 
-def kkt(problem: ManagedProblem, z: Array, values: Array, jacobian: Array) -> tuple[float, Array]:
-    """KKT residual at z, and the multipliers (F - 1,) of the expensive gaps, zero where one is not active."""
+def noise_of(problem: ManagedProblem, values: Array, penalty: float) -> float:
+    """What rounding may do to the merit function, by the size of the (F,) values and by the penalty."""
+    sizes = problem.noise * np.maximum(1.0, np.abs(values))
+    return float(sizes[0] + penalty * sizes[1:].sum())
+
+
+@dataclass(frozen=True)
+class Kkt:
+    """First-order conditions at a design.
+
+    Attributes:
+        residual: |gradient of the Lagrangian| over |gradient of the objective|; see :class:`ManagedProblem`.
+        remainder: (P,) gradient of the Lagrangian, which is the objective less multipliers times gaps.
+        multipliers: (F - 1 + C,) of the expensive gaps, then of the exact ones, zero where one is not active.
+        walls: (P,) what bounds balance of the gradient.
+    """
+
+    residual: float
+    remainder: Array
+    multipliers: Array
+    walls: Array
+
+
+def kkt(problem: ManagedProblem, z: Array, values: Array, jacobian: Array) -> Kkt:
+    """First-order conditions at z (P,), with the expensive model's values and Jacobian there."""
     gaps, rows = problem.exact(z)
     every = np.concatenate([values[1:], gaps])
     equal = np.concatenate([problem.expensive_equal, problem.equal])
     active = np.flatnonzero(equal | (every < ACTIVE))
     columns = -np.concatenate([jacobian[1:], rows])[active].T
-    residual, found = least_squares_multipliers(z, jacobian[0], columns, np.where(equal[active], -np.inf, 0.0))
+    found: Balance = least_squares_multipliers(z, jacobian[0], columns, np.where(equal[active], -np.inf, 0.0))
     multipliers = np.zeros(len(every))
+    multipliers[active] = found.multipliers
+    residual = found.residual
     if residual is None:
         size = float(np.linalg.norm(jacobian[0]))
-        return size / max(size, problem.gradient_scale(), 1e-300), multipliers[: len(values) - 1]
-    multipliers[active] = found
-    return residual, multipliers[: len(values) - 1]
+        residual = size / max(size, problem.gradient_scale(), 1e-300)
+    return Kkt(residual, found.remainder, multipliers, found.walls)
 
 
 def restore(problem: ManagedProblem, z: Array) -> Array:
     """The nearest design to z (P,) that satisfies the exact constraints; z itself where it does."""
-    if violation(problem.exact(z)[0], problem.equal).max(initial=0.0) <= 0.1 * problem.feasible:
+    if violation(problem.exact(z)[0], problem.equal).max(initial=0.0) <= min(RESTORED, problem.feasible):
         return z
     found = minimize(
         lambda x: (0.5 * ((x - z) ** 2).sum(), x - z),
@@ -249,7 +317,74 @@ def _penalty(problem: ManagedProblem, centre: Step) -> float:
     """Twice the largest multiplier of an expensive constraint, beyond which the l1 merit function is exact."""
     if len(centre.values) == 1:
         return 0.0
-    return max(1e-3, 2.0 * float(np.abs(kkt(problem, centre.z, centre.values, centre.jacobian)[1]).max()))
+    multipliers = kkt(problem, centre.z, centre.values, centre.jacobian).multipliers[: len(centre.values) - 1]
+    return max(1e-3, 2.0 * float(np.abs(multipliers).max()))
+
+
+def _trial(
+    problem: ManagedProblem, models: Sequence[Corrected], centre: Step, radius: float, penalty: float
+) -> Trial | FineTrial | None:
+    """The first model's step that promises something; None where no model's does."""
+    before, met = merit(problem, centre.values, penalty), _met(problem, centre)
+    least = SAFETY * noise_of(problem, centre.values, penalty) if met else RESOLUTION
+    for model in models:
+        z = _minimize(problem, model, centre, radius, penalty)
+        values, jacobian = model(z)
+        predicted, step = before - merit(problem, values, penalty), z - centre.z
+        integrated = centre.values + 0.5 * (centre.jacobian + jacobian) @ step
+        missed = abs(before - merit(problem, integrated, penalty) - predicted)
+        if predicted > least and not (np.abs(step).max() < SHORT and missed > DISAGREE * predicted):
+            return Trial(z, predicted)
+    fine = (_fine_trial(problem, model, centre, radius) for model in models if met)
+    return next((trial for trial in fine if trial is not None), None)
+
+
+def _fine_trial(problem: ManagedProblem, model: Corrected, centre: Step, radius: float) -> FineTrial | None:
+    """The step on a quadratic about the centre; None where that cannot be had, or promises nothing."""
+    z, here = centre.z, kkt(problem, centre.z, centre.values, centre.jacobian)
+    functionals = expand(model, z, centre.values, centre.jacobian)
+    gaps = functionals[1:].joined(expand(problem.exact, z, *problem.exact(z)))
+    curvature = functionals.hessians[0] - np.tensordot(here.multipliers, gaps.hessians, 1)
+    if not (np.isfinite(curvature).all() and np.isfinite(gaps.hessians).all()):
+        return None
+    equal, unsure = np.concatenate([problem.expensive_equal, problem.equal]), np.linalg.norm(here.remainder)
+    held = equal | (here.multipliers * np.linalg.norm(gaps.jacobian, axis=1) > unsure)
+    fixed = np.abs(here.walls) > unsure
+    multipliers, bounds = np.where(held, here.multipliers, 0.0), np.where(fixed, here.walls, 0.0)
+    gradient = centre.jacobian[0] - multipliers @ gaps.jacobian - bounds
+    low, high = np.maximum(-radius, -z), np.minimum(radius, 1.0 - z)
+    found = fine_step(gradient, curvature, gaps[held], gaps[~held], fixed, low, high)
+    trial = restore(problem, z + found.step)
+    met = violation(problem.exact(trial)[0], problem.equal).max(initial=0.0) <= problem.feasible
+    if not (met and found.predicted > 0.0):
+        return None
+    return FineTrial(trial, found.predicted, found.offset, multipliers, bounds)
+
+
+def _by_values(
+    problem: ManagedProblem, centre: Step, trial: Trial, penalty: float, step: Step
+) -> tuple[float, bool]:
+    """Ratio of actual to predicted reduction of the merit function, and whether the step is taken."""
+    actual = merit(problem, centre.values, penalty) - merit(problem, step.values, penalty)
+    noise = max(noise_of(problem, values, penalty) for values in (centre.values, step.values))
+    least = 2.0 * noise if _met(problem, centre) else 0.0
+    return actual / trial.predicted, actual > max(ACCEPT * trial.predicted, least)
+
+
+def _by_gradients(
+    problem: ManagedProblem, centre: Step, trial: FineTrial, penalty: float, least: float, step: Step
+) -> tuple[float, bool]:
+    """The same of the Lagrangian, by its gradients at both ends; ``least`` is the least KKT residual so far."""
+    ends = [
+        end.jacobian[0] - trial.multipliers @ np.concatenate([end.jacobian[1:], problem.exact(end.z)[1]]) - trial.bounds
+        for end in (centre, step)
+    ]
+    reduction = -0.5 * float((ends[0] + ends[1]) @ (step.z - centre.z))
+    ratio = (reduction - trial.offset) / trial.predicted
+    noise = max(noise_of(problem, values, penalty) for values in (centre.values, step.values))
+    rise = merit(problem, step.values, penalty) - merit(problem, centre.values, penalty)
+    good = ratio > ACCEPT or step.kkt <= RESIDUAL_FALLS * least
+    return ratio, good and _met(problem, step) and rise <= SAFETY * noise
 
 
 def _models(problem: ManagedProblem, centre: Step, known: list[Known], region: Region) -> list[Corrected]:

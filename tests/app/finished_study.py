@@ -18,6 +18,7 @@ from studies.certificate_model import VERSION, Certificate
 from studies.constraints import Condition
 from studies.export import write_vtu
 from studies.loader import Study, dump, load_study
+from studies.stationarity import Stop
 from studies.verdicts import limits
 from studies.workspace import write_json, write_text
 
@@ -142,9 +143,9 @@ def _certificate(
         target = value if c.target == "initial" else c.target
         name = f"{c.name} {c.kind.replace('_', ' ')}"
         unit = {"area": "m^2", "jacobian": "1"}.get(c.name, "m")
-        condition = Condition(name, c.name, c.kind, target, c.tolerance, unit)
+        scale = abs(target) or 2.0
+        condition = Condition(name, c.name, c.kind, target, c.tolerance, unit, None, scale)
         conditions.append(condition)
-        scale = max(1.0, abs(target))
         constraints.append(
             {
                 "name": name,
@@ -237,7 +238,11 @@ def _certificate(
             "domain_relative_error": None,
             "stl": {"watertight": True, "consistent_winding": True, "volume": 1.5685799491121246, "facets": 1048},
         },
-        "warnings": [],
+        "warnings": [
+            Stop(p.name, "upper", p.upper, "m", 0.04 * last, p.upper + 0.1, 0.004 * last).sentence(last)
+            for p, value in zip(shape_map.family.parameters, optimum.tolist(), strict=True)
+            if value >= p.upper
+        ],
         "fem_solves": {"forward": 7, "adjoint": 2, "tangent": 0},
         "timings": {"sample": 61.234567, "train": 777.7, "optimize": 1.9, "export": 0.096, "validate": 3.1},
         "exit": {"reason": "CONVERGED", "text": "Converged: neither objective nor constraints change any more."},

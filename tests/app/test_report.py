@@ -240,7 +240,8 @@ def test_body_in_a_channel_shows_every_component_and_its_domain(finished_body) -
     text = words_of(parsed)
     assert "The part in its domain" in text
     assert "v: velocity of the fluid, component y" in text
-    assert "front lies on its bound" in text
+    assert "front stops at its upper bound" in text
+    assert "promises 0.4 % more" in text
 
 
 def test_surrogate_and_fem_share_a_scale_and_the_difference_has_its_own(finished_body) -> None:

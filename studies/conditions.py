@@ -1,0 +1,125 @@
+"""The conditions of a study, and the scale on which each is judged, so that no verdict depends on a unit of length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geometries.quantities import Quantity, quantities_of
+from geometries.shape_map import ShapeMap
+from solvers.errors import SolveError
+from solvers.fem import FemSolution, FemSolver
+from solvers.problem import Problem
+from studies.constraints import Condition
+from studies.loader import Study
+
+NEGLIGIBLE = 1e-9
+"""A target, or a value at the start, below this share of the natural scale of its quantity is zero but for rounding."""
+POSITIONS = ("centroid_x", "centroid_y")
+"""Quantities whose zero is where the origin happens to be."""
+
+
+def conditions_of(
+    study: Study, shape_map: ShapeMap, problem: Problem, initial: Tensor
+) -> tuple[Condition, ...]:
+    """Every condition with its target as a number, and its scale.
+
+    Raises:
+        StudyError: a quantity that is not known, or a target that only a solution at the start (P,) tells where there
+            is none.
+    """
+    known = quantities_of(shape_map)
+    functionals = {functional.name: place for place, functional in enumerate(problem.functionals)}
+    length = study.model.geometry.length_unit
+    start = _Start(shape_map, problem, initial)
+    conditions = []
+    for index, entry in enumerate(study.model.constraints):
+        quantity = known.get(entry.name)
+        place = functionals.get(entry.name) if quantity is None else None
+        given = None if entry.target == "initial" else float(entry.target)
+        if quantity is not None:
+            unit = quantity.unit.replace("length", length)
+            target, scale = _geometric(entry.name, quantity, given, start)
+        elif place is not None:
+            unit = problem.functionals[place].unit
+            try:
+                target, scale = _functional(entry.name, given, start)
+            except SolveError as error:
+                raise study.error(
+                    f"constraints.{index}.{entry.kind}",
+                    f"{entry.target}, whose scale is that of the start, where finite elements fail ({error})",
+                    "another start, or a target other than 0 and initial",
+                ) from error
+        else:
+            of_physics = ", ".join(functional.name for functional in problem.physics.functionals)
+            raise study.error(
+                f"constraints.{index}.quantity",
+                f"'{entry.name}'",
+                f"one of {', '.join(known)}, or of the physics {of_physics}",
+            )
+        name = f"{entry.name} {entry.kind.replace('_', ' ')}"
+        conditions.append(Condition(name, entry.name, entry.kind, target, entry.tolerance, unit, place, scale))
+    return tuple(conditions)
+
+
+def scale_of(target: float, at_start: Callable[[], float], natural: Callable[[], float]) -> float:
+    """Size of a target; where that is zero, of the quantity at the start; where that is zero too, its natural scale."""
+    size = abs(target)
+    least = NEGLIGIBLE * natural()
+    for candidate in (lambda: size, lambda: abs(at_start()), natural):
+        found = candidate()
+        if found > least:
+            return found if found == size else float(f"{found:.6g}")  # not its rounding, which differs by machine
+    return 1.0
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What the start design tells of scales; solved when first asked for."""
+
+    shape_map: ShapeMap
+    problem: Problem
+    initial: Tensor
+
+    @cached_property
+    def size(self) -> float:
+        """The larger extent of the part."""
+        family = self.shape_map.family
+        outline = family.outline(family.control_points(self.initial).detach().numpy(), family.part)
+        return float(np.ptp(outline, axis=0).max())
+
+    @cached_property
+    def solution(self) -> FemSolution:
+        """By finite elements."""
+        nodes = self.shape_map.nodes(self.initial).numpy()
+        return FemSolver(self.problem, self.shape_map.mesh).solve(nodes)
+
+    def change(self, name: str) -> float:
+        """Size of a functional's gradient by the parameters in shares of their ranges."""
+        low, high = self.shape_map.family.bounds.T
+        gradient = torch.from_numpy(self.solution.gradient(name))
+        return float((self.shape_map.pull_back(self.initial, gradient) * (high - low)).norm())
+
+
+def _geometric(name: str, quantity: Quantity, given: float | None, start: _Start) -> tuple[float, float]:
+    """Target and scale; a position is relative to the part's size, wherever the origin lies."""
+    at_start = float(quantity.evaluate(start.shape_map, start.initial))
+    target = at_start if given is None else given
+    if name in POSITIONS:
+        return target, max(abs(target), start.size)
+    power = {"1": 0, "length": 1, "length^2": 2}[quantity.unit]
+    return target, scale_of(target, lambda: at_start, lambda: start.size**power)
+
+
+def _functional(name: str, given: float | None, start: _Start) -> tuple[float, float]:
+    """Target and scale; the natural one is how much the functional changes over the ranges of the parameters."""
+    if given:
+        return given, abs(given)
+    at_start = start.solution.values[name]
+    target = at_start if given is None else given
+    return target, scale_of(target, lambda: at_start, lambda: start.change(name))
