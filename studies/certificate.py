@@ -32,6 +32,7 @@ from studies.certificate_model import (
 from studies.comparison import Comparison, Truth, compare, relative, surrogate_checks
 from studies.constraints import constraint_values
 from studies.convergence import (
+    DIVERGING,
     NOT_MONOTONE,
     Extrapolation,
     Refined,
@@ -457,7 +458,7 @@ def _part(setup: Setup, theta: Tensor) -> Part:
 
 def _invalid_smoothness(note: str, angles: Sequence[float]) -> str:
     """What corners of the part, where solutions may be less smooth, add to a note that no order is observed."""
-    if note != NOT_MONOTONE or not angles:
+    if note not in (NOT_MONOTONE, DIVERGING) or not angles:
         return ""
     written = " and ".join(f"{angle:.0f}" for angle in angles)
     return f"; the part has {'corners' if len(angles) > 1 else 'a corner'} of {written} degrees, which may be why"

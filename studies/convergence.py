@@ -43,6 +43,10 @@ USUAL, DERIVATIVES_ON_BOUNDARY = Orders(4.0, 2.8), Orders(2.0, 1.5)
 """Integrals converge twice as fast as the derivatives of the fields do, but not those of derivatives over a boundary.
 With smooth solutions orders from 3 and from 1.8 on were measured; the rest is for orders that have not settled."""
 NOT_MONOTONE = "the values do not converge monotonically on these meshes"
+DIVERGING = (
+    "the values change by no less from mesh to mesh: these meshes show no limit of theirs, and the peak of a stress"
+    " that is singular, as at a re-entrant corner, has none"
+)
 NOT_FINER = "the meshes are not each finer than the one before, so that they tell nothing of the error"
 NOT_FINITE = "a value is not finite, so that nothing is known of the error"
 TOO_COARSE = "the values change by too much from mesh to mesh for an order of convergence to be believed"
@@ -137,15 +141,17 @@ def extrapolate(levels: Sequence[Level], orders: Orders = USUAL, scale: float | 
     largest, scale = max(abs(first), abs(second)), scale or abs(fine.value)
     if largest <= ROUNDING * max(scale, abs(fine.value)):
         return _without_order(fine.value, largest, "the values on all three meshes agree to rounding")
-    if largest > ASYMPTOTIC * scale:
-        return _without_order(fine.value, largest, TOO_COARSE)
 
     def shrinking(order: float) -> float:
         """First difference over the second, if the error goes with that power of the cell size."""
         return ratio_fine**order * (ratio_coarse**order - 1) / (ratio_fine**order - 1)
 
     formal, observed = shrinking(orders.formal), math.inf if second == 0 else first / second
-    if observed <= shrinking(LEAST_ORDER):  # negative where the differences alternate
+    if 0 < observed <= shrinking(LEAST_ORDER):
+        return _without_order(fine.value, largest, DIVERGING)
+    if largest > ASYMPTOTIC * scale:
+        return _without_order(fine.value, largest, TOO_COARSE)
+    if observed <= 0:  # the differences alternate
         return _without_order(fine.value, largest, NOT_MONOTONE)
     if observed > shrinking(SLACK * orders.formal):
         note = f"the finest values agree more closely than the order {orders.formal:g} of the elements explains"

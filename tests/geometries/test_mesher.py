@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from OCP.BRepBuilderAPI import BRepBuilderAPI_Transform
-from OCP.gp import gp_Trsf, gp_Vec
+from OCP.gp import gp_Ax2, gp_Dir, gp_Pnt, gp_Trsf, gp_Vec
 
 from geometries.cad import CadShape, part_shape, write_step
 from geometries.family import Family, Parameter
@@ -241,3 +241,45 @@ def test_a_full_disk_leaves_no_half_msh_file(tmp_path):
     with full_disk(), pytest.raises(OSError, match=r"could not be written whole .*part.msh"):
         mesh_step(tmp_path / "part.step", of, points, 0.3, "m", tmp_path / "part.msh")
     assert [file.name for file in tmp_path.iterdir()] == ["part.step"]
+
+
+def lens() -> Family:
+    """A square around a symmetric lens, whose upper and lower side are regions of their own."""
+    x = torch.tensor([0.5, 0.3, 0.0, -0.3, -0.5], dtype=torch.float64)
+    y = torch.tensor([0.0, 0.25, 0.35, 0.25, 0.0], dtype=torch.float64)
+    sides = torch.stack([torch.cat([x, -x]), torch.cat([y, -y])], -1)
+    corners = torch.tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64)
+    rim = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
+
+    def place(theta: torch.Tensor) -> torch.Tensor:
+        size = theta[..., None]
+        return torch.cat([rim.to(theta).expand(*theta.shape[:-1], 8, 2), size * sides.to(theta)], -2)
+
+    loops = (tuple(Curve("rim", 2, 1) for _ in range(4)), (Curve("upper", 5), Curve("lower", 5)))
+    return Family("lens", "", (Parameter("size", 1.0, 0.5, 1.5),), loops, place, part=1)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_regions_of_a_symmetric_body_are_not_exchanged(tmp_path, mirrored):
+    """A file whose edges come in another order and direction describes the same shape; names go by position."""
+    of = lens()
+    points = of.control_points(of.default).numpy()
+    cad = part_shape(of, points, 0.1)
+    if mirrored:
+        motion = gp_Trsf()
+        motion.SetMirror(gp_Ax2(gp_Pnt(0, 0, 0), gp_Dir(0, 1, 0)))
+        cad = CadShape(BRepBuilderAPI_Transform(cad.shape, motion).Shape(), cad.factor)
+    write_step(cad, tmp_path / "part.step", "m")
+    mesh = mesh_step(tmp_path / "part.step", of, points, 0.15, "m")
+    assert_is_mesh_of(mesh, of, torch.from_numpy(points), 1e-3)
+    for tag, sign in (("upper", 1), ("lower", -1)):
+        assert (sign * mesh.nodes[mesh.facets_on(tag)[:, 2], 1] > 0).all()
+
+
+def test_a_file_of_another_shape_is_refused(tmp_path):
+    """The regions of a larger lens, or of none at all, would be named after the nearest curves."""
+    of = lens()
+    points = of.control_points(of.default).numpy()
+    write_step(part_shape(of, of.control_points(1.05 * of.default).numpy()), tmp_path / "part.step", "m")
+    with pytest.raises(MeshError, match=r"away from every curve of 'lens': this is not the outline of the design"):
+        mesh_step(tmp_path / "part.step", of, points, 0.15, "m")
