@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,7 +20,9 @@ from app.outcome import Exit, reported_errors, results_go_to
 from app.progress import ProgressBars
 
 if TYPE_CHECKING:
+    from studies.loader import Study
     from studies.pipeline import Run
+    from studies.workspace import Workspace
 
 
 class _Commands(TyperGroup):
@@ -54,7 +57,34 @@ Overwrite = Annotated[
 ]
 
 
+Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes that train together, on GPUs one each.")]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine", metavar="NAME[:ADDRESS]", help="Solve designs by processes, dask:tcp://HOST:PORT, slurm or mpi."
+    ),
+]
 Resolve = Annotated[bool, typer.Option("--resolve", help="Solve it again, on fresh meshes of the STEP file.")]
+
+
+def _loaded(
+    study: Path,
+    out: Path | None,
+    overrides: list[str] | None,
+    device: str,
+    seed: int | None,
+    force: bool,
+    engine: str | None = None,
+) -> tuple[Study, Workspace, str]:
+    """A study with what the command line says of it, its output folder, and the device."""
+    from studies.engines import engine_overrides
+    from studies.loader import load_study
+    from studies.surrogates import choose_device
+    from studies.workspace import Workspace
+
+    seeds = [f"{section}.seed={seed}" for section in ("sampling", "training", "optimizer") if seed is not None]
+    loaded = replace(load_study(study, [*(overrides or []), *seeds, *engine_overrides(engine)]), force=force)
+    return loaded, Workspace(out or Path("out") / loaded.model.name), choose_device(device)
 
 
 @contextmanager
@@ -66,22 +96,17 @@ def _run(
     seed: int | None,
     overwrite: bool,
     force: bool,
+    engine: str | None,
 ) -> Iterator[Run]:
     """A study in its locked output folder, with progress bars."""
     from app.provenance import provenance
     from geometries.effort import forcing
     from studies.jumps import JumpWarning, jumps
-    from studies.loader import load_study
     from studies.pipeline import Run, write_resolved
     from studies.resolved import claim_folder
     from studies.setup import build_setup
-    from studies.surrogates import choose_device
-    from studies.workspace import Workspace
 
-    seeds = [f"{section}.seed={seed}" for section in ("sampling", "training", "optimizer") if seed is not None]
-    loaded = replace(load_study(study, [*(overrides or []), *seeds]), force=force)
-    chosen = choose_device(device)
-    workspace = Workspace(out or Path("out") / loaded.model.name)
+    loaded, workspace, chosen = _loaded(study, out, overrides, device, seed, force, engine)
     with forcing(force), workspace.lock(), ProgressBars() as bars:
         results_go_to(workspace.folder)
         claim_folder(loaded, workspace, overwrite)
@@ -101,9 +126,10 @@ def run(
     seed: Seed = None,
     overwrite: Overwrite = False,
     force: Force = False,
+    engine: EngineName = None,
 ) -> None:
     """Everything: sample, train (or take the shipped surrogate), optimize, export, validate, report."""
-    with _run(study, out, overrides, device, seed, overwrite, force) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
         from studies.pipeline import validate
 
         certificate = validate(current)
@@ -121,9 +147,10 @@ def sample(
     seed: Seed = None,
     overwrite: Overwrite = False,
     force: Force = False,
+    engine: EngineName = None,
 ) -> None:
     """Solve designs by finite elements for a surrogate to learn from."""
-    with _run(study, out, overrides, device, seed, overwrite, force) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
         from studies import pipeline
 
         data, held_out, _ = pipeline.sample(current)
@@ -139,13 +166,27 @@ def train(
     seed: Seed = None,
     overwrite: Overwrite = False,
     force: Force = False,
+    engine: EngineName = None,
+    processes: Processes = 1,
 ) -> None:
-    """Train the surrogate from nothing, whether or not the study ships one."""
-    with _run(study, out, overrides, device, seed, overwrite, force) as current:
+    """Train the surrogate from nothing, whether or not the study ships one; torchrun may start this, too."""
+    torchrun = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    if torchrun and os.environ["RANK"] != "0":
+        _train_with_others(study, out, overrides, device, seed, force)
+        return
+    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
         from studies import pipeline
         from studies.surrogates import open_surrogate
+        from studies.together import Lead, in_processes
 
-        path = pipeline.train(current)
+        if torchrun:
+            lead = Lead(current.device)
+            path = pipeline.train(current, lead.train)
+            lead.dismiss()
+        elif processes > 1:
+            path = pipeline.train(current, in_processes(processes))
+        else:
+            path = pipeline.train(current)
         _, card = open_surrogate(current.setup, path)
     held_out = card.held_out
     fields = ", ".join(f"{name} {error:.2%}" for name, error in held_out.field.items())
@@ -153,6 +194,25 @@ def train(
         f"{path}: held out on {held_out.designs} designs: field {fields}; objective {held_out.objective:.3%};"
         f" design gradient {held_out.gradient:.2%}, cosine {held_out.cosine:.5f}; trained in {card.seconds:.0f} s"
     )
+
+
+def _train_with_others(
+    study: Path, out: Path | None, overrides: list[str] | None, device: str, seed: int | None, force: bool
+) -> None:
+    """Train as torchrun's first process does, which does everything else, and says for all how the training ends."""
+    from geometries.effort import forcing
+    from studies.together import follow
+    from surrogate.interruption import TrainingInterrupted
+    from surrogate.trainer import TrainingError
+
+    loaded, workspace, chosen = _loaded(study, out, overrides, device, seed, force)
+    try:
+        with forcing(force):
+            follow(loaded, workspace.path("surrogate.safetensors"), chosen)
+    except TrainingError as error:
+        raise typer.Exit(Exit.FAILED) from error
+    except TrainingInterrupted as error:
+        raise typer.Exit(128 + error.signal_number) from error
 
 
 @app.command()
@@ -164,9 +224,10 @@ def optimize(
     seed: Seed = None,
     overwrite: Overwrite = False,
     force: Force = False,
+    engine: EngineName = None,
 ) -> None:
     """Find the optimum on the surrogate (or on finite elements: --set optimizer.on=fem)."""
-    with _run(study, out, overrides, device, seed, overwrite, force) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
         from studies.pipeline import find_optimum
 
         _, found = find_optimum(current)
@@ -184,9 +245,10 @@ def export(
     seed: Seed = None,
     overwrite: Overwrite = False,
     force: Force = False,
+    engine: EngineName = None,
 ) -> None:
     """Write the optimum as CAD and read it back."""
-    with _run(study, out, overrides, device, seed, overwrite, force) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
         from studies import pipeline
 
         exported = pipeline.export(current)
@@ -206,9 +268,10 @@ def validate(
     seed: Seed = None,
     overwrite: Overwrite = False,
     force: Force = False,
+    engine: EngineName = None,
 ) -> None:
     """Judge the optimum by finite elements on its CAD read back."""
-    with _run(study, out, overrides, device, seed, overwrite, force) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
         from studies import pipeline
 
         certificate = pipeline.validate(current)
@@ -225,9 +288,10 @@ def report(
     seed: Seed = None,
     overwrite: Overwrite = False,
     force: Force = False,
+    engine: EngineName = None,
 ) -> None:
     """Write report.html of a validated study."""
-    with _run(study, out, overrides, device, seed, overwrite, force) as current:
+    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
         from studies import pipeline
 
         pipeline.validate(current)

@@ -15,9 +15,10 @@ from typing import Any
 from app.progress import ProgressBars
 from app.provenance import provenance
 from benchmarks.studies import RESULTS, ROOT, shipped
+from studies.engines import local_executor
 from studies.familiarity import correlation_with_error, familiarity_of
 from studies.loader import load_study
-from studies.sampling import draw_designs, local_executor, random_directions, solve_designs
+from studies.sampling import draw_designs, random_directions, solve_designs
 from studies.setup import build_setup
 from studies.surrogates import open_surrogate
 from studies.workspace import write_json, write_text

@@ -10,10 +10,14 @@ from contextlib import suppress
 
 with suppress(ImportError):
     import dolfinx_solver  # noqa: F401 - loads the wheel's MPI
-from dolfinx import fem, jit, mesh
-from dolfinx.fem import petsc as fem_petsc
+import petsc4py
 from mpi4py import MPI
-from petsc4py import PETSc
+
+petsc4py.init(comm=MPI.COMM_SELF)  # else the first import would wait for all ranks, which under MPI's engine have work
+
+from dolfinx import fem, jit, mesh  # noqa: E402
+from dolfinx.fem import petsc as fem_petsc  # noqa: E402
+from petsc4py import PETSc  # noqa: E402
 
 # PETSc answers signals meant for the program (a closed pipe, a polite kill) with a crash report of its own
 PETSc.Sys.popSignalHandler()

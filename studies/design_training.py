@@ -18,6 +18,7 @@ from torch import Tensor
 
 from geometries.shape_map import ShapeMap
 from studies.work_clock import WorkClock
+from surrogate import processes
 from surrogate.accuracy import measure
 from surrogate.allocator import keep_freed_memory
 from surrogate.dataset import Dataset
@@ -126,10 +127,11 @@ def train_network(
     device: str,
     report: Callable[[Progress], None] = lambda progress: None,
     graphed: bool = False,
-) -> ModelCard:
+) -> ModelCard | None:
     """Train and write ``path`` (safetensors) with its model card; a broken-off training goes on.
 
-    ``graphed`` replays steps from a CUDA graph, see :func:`surrogate.training.train`.
+    Where processes train together all of them call this; the first one writes, and has the card. ``graphed`` replays
+    steps from a CUDA graph, see :func:`surrogate.training.train`.
 
     Raises:
         surrogate.trainer.TrainingError: the loss is not finite.
@@ -149,6 +151,8 @@ def train_network(
 
     for number, (file, config) in enumerate(stages.items()):  # each from the best weights of the one before
         train(network, data.designs, choosing, config, file, step, trained=number > 0, graphed=graphed)
+    if not processes.is_first():
+        return None
     card = save_trained(problem, network, data, path, device, clock.total)
     for file in (*stages, clock.file):
         file.unlink(missing_ok=True)

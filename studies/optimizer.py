@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -158,6 +158,11 @@ def optimize(
         [partial(_search, setup, config, index, start, report) for index, start in enumerate(starts)],
         model.evaluate,
     )
+    return best_of(setup, searches)
+
+
+def best_of(setup: Setup, searches: Sequence[Search]) -> Optimum:
+    """The best feasible result of searches from several starts."""
     return Optimum(min(searches, key=partial(_rank, setup)), tuple(searches))
 
 

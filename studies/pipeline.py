@@ -20,21 +20,32 @@ from solvers.fem import FemSolver
 from studies.certificate import certify
 from studies.certificate_model import VERSION, read_certificate, write_certificate
 from studies.digest import sources_of
+from studies.engines import Engine
 from studies.export import Exported, export_cad, shape_data
 from studies.history import history_table, optimum_data
 from studies.infill import tune
 from studies.managed import Centres, manage_study
 from studies.models import FemModel, Model, SurrogateModel
+from studies.multistart import optimize_on_engine
 from studies.optimizer import ExitReason, Iterate, Optimum, Search, optimize
 from studies.resolved import write_study
-from studies.sampling import draw_designs, local_executor, random_directions, solve_designs, stack_fields
+from studies.sampling import (
+    SAMPLED,
+    draw_designs,
+    load_samples,
+    make_ready,
+    random_directions,
+    sample_designs,
+    stack_fields,
+)
 from studies.setup import Setup
 from studies.stationarity import stationarity
 from studies.surrogates import open_surrogate, refreshing, train_surrogate
+from studies.together import Train
 from studies.verdicts import least_residual
 from studies.workspace import Workspace, content_key, file_key, sha256, write_json, write_text
 from surrogate.dataset import Dataset, load_dataset
-from surrogate.model_card import ModelCard
+from surrogate.model_card import ModelCard, read_weights
 
 Report = Callable[[str, int, int, str], None]
 """Called with stage, done, total and a word on how it goes."""
@@ -89,36 +100,33 @@ def sample(run: Run) -> tuple[Dataset, Dataset, Tensor]:
     """Solved training and held-out designs, and the (N, c) fields of the reference design."""
     config, setup = run.setup.study.model.sampling, run.setup
     key = _sample_key(run)
-    names = ("designs.npz", "held_out.npz", "reference.npz")
-    files = [run.workspace.path(name) for name in names]
+    files = [run.workspace.path(name) for name in SAMPLED]
     if run.workspace.finished("sample", key) is None:
         started = time.monotonic()
         parts = {"designs": (config.designs, config.seed), "held_out": (config.held_out, config.seed + 1)}
-        with local_executor(config.workers) as executor:
+        with Engine(setup.study, run.workspace.folder) as engine:
+            engine.prepare(make_ready, setup.study)
             for file, (name, (count, seed)) in zip(files[:2], parts.items(), strict=True):
                 theta = draw_designs(setup, count, seed)
                 directions = random_directions(setup, count, config.tangents, seed)
                 folder = run.workspace.path(f"samples/{_sample_key(run, 'designs', 'held_out')}-{name}")
-                solved = solve_designs(
-                    setup.study,
+                solved = sample_designs(
+                    engine,
                     theta,
                     directions,
                     folder,
-                    executor,
                     lambda done, total, n=name: run.report(f"sample {n}", done, total, ""),
                 )
                 solved.save(file)
         solution = FemSolver(setup.problem, setup.shape_map.mesh).solve()
         with written_whole(files[2]) as part:
             np.savez(part, fields=stack_fields(solution, setup))
-        run.workspace.finish("sample", key, names, time.monotonic() - started)
-    with np.load(files[2]) as reference:
-        fields = torch.from_numpy(reference["fields"])
-    return load_dataset(files[0]), load_dataset(files[1]), fields
+        run.workspace.finish("sample", key, SAMPLED, time.monotonic() - started)
+    return load_samples(run.workspace.folder)
 
 
-def train(run: Run) -> Path:
-    """Weights trained from nothing in the output folder."""
+def train(run: Run, by: Train = train_surrogate) -> Path:
+    """Weights trained from nothing in the output folder, ``by`` this process alone or by several."""
     data, held_out, reference = sample(run)
     key = content_key(
         "train",
@@ -135,7 +143,7 @@ def train(run: Run) -> Path:
             for name in TRAINING_FILES:
                 run.workspace.path(name).unlink(missing_ok=True)
         run.workspace.finish("training", key, (), 0.0)
-        card = train_surrogate(
+        by(
             run.setup,
             data,
             held_out,
@@ -146,7 +154,8 @@ def train(run: Run) -> Path:
                 "train", p.step, p.steps, f"loss {p.loss:.4f}, held-out gradient error {p.error:.4f}{refreshing(p)}"
             ),
         )
-        run.workspace.finish("train", key, (path.name,), time.monotonic() - started, total=card.seconds)
+        seconds = read_weights(path)[1]["seconds"]
+        run.workspace.finish("train", key, (path.name,), time.monotonic() - started, total=seconds)
     return path
 
 
@@ -189,8 +198,11 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
         if isinstance(model, SurrogateModel) and is_managed:
             optimum, solves, solved = _managed(run, model, driver, report)
         else:
-            optimum = optimize(setup, model, config, report)
-            solves = dict(model.counts) if isinstance(model, FemModel) else {"forward": 0, "adjoint": 0}
+            if run.on_fem and setup.study.model.engine is not None:
+                optimum, solves = optimize_on_engine(setup, run.workspace.folder, report)
+            else:
+                optimum = optimize(setup, model, config, report)
+                solves = dict(model.counts) if isinstance(model, FemModel) else {"forward": 0, "adjoint": 0}
         _check_optimum(run, optimum)
         best = torch.from_numpy(optimum.best.theta)
         write_text(run.workspace.path("history.csv"), history_table(setup, optimum))

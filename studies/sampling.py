@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import math
 import os
-import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,13 @@ from geometries.files import written_whole
 from geometries.quantities import jacobian, valid_designs
 from solvers.errors import SolveError
 from solvers.fem import FemSolution, FemSolver
+from studies.engines import Engine, SamplingError, WorkerLostError
 from studies.loader import Study
 from studies.setup import Setup, build_setup
-from surrogate.dataset import Dataset, read_arrays
+from surrogate.dataset import Dataset, load_dataset, read_arrays
 
+SAMPLED = ("designs.npz", "held_out.npz", "reference.npz")
+"""Files of a folder that holds samples."""
 LEAST_JACOBIAN = 0.05
 """Designs whose map is closer to folding than this are not sampled."""
 
@@ -36,10 +40,6 @@ LEAST_VALID = 1e-3
 
 ENOUGH_DRAWN = 20_000
 """Designs by which that share is told."""
-
-
-class SamplingError(RuntimeError):
-    """Designs cannot be drawn or solved."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,14 @@ class Sample:
     gradients: NDArray[np.float64]
     directions: NDArray[np.float64]
     tangents: NDArray[np.float32]
+
+
+def load_samples(folder: Path) -> tuple[Dataset, Dataset, Tensor]:
+    """Training and held-out designs, and the (N, c) fields of the reference design."""
+    designs, held_out, reference = (folder / name for name in SAMPLED)
+    with np.load(reference) as arrays:
+        fields = torch.from_numpy(arrays["fields"])
+    return load_dataset(designs), load_dataset(held_out), fields
 
 
 def draw_designs(setup: Setup, count: int, seed: int) -> Tensor:
@@ -123,10 +131,66 @@ def solve_design(setup: Setup, solver: FemSolver, theta: Tensor, directions: Ten
     )
 
 
-def _solve_in_worker(study: Study, theta: NDArray[np.float64], directions: NDArray[np.float64]) -> Sample:
-    with _ONE_AT_A_TIME:
+@dataclass(frozen=True)
+class Work:
+    """Designs that one task solves: their indices in the data set, theta (K, P), directions (K, T, P)."""
+
+    indices: Sequence[int]
+    theta: NDArray[np.float64]
+    directions: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Solved:
+    """One design of a task: the sample with what its file holds, or why it cannot be solved."""
+
+    index: int
+    sample: Sample | None = None
+    content: bytes = b""
+    error: str = ""
+
+
+def solve_in_worker(study: Study, work: Work) -> list[Solved]:
+    """What a worker does that hands its samples back."""
+    return list(_solve(study, work))
+
+
+def solve_into_files(study: Study, work: Work, folder: Path) -> list[Solved]:
+    """What a worker does that shares the folder of samples: each is a file there as soon as it is solved.
+
+    Returns:
+        the designs that cannot be solved.
+    """
+    failed = []
+    for solved in _solve(study, work):
+        if solved.sample is None:
+            failed.append(solved)
+        else:
+            path = _file(folder, solved.index)
+            part = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.part")  # others may be at it
+            part.write_bytes(solved.content)
+            part.replace(path)
+    return failed
+
+
+def make_ready(study: Study) -> None:
+    """What a worker may do before there is work: all that is done once for a study."""
+    with _ONE_AT_A_TIME, suppress(SolveError):
         setup, solver = _cached(study)
-        return solve_design(setup, solver, torch.from_numpy(theta), torch.from_numpy(directions))
+        theta = setup.family.default
+        solve_design(setup, solver, theta, random_directions(setup, 1, 1, 0)[0].to(theta))
+
+
+def _solve(study: Study, work: Work) -> Iterator[Solved]:
+    for index, theta, directions in zip(work.indices, work.theta, work.directions, strict=True):
+        with _ONE_AT_A_TIME:
+            setup, solver = _cached(study)
+            try:
+                sample = solve_design(setup, solver, torch.from_numpy(theta), torch.from_numpy(directions))
+            except SolveError as error:
+                yield Solved(index, error=str(error))
+                continue
+        yield Solved(index, sample, _content(sample))
 
 
 _ONE_AT_A_TIME = threading.Lock()  # threads of an executor share the solver below, and gmsh, which bear one
@@ -142,37 +206,26 @@ def _cached(study: Study) -> tuple[Setup, FemSolver]:
     return _CACHE[key]
 
 
-def local_executor(workers: int) -> ProcessPoolExecutor:
-    """Processes on this machine, one thread each: two threads a process only get in each other's way."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_worker)
+def sample_designs(
+    engine: Engine,
+    theta: Tensor,
+    directions: Tensor,
+    folder: Path,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Dataset:
+    """:func:`solve_designs` on an engine, which is opened again where workers are lost.
 
-
-def _prepare_worker() -> None:
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    """A worker whose parent was killed would wait for ever for work."""
-    wait([sentinel])
-    os._exit(1)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """For what is started here: Ctrl-C reaches the whole process group, and only the parent answers it."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    Raises:
+        SamplingError: as there; also where workers are lost before any of them has solved a design.
+    """
+    while True:
+        before = _count(folder)
+        try:
+            return solve_designs(engine.study, theta, directions, folder, engine.executor, report, engine)
+        except WorkerLostError:
+            if _count(folder) == before:
+                raise
+            engine.reopen()
 
 
 def solve_designs(
@@ -182,6 +235,7 @@ def solve_designs(
     folder: Path,
     executor: Executor,
     report: Callable[[int, int], None] = lambda done, total: None,
+    engine: Engine | None = None,
 ) -> Dataset:
     """Solve designs (S, P), in any ``concurrent.futures.Executor``; those whose file is there are not solved again.
 
@@ -189,48 +243,96 @@ def solve_designs(
         SamplingError: names the design that could not be solved; the others stay on disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{index:06d}.npz" for index in range(len(theta))]
-    left = (_load(*entry) for entry in zip(files, theta.numpy(), directions.numpy(), strict=True))
-    samples = {index: found for index, found in enumerate(left) if found is not None}
+    engine = engine or Engine(study, folder, executor)
+    load = partial(_load, folder, theta.numpy(), directions.numpy())
+    samples = {index: found for index in range(len(theta)) if (found := load(index)) is not None}
     report(len(samples), len(theta))
-    futures: dict[Future[Sample], int] = {}
+    missing = [index for index in range(len(theta)) if index not in samples]
+    size = 1 if engine.tasks is None else max(1, math.ceil(len(missing) / engine.tasks))
+    futures: list[Future[list[Solved]]] = []
     try:
-        with _interrupts_ignored():
-            for index in range(len(theta)):
-                if index not in samples:
-                    design = theta[index].numpy(), directions[index].numpy()
-                    futures[executor.submit(_solve_in_worker, study, *design)] = index
-        for future in as_completed(futures):
-            index = futures[future]
-            samples[index] = _result(future, index, theta[index])
-            _save(files[index], samples[index])
+        function, shared = (solve_in_worker, ()) if engine.tasks is None else (solve_into_files, (folder,))
+        parts = [missing[start : start + size] for start in range(0, len(missing), size)]
+        works = (Work(own, theta[own].numpy(), directions[own].numpy()) for own in parts)
+        futures.extend(engine.submit((function, study, work, *shared) for work in works) if parts else ())
+        collect = _collect if engine.tasks is None else _follow
+        for solved in collect(engine, futures, folder, missing, load):
+            if solved.sample is None:
+                values = ", ".join(f"{value:.6g}" for value in theta[solved.index].tolist())
+                raise SamplingError(f"design {solved.index} ({values}) cannot be solved: {solved.error}")
+            samples[solved.index] = solved.sample
             report(len(samples), len(theta))
-    except BrokenExecutor as error:
-        raise SamplingError(
-            f"a worker process ended before its time ({error}); if memory ran out, lower sampling.workers"
-        ) from error
     finally:
         for future in futures:
             future.cancel()
-    return _collect([samples[index] for index in range(len(theta))])
+    return _stacked([samples[index] for index in range(len(theta))])
 
 
-def _result(future: Future[Sample], index: int, theta: Tensor) -> Sample:
-    try:
-        return future.result()
-    except SolveError as error:
-        design = ", ".join(f"{value:.6g}" for value in theta.tolist())
-        raise SamplingError(f"design {index} ({design}) cannot be solved: {error}") from error
+def _collect(
+    engine: Engine,
+    futures: Sequence[Future[list[Solved]]],
+    folder: Path,
+    missing: Sequence[int],
+    load: Callable[[int], Sample | None],
+) -> Iterator[Solved]:
+    """What workers hand back, each sample in its file."""
+    for future in as_completed(futures):
+        for solved in engine.result(future):
+            if solved.sample is not None:
+                with written_whole(_file(folder, solved.index)) as part:
+                    part.write_bytes(solved.content)
+            yield solved
 
 
-def _save(path: Path, sample: Sample) -> None:
-    with written_whole(path) as part, part.open("wb") as file:
-        np.savez(file, **vars(sample))
+def _follow(
+    engine: Engine,
+    futures: Sequence[Future[list[Solved]]],
+    folder: Path,
+    missing: Sequence[int],
+    load: Callable[[int], Sample | None],
+) -> Iterator[Solved]:
+    """What workers write into the folder, as it comes; then what they could not solve."""
+    open_, waiting = set(futures), set(missing)
+    while True:
+        _, open_ = wait(open_, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+        for index in sorted(waiting):
+            sample = load(index)
+            if sample is not None:
+                waiting.remove(index)
+                yield Solved(index, sample)
+        if not open_:
+            break
+    for part in folder.glob("*.part"):  # of jobs that were killed
+        part.unlink(missing_ok=True)
+    results = [solved for future in futures for solved in engine.result(future)]
+    yield from results
+    if waiting - {solved.index for solved in results}:
+        raise WorkerLostError(f"{folder}: {len(waiting)} samples that jobs have solved are not here; is it shared?")
 
 
-def _load(path: Path, theta: NDArray[np.float64], directions: NDArray[np.float64]) -> Sample | None:
-    """The sample in a file; None where there is none, not a whole one, or one of another design."""
-    arrays = read_arrays(path)
+LOOK_SECONDS = 1.0
+"""Between looks for samples that others write."""
+
+
+def _file(folder: Path, index: int) -> Path:
+    return folder / f"{index:06d}.npz"
+
+
+def _count(folder: Path) -> int:
+    return len(list(folder.glob("[0-9]*.npz")))
+
+
+def _content(sample: Sample) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **vars(sample))
+    return buffer.getvalue()
+
+
+def _load(
+    folder: Path, designs: NDArray[np.float64], their_directions: NDArray[np.float64], index: int
+) -> Sample | None:
+    """The sample of one of the designs; None where there is no file, not a whole one, or one of another design."""
+    arrays, theta, directions = read_arrays(_file(folder, index)), designs[index], their_directions[index]
     if arrays is None or arrays.keys() != {field.name for field in fields(Sample)}:
         return None
     sample = Sample(**arrays)
@@ -241,7 +343,7 @@ def _load(path: Path, theta: NDArray[np.float64], directions: NDArray[np.float64
     return sample if asked and numbers and shapes == expected else None
 
 
-def _collect(samples: Sequence[Sample]) -> Dataset:
+def _stacked(samples: Sequence[Sample]) -> Dataset:
     def stacked(name: str) -> Tensor:
         return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
 

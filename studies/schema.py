@@ -313,6 +313,36 @@ class Sampling(Section):
     """Processes that solve at the same time."""
 
 
+class Engine(Section):
+    """Where finite elements work when many designs are solved: the samples, and the starts of a search by FEM alone."""
+
+    name: Literal["processes", "dask", "slurm", "mpi"] = "processes"
+    """processes of this machine, sampling.workers of them; workers of a Dask scheduler; jobs of Slurm; or ranks of MPI.
+
+    The last is for `mpiexec -n N python -m mpi4py.futures -m app.cli run STUDY.yaml`, whose first rank leads. All but
+    processes need an extra of this package, and the study's folder at the same path on every machine.
+    """
+    address: Name | None = None
+    """Of dask: its scheduler's, such as tcp://host:8786, or its file (*.json); of slurm: local does without Slurm."""
+    jobs: Count = 16
+    """Of slurm: largest number of jobs, among which designs are dealt."""
+    options: Annotated[dict[Name, Any], AfterValidator(_plain)] = Field(default_factory=dict)
+    """Of slurm: what submitit's jobs take, such as {slurm_partition: cpu, timeout_min: 120}."""
+
+    @model_validator(mode="after")
+    def _address_is_of_a_scheduler(self) -> Self:
+        if self.name == "dask" and self.address is None:
+            raise _mend("address", "found nothing; expected the scheduler's of name dask, such as tcp://host:8786")
+        if self.name == "slurm" and self.address not in (None, "local"):
+            raise _mend("address", f"found {self.address}; expected local, or nothing, of name slurm")
+        if self.name in ("processes", "mpi") and self.address is not None:
+            raise _mend("address", f"found {self.address}, which name {self.name} has no use for; expected nothing")
+        if self.name != "slurm" and (self.options or self.jobs != Engine.model_fields["jobs"].default):
+            key = "options" if self.options else "jobs"
+            raise _mend(key, f"found it with name {self.name}, which has no use for it; expected slurm")
+        return self
+
+
 class Surrogate(Section):
     """The mollified graph neural operator."""
 
@@ -540,6 +570,8 @@ class StudyModel(Section):
     constraints: Annotated[tuple[Constraint, ...], Strict(False)] = ()
     """Conditions that the optimum meets."""
     sampling: Sampling = Field(default_factory=Sampling)
+    engine: Engine | None = None
+    """Where many designs are solved; if left out, samples in processes of this machine, and starts of a search here."""
     surrogate: ShapeSurrogate = Field(default_factory=ShapeSurrogate)
     training: Training = Field(default_factory=Training)
     optimizer: Optimizer = Field(default_factory=Optimizer)

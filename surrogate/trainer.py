@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from geometries.files import written_whole
+from surrogate import processes
 from surrogate.interruption import Interruption, TrainingInterrupted
 from surrogate.parameter_groups import parameter_groups
 from surrogate.tensor_galore import TensorGaLore
@@ -90,7 +91,10 @@ class Task(Protocol):
     error_name: str
 
     def loss(self, step: int) -> Tensor:
-        """The loss of a step; its data depend on the step alone, so that a resumed run sees the same."""
+        """The loss of a step; its data depend on the step alone, so that a resumed run sees the same.
+
+        Where processes train together, the mean over them is the loss of the batch, see :mod:`surrogate.processes`.
+        """
         ...
 
     def error(self) -> float:
@@ -110,63 +114,90 @@ def run_training(
 
     With ``checkpoint`` (a file) the state is saved there and a later call with the same configuration goes on
     from it, step for step as if it had not been broken off; Ctrl-C and SIGTERM save it at the end of their step. The
-    file is the caller's to keep apart by data and network: it holds neither.
+    file is the caller's to keep apart by data and network: it holds neither. Processes that train together call this
+    alike; the first one saves and reports.
 
     Returns:
         the history, one entry per look at the held-out data.
 
     Raises:
-        TrainingError: a loss, a gradient or a held-out error is not finite, named with the step.
+        TrainingError: a loss, a gradient or a held-out error is not finite, named with the step; or another process of
+            the training has ended, or has found another checkpoint.
         TrainingInterrupted: by Ctrl-C or SIGTERM, a KeyboardInterrupt that says where the training is saved.
     """
+    try:
+        with processes.losses_reported():
+            return _run(network, task, config, checkpoint, report, trained)
+    except processes.PeerLostError as error:
+        raise TrainingError(str(error)) from error
+
+
+def _run(
+    network: nn.Module,
+    task: Task,
+    config: TrainerConfig,
+    checkpoint: Path | None,
+    report: Callable[[Progress], None],
+    trained: bool,
+) -> list[Progress]:
     optimizer, began = make_optimizer(network, config), time.monotonic()
     averaged = _copy(network) if config.average else {}
     state = _State(math.inf, best_weights=_copy(network), averaged=averaged, history=[], stale=0)
     start = _resume(checkpoint, config, network, optimizer, state)
+    _agree(start, network)
     if trained and start == 0:
-        state.best_error = _finite(f"held-out {task.error_name}", task.error(), 0, config)
+        state.best_error = _error(network, task, 0, config)
+    loss_of, first = processes.together(task.loss, network), processes.is_first()
     with Interruption() as interruption:
         for step in range(start, config.steps):
             if state.stale >= config.patience:
                 break
-            value = _step(network, task, config, optimizer, step)
+            told = interruption.noted is not None
+            value, told = _step(network, loss_of, config, optimizer, step, told)
             _average(network, state, min(config.average, (step + 1) / (step + 10)))
             last = step + 1 == config.steps
             if last or (step + 1) % config.check_every == 0:
                 with _averaged(network, state):
-                    error = _finite(f"held-out {task.error_name}", task.error(), step, config)
+                    error = _error(network, task, step, config)
                     _look(network, state, Progress(step + 1, config.steps, value, error))
             due = last or (step + 1) % config.checkpoint_every == 0
-            if checkpoint and due:
+            if checkpoint and first and due:
                 _save(checkpoint, config, step + 1, network, optimizer, state)
             error = state.history[-1].error if state.history else math.nan
             try:
-                report(Progress(step + 1, config.steps, value, error, _refreshing(optimizer, began)))
+                if first:
+                    report(Progress(step + 1, config.steps, value, error, _refreshing(optimizer, began)))
             except KeyboardInterrupt as interrupt:
                 interruption.noted = getattr(interrupt, "signal_number", signal.SIGINT)
-            if interruption.noted is not None:
-                if checkpoint and not due:
+            if told or (interruption.noted is not None and processes.count() == 1):  # several end at the same step
+                if checkpoint and first and not due:
                     _save(checkpoint, config, step + 1, network, optimizer, state)
                 saved = f"the training is saved at step {step + 1} of {config.steps}" if checkpoint else ""
-                raise TrainingInterrupted(saved, interruption.noted)
+                raise TrainingInterrupted(saved, interruption.noted or signal.SIGINT)
     network.load_state_dict(state.best_weights)
     return state.history
 
 
 def _step(
-    network: nn.Module, task: Task, config: TrainerConfig, optimizer: torch.optim.Optimizer, step: int
-) -> float:
-    """Take one step in place; the loss before it."""
+    network: nn.Module,
+    loss_of: nn.Module,
+    config: TrainerConfig,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    told: bool,
+) -> tuple[float, bool]:
+    """Take one step in place; the loss before it, and whether any of the processes was told to end."""
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * _schedule(step, config.steps)
-    loss = task.loss(step)
-    value = _finite("loss", float(loss.detach()), step, config)
+    loss = loss_of(step)
+    value, share_told = processes.means(loss.detach(), float(told))
+    _finite("loss", value, step, config)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     _finite("gradient of the loss", float(norm), step, config)  # before the weights and a checkpoint have it
     optimizer.step()
-    return value
+    return value, share_told > 0
 
 
 def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Optimizer:
@@ -187,6 +218,23 @@ def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Opt
         except ValueError as error:
             raise TrainingError(f"training: {error}") from error
     raise ValueError(f"optimizer is '{config.optimizer}'; allowed are tensor_galore and adamw")
+
+
+def _error(network: nn.Module, task: Task, step: int, config: TrainerConfig) -> float:
+    """Held-out error, the same for all processes."""
+    error = processes.of_first(task.error, next(network.parameters()))
+    return _finite(f"held-out {task.error_name}", error, step, config)
+
+
+def _agree(start: int, network: nn.Module) -> None:
+    """Refuse processes that go on from different steps."""
+    first = processes.of_first(lambda: float(start), next(network.parameters()))
+    apart, _ = processes.means(next(network.parameters()).new_tensor(abs(first - start)), 0.0)
+    if apart > 0:
+        raise TrainingError(
+            "processes that train together find different checkpoints; the output folder has to be the same on all"
+            " machines (--out)"
+        )
 
 
 def _refreshing(optimizer: torch.optim.Optimizer, began: float) -> float | None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from geometries.integration import CellPoints, cell_points, nodal_weights
+from surrogate import processes
 from surrogate.accuracy import measure
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
@@ -77,6 +78,9 @@ def train(
     _refuse_non_finite("training", data)
     _refuse_non_finite("held-out", held_out)
     weight = next(surrogate.parameters())
+    if min(len(data), config.batch) < processes.count():
+        batch = min(len(data), config.batch)
+        raise TrainingError(f"{processes.count()} processes train together on batches of {batch}; raise training.batch")
     data, held_out = data.to(weight.device), held_out.to(weight.device)
     scales = _scales(surrogate, data)
     _refuse_constant(scales, surrogate, config)
@@ -101,9 +105,11 @@ class _DesignTask:
 
     def loss(self, step: int) -> Tensor:
         batch, direction = _draw(self.data, self.config, step)
+        own, weight = processes.share(len(batch))
+        batch = batch.subset(own)
         if self.replay is not None:
-            return self.replay(*_inputs(self.surrogate, batch, direction))
-        return _loss(self.surrogate, batch, direction, self.scales, self.config)
+            return weight * self.replay(*_inputs(self.surrogate, batch, direction))
+        return weight * _loss(self.surrogate, batch, direction, self.scales, self.config)
 
     def error(self) -> float:
         return measure(self.surrogate, self.held_out).gradient

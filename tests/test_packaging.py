@@ -11,6 +11,7 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from app.doctor import DEPENDENCIES
+from app.machine import SYSTEM_LIBRARIES
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -105,6 +106,14 @@ def test_no_tracked_file_names_a_package_registry() -> None:
     options = {"--" + "index-url", "--" + "extra-index-url", "--" + "find-links"}
     found = [(name, word) for name, text in tracked_texts() for word in hosts | options if word in text]
     assert not found
+
+
+def test_container_has_the_system_libraries_that_the_doctor_looks_for() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert set(SYSTEM_LIBRARIES.values()) <= set(text.split())
+    assert {"gcc", "libc6-dev"} <= set(text.split())
+    extras = re.search(r'-e "\.\[([a-z,]+)\]"', text)[1].split(",")
+    assert set(extras) == set(PROJECT["optional-dependencies"]) - {"test", "benchmark"}
 
 
 def test_no_lock_file_is_tracked() -> None:

@@ -22,7 +22,7 @@ from app.machine import Check
 from geometries.catalogue import builtin_families
 from geometries.quantities import QUANTITIES
 from solvers.physics import PHYSICS
-from studies import pipeline
+from studies import engines, pipeline
 from studies.loader import load_study
 from studies.workspace import Workspace
 from tests.studies.study_cases import InlineExecutor, write_tiny
@@ -35,7 +35,7 @@ STAGES = COMMANDS[:7]
 @pytest.fixture(autouse=True)
 def wide_and_inline(monkeypatch):
     monkeypatch.setattr(cli, "console", Console(width=200))
-    monkeypatch.setattr(pipeline, "local_executor", InlineExecutor)
+    monkeypatch.setattr(engines, "local_executor", InlineExecutor)
 
 
 def call(*arguments):
@@ -53,7 +53,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     study = write_tiny(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "local_executor", InlineExecutor)
+        patch.setattr(engines, "local_executor", InlineExecutor)
         patch.setattr(cli, "console", Console(width=200))
         return call("run", study, "--out", folder / "out"), folder / "out", study
 

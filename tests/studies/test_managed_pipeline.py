@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from studies import infill, pipeline
+from studies import engines, infill, pipeline
 from studies.infill import forgotten, joined
 from studies.models import FemModel
 from studies.pipeline import INFILL_WEIGHTS, sample, validate
@@ -24,7 +24,7 @@ TUNED = (*MANAGED, "infill={steps: 10, share: 0.5, margin: 10.0, learning_rate: 
 @pytest.fixture(scope="module", autouse=True)
 def inline():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "local_executor", InlineExecutor)
+        patch.setattr(engines, "local_executor", InlineExecutor)
         yield
 
 

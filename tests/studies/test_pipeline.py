@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from studies import pipeline
+from studies import engines, pipeline
 from studies.loader import load_study
 from studies.models import OutsideBoxWarning
 from studies.pipeline import OptimizationError, Run, find_optimum, sample, train, validate
@@ -44,7 +44,7 @@ def inline(monkeypatch):
         executors.append(InlineExecutor())
         return executors[-1]
 
-    monkeypatch.setattr(pipeline, "local_executor", inline_executor)
+    monkeypatch.setattr(engines, "local_executor", inline_executor)
     return executors
 
 
@@ -53,7 +53,7 @@ def finished(tmp_path_factory):
     """A whole run; tests copy its folder before they change it."""
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "local_executor", InlineExecutor)
+        patch.setattr(engines, "local_executor", InlineExecutor)
         run = tiny_run(folder)
         with run.workspace.lock():
             pipeline.write_resolved(run, {"shapewright": "test", "seed": 0})

@@ -14,11 +14,12 @@ from geometries.quantities import jacobian, valid_designs
 from solvers.errors import SolveError
 from solvers.fem import FemSolver
 from studies import sampling
+from studies.engines import local_executor
 from studies.sampling import (
     LEAST_JACOBIAN,
     SamplingError,
+    Solved,
     draw_designs,
-    local_executor,
     random_directions,
     solve_design,
     solve_designs,
@@ -168,7 +169,7 @@ def test_an_interrupt_keeps_what_is_done(setup, designs, data, tmp_path):
 
 
 class Failing(InlineExecutor):
-    """Its third task ends with an error."""
+    """Its third task ends with an error, its own or its design's."""
 
     def __init__(self, error):
         super().__init__()
@@ -178,7 +179,10 @@ class Failing(InlineExecutor):
         if self.submitted == 2:
             self.submitted += 1
             future = Future()
-            future.set_exception(self.error)
+            if isinstance(self.error, SolveError):
+                future.set_result([Solved(2, error=str(self.error))])
+            else:
+                future.set_exception(self.error)
             return future
         return super().submit(function, *arguments)
 
