@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from studies import pipeline
+from studies import engines, pipeline
 from studies.pipeline import infill
 from studies.workspace import Workspace, read_sealed, write_sealed
 from tests.studies.operator_cases import write_operator
@@ -42,7 +42,7 @@ JUNK = (cut, noise, wrong_types, lambda content: b"", lambda content: b"null", l
 @pytest.fixture(scope="module", autouse=True)
 def inline():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "local_executor", InlineExecutor)
+        patch.setattr(engines, "local_executor", InlineExecutor)
         yield
 
 
