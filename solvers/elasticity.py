@@ -135,6 +135,7 @@ def _plane_elasticity(
             ),
         ),
         energy=energy,
+        traction=flux,
     )
 
 

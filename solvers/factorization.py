@@ -80,6 +80,12 @@ class Factorization:
         self.matrix.multTranspose(self._right, self._left)
         return self._left.getArray().copy()
 
+    def present_entries(self) -> csr_matrix:
+        """The whole matrix at the present state, constants and nodes, assembled apart from the factorised one."""
+        assembled = fem.assemble_matrix(self._form)
+        assembled.scatter_reverse()
+        return csr_matrix(assembled.to_scipy())
+
     def entries(self) -> csr_matrix:
         """The whole matrix for scipy."""
         pointers, columns, entries = self.matrix.getValuesCSR()

@@ -27,7 +27,7 @@ from solvers.discretization import Discretization
 from solvers.errors import ProblemError, SolveError, StaleSolutionError
 from solvers.factorization import Factorization
 from solvers.newton import Loads, Newton, NewtonHistory
-from solvers.null_modes import NullMode, null_modes
+from solvers.null_modes import NullMode, Walls, null_modes
 from solvers.pins import check_balance, check_regular
 from solvers.problem import Function, Functional, Problem
 from solvers.sampled_quantities import Profile, profile_of, sample_quantities
@@ -227,11 +227,20 @@ class FemSolver:
 
     def _check_regular(self) -> None:
         """Refuse a singular problem; keep what it leaves open without its pins."""
-        matrix = self._factorization.entries()
-        found = null_modes(matrix, self._discretization, self._boundary.dofs)
+        matrix, walls = self._factorization.entries(), self._walls()
+        found = null_modes(matrix, self._discretization, self._boundary.dofs, walls)
         pinned = bool(self.problem.pins)
-        self._left_open = null_modes(matrix, self._discretization, self._unpinned) if pinned else found
+        self._left_open = null_modes(matrix, self._discretization, self._unpinned, walls) if pinned else found
         check_regular(self.problem, found, self._left_open)
+
+    def _walls(self) -> Walls | None:
+        """Where a field slips, with the operator as it is without."""
+        if not self.problem.slip:
+            return None
+        self._form.walls.value = 0.0
+        matrix = self._factorization.present_entries()
+        self._form.walls.value = 1.0
+        return Walls(self.problem.slip_field, self.problem.slip, matrix)
 
     def _check_balance(self, fields: Mapping[str, Array], values: Mapping[str, float]) -> None:
         """Refuse data that do not balance where pins would hide it; a moment only at small rotations."""

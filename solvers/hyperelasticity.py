@@ -86,4 +86,5 @@ HYPERELASTICITY = Physics(
     ),
     energy=_potential,
     admissible=_volume_ratio,
+    traction=_first_piola_kirchhoff,
 )

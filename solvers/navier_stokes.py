@@ -8,7 +8,7 @@ from typing import Any
 from solvers.admissible import NOT_NEGATIVE, POSITIVE
 from solvers.problem import Coefficient, Function, Functional, Physics
 from solvers.reaction import reaction
-from solvers.stokes import FLOW_AREA, FLOW_FIELDS, FLOW_FUNCTIONALS, FLOW_THROUGH, viscous_flux
+from solvers.stokes import FLOW_AREA, FLOW_FIELDS, FLOW_FUNCTIONALS, FLOW_THROUGH, traction, viscous_flux
 
 Quantities = Mapping[str, Any]
 
@@ -60,4 +60,5 @@ NAVIER_STOKES = Physics(
         FLOW_AREA,
     ),
     through=FLOW_THROUGH,
+    traction=traction,
 )

@@ -11,9 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from geometries.integration import facet_points
 from solvers.discretization import Discretization
 from solvers.problem import Field
 
@@ -25,6 +27,12 @@ ROUNDING = {2: 1e-14, 1: 1e-10}
 have 5e-17 to 2e-16, and the weakest support that must be solved, springs of 5e-8 of the stiffness around plate_hole's
 finest mesh, 5e-11. A constant pressure has 1.4 eps |x|/h, as its equations vanish by the divergence theorem over cells
 whose Jacobians are rounded each for itself: 1e-15 to 4e-14; one that an outlet determines has 1e-1."""
+
+CORNER = 0.2
+"""Angle in radians between facets from which it is taken for a corner of the wall, not for one of the cells."""
+
+STRAIGHT = 1e-9
+"""Component of a unit motion along the normal of straight walls that is rounding."""
 
 DEPENDENT = 1e-10
 """Singular value of the candidates, relative to the largest, below which a combination of them vanishes."""
@@ -80,22 +88,48 @@ class NullMode:
         return f"give {held} a boundary value or a Robin condition, pin it{free}"
 
 
-def null_modes(matrix: csr_matrix, discretization: Discretization, constrained: Index) -> list[NullMode]:
+@dataclass(frozen=True)
+class Walls:
+    """Where one field slips, and the operator without what slip adds to it.
+
+    Attributes:
+        field: that slips.
+        tags: boundary regions.
+        matrix: (D, D) Jacobian without them.
+    """
+
+    field: Field
+    tags: tuple[str, ...]
+    matrix: csr_matrix
+
+
+def null_modes(
+    matrix: csr_matrix, discretization: Discretization, constrained: Index, walls: Walls | None = None
+) -> list[NullMode]:
     """The candidates, and combinations of them within a field, that the operator maps to zero up to rounding.
+
+    A body that slips along a circle may turn, though the cells' normals are not exactly those of the circle: of the
+    field that slips, null modes are those of the operator without walls that do not go through them, to within the
+    angle between cells and curve.
 
     Args:
         matrix: (D, D) Jacobian with all its rows and columns.
         discretization: at the present node positions.
         constrained: dofs whose rows and columns are taken out.
+        walls: where a field slips.
     """
     free = np.ones(discretization.dofs, dtype=bool)
     free[constrained] = False
-    size = abs(matrix)
     modes: list[NullMode] = []
     for field in discretization.fields:
+        slips = walls is not None and field == walls.field
+        operator = walls.matrix if walls is not None and slips else matrix
+        size = abs(operator)
         candidates, centre, radius = _candidates(discretization, field)
         candidates[~free] = 0.0
-        null = _annihilated(matrix, size, candidates, free, discretization, ROUNDING[field.degree])
+        null = _annihilated(operator, size, candidates, free, discretization, ROUNDING[field.degree])
+        if walls is not None and slips and len(null):
+            null = _along(walls, discretization, null, centre, radius)
         if len(null):
             modes += _modes(field, null, centre, radius)
     return modes
@@ -141,6 +175,40 @@ def _annihilated(
             blocks.append(images[rows] / scale)
     _, resisted, combinations = np.linalg.svd(np.concatenate(blocks), full_matrices=False)
     return combinations[resisted <= rounding] @ basis
+
+
+def _along(
+    walls: Walls, discretization: Discretization, null: Array, centre: Array, radius: float
+) -> Array:
+    """Combinations (j, 3) of null modes (k, 3), two shifts and a rotation, that move no wall along its normal."""
+    nodes = discretization.nodes()
+    across, moved = [], []
+    for tag in walls.tags:
+        place = facet_points(discretization.tagged, torch.from_numpy(nodes), tag, 4)
+        weight = place.weights.sqrt().numpy().reshape(-1, 1)
+        arms = (place.points.numpy().reshape(-1, 2) - centre) / radius
+        motion = np.stack([null[:, 0] - null[:, -1] * arms[:, 1:], null[:, 1] + null[:, -1] * arms[:, :1]], -1)
+        normals = place.normals.numpy().reshape(-1, 1, 2)
+        across.append(weight * (motion * normals).sum(-1))  # (P, k)
+        moved.append((weight[..., None] * motion).transpose(0, 2, 1).reshape(-1, len(null)))
+    facets = np.concatenate([discretization.tagged.facets_on(tag) for tag in walls.tags])
+    kinks = _kinks(nodes, facets)
+    tolerance = max(STRAIGHT, 2 * float(np.sqrt((kinks**2).mean()))) if len(kinks) else STRAIGHT
+    _, triangle = np.linalg.qr(np.concatenate(moved))
+    _, size, combined = np.linalg.svd(np.linalg.solve(triangle.T, np.concatenate(across).T).T, full_matrices=False)
+    return np.linalg.solve(triangle, combined[size <= tolerance].T).T @ null
+
+
+def _kinks(nodes: Array, facets: Index) -> Array:
+    """Angles between facets (K, 3) where one goes on from another, corners apart: the error of their directions."""
+    start, end, middle = (nodes[facets[:, k]] for k in range(3))
+    first, last = 4 * middle - 3 * start - end, 3 * end + start - 4 * middle
+    begins = np.full((len(nodes), 2), np.nan)
+    begins[facets[:, 0]] = first
+    onward = begins[facets[:, 1]]
+    cross = last[:, 0] * onward[:, 1] - last[:, 1] * onward[:, 0]
+    angles = np.abs(np.arctan2(cross, (last * onward).sum(-1)))
+    return angles[angles < CORNER]
 
 
 def _modes(field: Field, null: Array, centre: Array, radius: float) -> list[NullMode]:

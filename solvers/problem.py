@@ -129,6 +129,9 @@ class Physics:
             first variation is the weak form, if need be with transformed test functions. None where there is none.
         admissible: ``f(ops, q)``, positive wherever a solution makes sense, such as the determinant of a deformation
             gradient; None if every solution does.
+        traction: ``f(ops, q)`` -> component -> (tx, ty), rows of the stress of the one vector field: where the field
+            slips along a wall, its component along the normal is the wall's, that along the tangent zero. None if
+            there is no such field.
         through: component -> ``f(ops, q)`` on the boundary whose integral is that of the component's own source over
             the domain, by the divergence theorem: of the pressure of a flow, velocity . n.
     """
@@ -143,6 +146,7 @@ class Physics:
     energy: Function | None = None
     admissible: Function | None = None
     through: Mapping[str, Function] = field(default_factory=dict)
+    traction: Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, Any]]] | None = None
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(self.quantities).items() if count > 1]
@@ -230,6 +234,7 @@ class Problem:
         parameters: name -> default value of numbers that may change from solve to solve, usable in every formula.
         pins: components whose level is fixed at a point, such as the pressure of an enclosed flow.
         patches: loads around points of the boundary, added to the natural conditions.
+        slip: boundary regions along which the vector field slips: no normal component, no tangential traction.
     """
 
     physics: Physics
@@ -241,6 +246,7 @@ class Problem:
     parameters: Mapping[str, float] = field(default_factory=dict)
     pins: tuple[Pin, ...] = ()
     patches: tuple[Patch, ...] = ()
+    slip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         components = self.physics.components
@@ -260,9 +266,28 @@ class Problem:
             raise ProblemError(
                 f"'{component}' has a boundary value and a natural condition on '{tag}'; give one"
             )
+        self._check_slip()
         names = [f.name for f in self.functionals]
         if len(set(names)) != len(names):
             raise ProblemError(f"functionals must have distinct names, found {', '.join(names)}")
+
+    def _check_slip(self) -> None:
+        if self.slip and self.physics.traction is None:
+            raise ProblemError(f"physics '{self.physics.name}' has no vector field that could slip on '{self.slip[0]}'")
+        for condition in (*self.dirichlet, *self.natural):
+            if condition.tag in self.slip and condition.component in self.slip_field.components:
+                kind = "boundary value" if isinstance(condition, Dirichlet) else "natural condition"
+                raise ProblemError(
+                    f"'{condition.component}' has a {kind} on '{condition.tag}', along which it slips; give one"
+                )
+        for patch in self.patches:
+            if patch.tag in self.slip:
+                raise ProblemError(f"there is a patch load on '{patch.tag}', along which the {self.slip_field.name} slips")
+
+    @property
+    def slip_field(self) -> Field:
+        """The vector field that slips where anything does."""
+        return next(f for f in self.physics.fields if len(f.components) == len(COORDINATES) and f.degree == 2)
 
     @property
     def objective(self) -> Functional:
@@ -274,7 +299,8 @@ class Problem:
     def tags(self) -> set[str]:
         """Names of the boundary regions that the problem speaks of."""
         conditions = {condition.tag for condition in (*self.dirichlet, *self.natural, *self.pins, *self.patches)}
-        return conditions | {tag for f in self.functionals for tag in (f.on, f.lifting) if tag is not None}
+        functionals = {tag for f in self.functionals for tag in (f.on, f.lifting) if tag is not None}
+        return conditions | functionals | {*self.slip}
 
     def parameter_values(self, given: Mapping[str, float] | None = None) -> dict[str, float]:
         """Every parameter's value, its default where ``given`` has none; ProblemError for an unknown one."""

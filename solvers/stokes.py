@@ -17,6 +17,16 @@ def viscous_flux(ops: Any, q: Quantities) -> dict[str, tuple[Any, Any]]:
     return {"u": (nu * q["u_x"] - p, nu * q["u_y"]), "v": (nu * q["v_x"], nu * q["v_y"] - p)}
 
 
+def traction(ops: Any, q: Quantities) -> dict[str, tuple[Any, Any]]:
+    """The stress viscosity (grad velocity + its transpose) - p I.
+
+    It has the divergence of ``viscous_flux`` for a constant viscosity and div velocity = 0; on a wall it is the force.
+    """
+    nu, p = q["viscosity"], q["p"]
+    shear = nu * (q["u_y"] + q["v_x"])
+    return {"u": (2 * nu * q["u_x"] - p, shear), "v": (shear, 2 * nu * q["v_y"] - p)}
+
+
 def _drag(ops: Any, q: Quantities) -> Any:
     """x-component of the traction of the fluid on what lies behind the boundary, -(flux_u . n)."""
     return q["p"] * q["nx"] - q["viscosity"] * (q["u_x"] * q["nx"] + q["u_y"] * q["ny"])
@@ -58,4 +68,5 @@ STOKES = Physics(
         FLOW_AREA,
     ),
     through=FLOW_THROUGH,
+    traction=traction,
 )

@@ -21,6 +21,7 @@ from solvers.errors import ProblemError
 from solvers.jit import compile_form
 from solvers.patch_load import PatchLoad
 from solvers.problem import LIFTING, Field, Functional, Problem, source_name
+from solvers.slip import slip_terms
 
 
 class Quantities(dict[str, Any]):
@@ -65,6 +66,7 @@ class WeakForm:
         velocity: nodal velocity of the mesh, a function of the space of the coordinates.
         parameters: the problem's parameters by name; the forms see new values without being compiled again.
         load: factor of sources and natural conditions in the residual, 1 but on the way to a solution.
+        walls: factor of what walls do along which the field slips, 1 but to see what the problem is without.
         linear: whether the residual is affine in the state.
         patches: loads that follow the mesh.
     """
@@ -82,6 +84,7 @@ class WeakForm:
         self.load = fem.Constant(mesh, 1.0)
         components = _component_expressions(problem.physics.fields, ufl.TestFunction(space))
         self.patches = tuple(PatchLoad(p, discretization, self._on(p.tag), components) for p in problem.patches)
+        self.walls = fem.Constant(mesh, 1.0)
         self._residual = self._weak_residual()
         self._jacobian = ufl.derivative(self._residual, self.state)
         expanded = ufl.algorithms.expand_derivatives(self._jacobian)
@@ -133,6 +136,9 @@ class WeakForm:
             for component in patch.patch.totals:
                 flux = patch.traction(component)
                 residual -= self.load * flux * test[component] * self._on(patch.patch.tag)
+        if self._problem.slip:
+            walls = slip_terms(physics, self._boundary, self.state, test, self.walls)
+            residual += walls * self._on(*self._problem.slip)
         return residual
 
     def _known(self, by_component: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -143,8 +149,9 @@ class WeakForm:
                 raise ProblemError(f"physics '{physics.name}' has no component '{component}'; it has {known}")
         return by_component
 
-    def _on(self, tag: str) -> ufl.Measure:
-        return self._ds(self._discretization.tagged.tag_names.index(tag))
+    def _on(self, *tags: str) -> ufl.Measure:
+        numbers = tuple(self._discretization.tagged.tag_names.index(tag) for tag in tags)
+        return self._ds(numbers if len(numbers) > 1 else numbers[0])
 
     def functional(self, functional: Functional) -> CompiledFunctional:
         """The compiled functional."""

@@ -102,7 +102,8 @@ class OperatorSetup:
         numbers = {name: number.model_dump(mode="json") for name, number in model.instances.items()}
         bounds = {"bounds": {name: list(b) for name, b in model.geometry.bounds.items()}}
         geometry = geometry_key(self.study) | fixed_key(self.study) | bounds
-        return {"geometry": geometry, "instances": numbers, "physics": model.physics.model_dump(mode="json")}
+        physics = model.physics.model_dump(mode="json", exclude={"slip"})  # which no operator learns
+        return {"geometry": geometry, "instances": numbers, "physics": physics}
 
     def trained_for(self) -> dict[str, Any]:
         """Everything that the weights depend on, as plain data."""
@@ -131,6 +132,9 @@ def build_operator_setup(study: Study) -> OperatorSetup:
     """
     _, family = families(study)
     model = study.model
+    if model.physics.slip:
+        found = f"'{model.physics.slip[0]}'"
+        raise study.error("physics.slip", found, "none: an operator learns from the inside and prescribed values")
     if model.physics.natural:
         found = f"{len(model.physics.natural)} of them"
         raise study.error("physics.natural", found, "none: an operator learns from the inside and prescribed values")

@@ -190,6 +190,8 @@ class Physics(Section):
     patch."""
     pins: Annotated[tuple[Pinned, ...], Strict(False)] = ()
     """Components whose level is fixed at a point."""
+    slip: Annotated[tuple[Name, ...], Strict(False)] = ()
+    """Boundary regions without friction: no velocity or displacement along the normal, no force along the tangent."""
 
 
 class Pinned(Section):

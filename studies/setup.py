@@ -115,11 +115,12 @@ class Setup:
         """Everything that a surrogate of this study depends on, as plain data."""
         model = self.study.model
         network = model.surrogate.model_dump(mode="json", exclude={"weights"})
+        unused = {key for key in ("pins", "slip") if not getattr(model.physics, key)}  # newer than shipped weights
         others = [functional_data(self.study, functional.name) for functional in self.problem.functionals[1:]]
         return {
             "geometry": geometry_key(self.study),
             "parameters": [p.name for p in self.shape_map.origin.parameters],
-            "physics": model.physics.model_dump(mode="json", exclude=None if model.physics.pins else {"pins"}),
+            "physics": model.physics.model_dump(mode="json", exclude=unused),
             "objective": functional_data(self.study, model.objective.name),
             "surrogate": network,
         } | ({"constrained": others} if others else {}) | fixed_key(self.study)
@@ -330,6 +331,7 @@ def boundary_value_problem(
             parameters,
             _pins(study, family, components),
             patches_of(study, family, components),
+            _slip(study, family),
         )
     except ProblemError as error:
         raise study.error("physics", "conditions that contradict each other", str(error)) from error
@@ -363,6 +365,19 @@ def _conditions(
                 known_component(study, f"{key}.{component}", component, components)
                 conditions.append((component, tag, formula(study, f"{key}.{component}", value, names)))
     return conditions
+
+
+def _slip(study: Study, family: Family) -> tuple[str, ...]:
+    tags = study.model.physics.slip
+    physics = PHYSICS[study.model.physics.name]
+    for index, tag in enumerate(tags):
+        known_tag(study, f"physics.slip.{index}", tag, family.tags)
+        if physics.traction is None:
+            able = ", ".join(p.name for p in PHYSICS.values() if p.traction is not None)
+            raise study.error(f"physics.slip.{index}", f"it with physics '{physics.name}'", f"one of {able}")
+        if tag in tags[:index]:
+            raise study.error(f"physics.slip.{index}", f"'{tag}' twice", "each region once")
+    return tags
 
 
 def _pins(study: Study, family: Family, components: tuple[str, ...]) -> tuple[Pin, ...]:

@@ -22,6 +22,7 @@ from solvers.physics import (
     STOKES,
     Dirichlet,
     Natural,
+    Patch,
     Pin,
     Problem,
 )
@@ -185,6 +186,15 @@ def test_force_and_moment_that_only_pins_would_carry():
     couple = tuple(Natural("v", side, lambda ops, q: q["nx"]) for side in ("left", "right"))
     with pytest.raises(SolveError, match=r"moment of the source is 0, that of the boundary flux 1;.*rotation about"):
         FemSolver(replace(pulled, natural=couple), SQUARE).solve()
+
+
+def test_point_loads_count_in_the_balance():
+    pins = (Pin("u", "left"), Pin("v", "left"), Pin("v", "right"))
+    pull = (Patch("left", (0.0, 0.5), 0.4, {"u": -1.0}), Patch("right", (1.0, 0.5), 0.4, {"u": 1.0}))
+    balanced = Problem(PLANE_STRESS, pins=pins, patches=pull)
+    assert FemSolver(balanced, SQUARE).solve().fields["displacement"][:, 0].max() > 1
+    with pytest.raises(SolveError, match=r"total of the source is 0, that of the boundary flux 1;"):
+        FemSolver(replace(balanced, patches=pull[1:]), SQUARE).solve()
 
 
 def test_pin_too_many():

@@ -39,6 +39,14 @@ CHANGES = {
         ("source: {u: 2.0}", "coefficients: {conductivity: 1 + log(x)}"),
         "F:9: physics.coefficients.conductivity: found nan at x = -",
     ),
+    "slip of what has no direction": (
+        ("source: {u: 2.0}", "slip: [wall]"),
+        "F:9: physics.slip.0: found it with physics 'poisson'; expected one of stokes, navier_stokes, plane_stress, ",
+    ),
+    "region that slips": (
+        ("source: {u: 2.0}", "slip: [rim]"),
+        "F:9: physics.slip.0: found 'rim'; expected a boundary region: wall",
+    ),
     "formula": (
         ("source: {u: 2.0}", "source: {u: 2*z}"),
         "F:9: physics.source.u: found the name 'z' in column 3; allowed: x, y, ",
