@@ -282,7 +282,7 @@ class Problem:
                 )
         for patch in self.patches:
             if patch.tag in self.slip:
-                raise ProblemError(f"there is a patch load on '{patch.tag}', along which the {self.slip_field.name} slips")
+                raise ProblemError(f"a patch load on '{patch.tag}', along which the {self.slip_field.name} slips; give one")
 
     @property
     def slip_field(self) -> Field:

@@ -192,7 +192,7 @@ def test_point_loads_count_in_the_balance():
     pins = (Pin("u", "left"), Pin("v", "left"), Pin("v", "right"))
     pull = (Patch("left", (0.0, 0.5), 0.4, {"u": -1.0}), Patch("right", (1.0, 0.5), 0.4, {"u": 1.0}))
     balanced = Problem(PLANE_STRESS, pins=pins, patches=pull)
-    assert FemSolver(balanced, SQUARE).solve().fields["displacement"][:, 0].max() > 1
+    assert FemSolver(balanced, SQUARE).solve().fields["displacement"][:, 0].max() > 0.5
     with pytest.raises(SolveError, match=r"total of the source is 0, that of the boundary flux 1;"):
         FemSolver(replace(balanced, patches=pull[1:]), SQUARE).solve()
 
