@@ -282,7 +282,7 @@ class Problem:
                 )
         for patch in self.patches:
             if patch.tag in self.slip:
-                raise ProblemError(f"a patch load on '{patch.tag}', along which the {self.slip_field.name} slips; give one")
+                raise ProblemError(f"a patch load on '{patch.tag}', along which the body slips; give one of them")
 
     @property
     def slip_field(self) -> Field:
