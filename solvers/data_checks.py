@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from geometries.integration import CellPoints, FacetPoints, cell_points, facet_points
 from geometries.mesh import TaggedMesh
-from solvers.admissible import ANY_NUMBER, Excess, excess
+from solvers.admissible import Excess, excess
 from solvers.errors import SolveError
+from solvers.interval import ANY_NUMBER
 from solvers.problem import Function, Problem, source_name
 from solvers.sampled_quantities import sample_quantities
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from solvers.admissible import NOT_NEGATIVE, POSITIVE, Interval
+from solvers.interval import NOT_NEGATIVE, POSITIVE, Interval
 from solvers.problem import COORDINATES, Coefficient, Field, Functional, Physics
 from solvers.smooth_maximum import kreisselmeier_steinhauser, p_norm, p_norm_bounds
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from solvers.admissible import ANY_NUMBER, Interval
 from solvers.errors import ProblemError
+from solvers.interval import ANY_NUMBER, Interval
 
 Function = Callable[[Any, Mapping[str, Any]], Any]
 COORDINATES = ("x", "y")

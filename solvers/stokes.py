@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from solvers.admissible import POSITIVE
+from solvers.interval import POSITIVE
 from solvers.problem import Coefficient, Field, Functional, Physics
 
 Quantities = Mapping[str, Any]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from solvers.admissible import Interval, excess
+from solvers.admissible import excess
 from solvers.data_checks import excesses, refusal
 from solvers.errors import SolveError
 from solvers.fem import FemSolver
+from solvers.interval import Interval
 from solvers.physics import PHYSICS, Dirichlet, Problem
 from tests.solvers.solver_cases import TORSION, zero
 from tests.solvers.solver_meshes import SIDES, bulged, mapped_square
