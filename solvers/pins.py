@@ -154,13 +154,6 @@ def _loads(
         totals = {c: total * bump for c, total in patch.totals.items() if c in mode.field.components}
         work, size = _work(mode, totals, place)
         outer_work, outer_size = outer_work + work, outer_size + size
-    for patch in problem.patches:
-        moved = {c: total for c, total in patch.totals.items() if c in mode.field.components}
-        if moved:
-            place = facet_points(mesh, torch.from_numpy(nodes), patch.tag, 6)
-            density = patch_density(patch, mesh, nodes, place)
-            work, size = _work(mode, {c: total * density for c, total in moved.items()}, place)
-            outer_work, outer_size = outer_work + work, outer_size + size
     kind = "moment" if mode.turn else "total"
     text = f"the {kind} of the source is {inner_work:.6g}, that of the boundary flux {outer_work:.6g}"
     return inner_work + outer_work, IMBALANCE * (inner_size + outer_size), text
