@@ -28,7 +28,7 @@ from studies.workspace import Workspace
 from tests.studies.study_cases import InlineExecutor, write_tiny
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "sample", "train", "optimize", "validate", "export", "report", "check", "list", "doctor")
+COMMANDS = ("run", "sample", "train", "optimize", "validate", "export", "report", "check", "verify", "list", "doctor")
 STAGES = COMMANDS[:7]
 
 
@@ -129,6 +129,36 @@ def test_an_accepted_design_exits_with_zero(study, tmp_path):
     assert result.exit_code == Exit.OK, result.output
     assert "\nACCEPTED" in result.stdout
     assert "all checks passed" in result.stdout
+
+
+def test_verify_tells_by_its_code_whether_a_folder_is_as_certified(whole, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(whole[1], folder)
+    result = call("verify", folder)
+    assert result.exit_code == Exit.OK, result.output
+    assert "AS CERTIFIED" in result.stdout
+    assert "DIFFERS" not in result.stdout
+    step = folder / "optimum.step"
+    step.write_bytes(step.read_bytes() + b" ")
+    result = call("verify", folder)
+    assert result.exit_code == Exit.NOT_ACCEPTED
+    assert "DIFFERS optimum.step: is not the file that the certificate is of" in result.stdout
+    assert "NOT AS CERTIFIED: optimum.step, stage export" in result.stdout
+    result = call("verify", tmp_path / "nothing")
+    assert result.exit_code == Exit.BAD_INPUT
+    assert "found no folder" in result.stderr
+
+
+def test_both_verdicts_and_the_constraints_are_printed(whole):
+    result, folder, _ = whole
+    certificate = json.loads((folder / "certificate.json").read_text())
+    for title in ("finite-element certificate, the design", "finite-element certificate, the surrogate that searched"):
+        assert title in " ".join(result.stdout.split())
+    said = " ".join(result.stdout.split())
+    for verdict in (certificate["design"]["verdict"], certificate["model"]["verdict"]):
+        assert " ".join(verdict.split()) in said
+    (row,) = [line for line in result.stdout.splitlines() if "│ area equals" in line]
+    assert f"{certificate['constraints'][0]['miss']:.2g}" in row
 
 
 def test_check_prints_the_table_of_taylor_tests(study):

@@ -62,6 +62,17 @@ def test_the_optimum_is_finite_elements_own(finished, optimum):
     assert finished[0]["exit"]["reason"] == "STATIONARY"
 
 
+def test_a_design_that_finite_elements_prove_is_accepted_though_the_surrogate_is_poor(finished):
+    certificate, _ = finished
+    model = certificate["model"]
+    assert certificate["accepted"], certificate["reasons"]
+    assert certificate["design"]["accepted"]
+    assert (model["decisive"], model["accepted"]) == (False, False)
+    assert model["verdict"].startswith("The surrogate that searched is poor at the optimum (")
+    assert model["verdict"] in certificate["warnings"]
+    assert certificate["reasons"] == ["all checks passed"]
+
+
 def test_a_second_run_does_nothing_again(finished, optimum, monkeypatch):
     for name in ("manage_study", "tune", "certify"):
         monkeypatch.setattr(pipeline, name, None)
