@@ -57,7 +57,7 @@ def digits_for(relative_error: float | None, least: int = 4, most: int = 7) -> i
     return min(most, max(least, math.ceil(-math.log10(relative_error)) + 1))
 
 
-def digits_to_show(value: float | None, miss: float | None, least: int = 6, most: int = 13) -> int:
+def digits_to_show(value: float | None, miss: float | None, least: int = 6, most: int = 10) -> int:
     """Significant digits of a value at which ``miss``, a difference from another one, is seen with two of its own."""
     if not value or not miss or not math.isfinite(value) or not math.isfinite(miss):
         return least

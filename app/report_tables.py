@@ -71,26 +71,26 @@ def constraints_table(finished: Finished) -> Table:
     for constraint, found in finished.constraints:
         target, value = found["target"], found["value"]
         digits = digits_to_show(value, found["miss"])
-        tolerance = f"{number(found['tolerance'], 2)} of {number(found['scale'], 3)}"
+        heading, meaning = _quantity(finished, constraint, found["unit"])
         usual = defaults[f"constraint '{found['name']}'"]
         if usual["looser"]:
-            tolerance += f" (loosened, default {number(usual['default'], 2)})"
+            meaning += f"{'; ' if meaning else ''}tolerance loosened, default {limit(usual['default'])}"
         rows.append(
             (
-                _quantity(finished, constraint, found["unit"]),
+                (heading, meaning),
                 number(found["at_start"], 6),
                 number(value, digits),
-                f"{RELATIONS[constraint.kind]} {_target(target, digits)}",
+                f"{RELATIONS[constraint.kind]} {_target(target, found['miss'], digits)}",
                 number(found["miss"], 2),
                 number(found["allowed"], 2),
-                tolerance,
+                limit(found["tolerance"]),
                 pass_or_fail(found["satisfied"]),
                 "none" if found["name"] not in prices else signed(prices[found["name"]], 3),
             )
         )
     note = (
         "Miss: by how much the value misses the required one; negative, by how much it has to spare. Allowed miss:"
-        f" tolerance times the scale that it is relative to. Price: by how much the optimal {words(objective['name'])}"
+        f" the tolerance, which is relative, times the scale of the quantity. Price: by how much the optimal {words(objective['name'])}"
         " changes, to first order, when the required value is raised by one unit"
         f" (in {unit(objective['unit']) or '1'} per unit); a constraint that holds with room to spare has none."
         " What depends on the solution is by finite elements on the re-read CAD."
@@ -102,9 +102,10 @@ def constraints_table(finished: Finished) -> Table:
     return Table(columns, rows, note)
 
 
-def _target(target: float, digits: int) -> str:
+def _target(target: float, miss: float | None, digits: int) -> str:
     """A required value: as it was chosen where that has few digits, else with as many as the value beside it."""
-    return limit(target) if float(f"{target:.6g}") == target else number(target, digits)
+    rounding = abs(float(f"{target:.6g}") - target)
+    return limit(target) if rounding <= 1e-2 * abs(miss or 0.0) else number(target, digits)
 
 
 def _quantity(finished: Finished, constraint: Constraint, name: str) -> tuple[str, str]:

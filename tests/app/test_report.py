@@ -214,10 +214,10 @@ def test_tables_show_the_numbers_of_the_certificate(finished_bar) -> None:
     )
     assert "Observed order 2.01" in words_of(parsed)
     area = parsed.row("Area [m²]")
-    assert area[:3] == ["3.17159", "3.141592653380", "= 3.141592653590"]  # the miss is seen in the value itself
+    assert area[:3] == ["3.17159", "3.141592653", "= 3.141592654"]  # the miss is seen in the value itself
     assert value(area[3]) == pytest.approx(np.pi - 3.14159265338, rel=0.05)
     assert value(area[4]) == pytest.approx(1e-6 * np.pi, rel=0.05)
-    assert area[5:] == ["1.0×10⁻⁶ of 3.14", "pass", "+1.00"]
+    assert area[5:] == ["1×10⁻⁶", "pass", "+1.00"]
     assert parsed.row("Jacobian")[7] == "none"
     assert parsed.row("Volume, file read back") == ["1.570796\xa0m³"]
     held_out, here, limit = parsed.row("Field u")
@@ -342,7 +342,7 @@ def test_loosened_limits_are_named_in_the_verdict_and_beside_their_defaults(chan
     text = words_of(parsed)
     assert "Accepted with loosened limits: validation.kkt_residual 0.5 (default 0.05); the torsional const" in text
     assert parsed.row("KKT residual")[2] == "0.05, loosened"
-    assert parsed.row("Area [m²]")[5].endswith("(loosened, default 1.0×10⁻⁶)")
+    assert "Area of the part; tolerance loosened, default 1×10⁻⁶" in text
 
 
 def test_a_poor_surrogate_with_finite_elements_in_the_loop_is_said_and_decides_nothing(changed) -> None:
