@@ -90,8 +90,8 @@ def constraints_table(finished: Finished) -> Table:
         )
     note = (
         "Miss: by how much the value misses the required one; negative, by how much it has to spare. Allowed miss:"
-        f" the tolerance, which is relative, times the scale of the quantity. Price: by how much the optimal {words(objective['name'])}"
-        " changes, to first order, when the required value is raised by one unit"
+        " the tolerance, which is relative, times the scale of the quantity. Price: by how much the optimal"
+        f" {words(objective['name'])} changes, to first order, when the required value is raised by one unit"
         f" (in {unit(objective['unit']) or '1'} per unit); a constraint that holds with room to spare has none."
         " What depends on the solution is by finite elements on the re-read CAD."
     )
