@@ -235,12 +235,12 @@ def assemble(
     )
 
 
-def stopped(stops: Sequence[Stop], reference: float) -> str:
+def stopped(stops: Sequence[Stop | BoundStop], reference: float) -> str:
     """What a verdict adds where bounds stop the search; nothing where none does."""
     if not stops:
         return ""
     names = ", ".join(f"{stop.parameter} at its {stop.side} bound {stop.bound:.6g}" for stop in stops)
-    share = 100 * sum(stop.gain for stop in stops) / reference
+    share = 100 * sum(stop.gain for stop in stops) / (reference or 1.0)
     what = "a bound stops" if len(stops) == 1 else "bounds stop"
     return f"; {what} the search, {names}: a tenth more range promises {share:.2g} % more, to first order"
 

@@ -396,7 +396,7 @@ class Certificate(Entry):
     """Component -> error of the surrogate's field at the optimum."""
     gradient: Gradient | None
     kkt_residual: Number
-    """Share of the objective's gradient that constraints and bounds do not balance."""
+    """Share of the objective's gradient, or of 5 % of that at the start where it is smaller, that is not balanced."""
     multipliers: dict[str, Number]
     """Constraint -> change of the optimal objective per unit of its target."""
     bounds_that_stop: tuple[BoundStop, ...] = ()

@@ -14,13 +14,10 @@ from geometries.integration import nodal_weights
 from studies.certificate_model import Check, Gradient
 from studies.models import SurrogateModel
 from studies.setup import Setup
+from studies.stationarity import VANISHED
 from surrogate.accuracy import field_errors
 
 Array = NDArray[np.float64]
-
-VANISHED = 0.05
-"""Share of the gradient at the start below which that at the optimum has no direction worth comparing."""
-
 
 @dataclass(frozen=True)
 class Truth:
@@ -108,8 +105,8 @@ def gradient_checks(gradient: Gradient, cosine: float) -> list[Check]:
     """The surrogate's gradient at the optimum against the finite-element adjoint's, by its direction.
 
     Where the gradient itself vanishes at the optimum, as that of a peak stress at its minimax, its direction is that of
-    rounding. Then the direction is judged at the start, and at the optimum the error beside the gradient at the start:
-    up to the share that, at a right angle, would turn that by the angle allowed.
+    rounding and not worth comparing. Then the direction is judged at the start, and at the optimum the error beside the
+    gradient at the start: up to the share that, at a right angle, would turn that by the angle allowed.
     """
     there, at_start = _number(gradient.cosine), _number(gradient.cosine_at_start)
     if not _number(gradient.size_to_start) < VANISHED:

@@ -18,6 +18,8 @@ BOUND_TOLERANCE = 1e-6
 """A parameter within this share of its range from a bound counts as lying on it."""
 
 
+VANISHED = 0.05
+"""Share of the gradient at the start below which that at an optimum counts as vanishing."""
 WIDENING = 0.1
 """Share of a parameter's range by which its bound is thought to move, where its gain is told."""
 
@@ -56,8 +58,9 @@ class Stationarity:
     """First-order conditions at a design, in parameters scaled to their bounds.
 
     Attributes:
-        residual: |gradient of the Lagrangian| over |gradient of the objective|; where no constraint and no bound is
-            active the latter vanishes at an optimum, and the one at the start takes its place.
+        residual: |gradient of the Lagrangian| over |gradient of the objective|. Where no constraint and no bound is
+            active the latter vanishes at an optimum, and the one at the start takes its place; where some are and it
+            vanishes all the same, as of a mismatch that can be made zero, :data:`VANISHED` of the one at the start.
         multipliers: constraint -> change of the optimal objective per unit that the target is raised by.
         stops: parameters that their bounds hold back.
     """
@@ -89,14 +92,15 @@ def stationarity(
     z = (theta.numpy() - lower) / span
     matrix = np.stack(columns, -1) if columns else np.zeros((len(z), 0))
     found = least_squares_multipliers(z, objective, matrix, np.array(low))
+    size, first = float(np.linalg.norm(objective)), float(np.linalg.norm(at_start.numpy() * span))
     if found.residual is None:
-        scale = max(float(np.linalg.norm(objective)), 1e-300)
-        return Stationarity(scale / max(scale, float(np.linalg.norm(at_start.numpy() * span))), {})
+        return Stationarity(max(size, 1e-300) / max(size, first, 1e-300), {})
     multipliers = {
         name: float(-setup.sign * direction * m)
         for (name, direction), m in zip(owners, found.multipliers, strict=True)
     }
-    return Stationarity(found.residual, multipliers, tuple(_stops(setup, found.walls)))
+    residual = found.residual * size / max(size, VANISHED * first, 1e-300)
+    return Stationarity(residual, multipliers, tuple(_stops(setup, found.walls)))
 
 
 def _stops(setup: Setup, walls: Array) -> Iterator[Stop]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from geometries.cad import CadError, check_step
 from geometries.mesher import MeshError
 from solvers.errors import SolveError
+from studies.certificate import stopped
 from studies.certificate_model import Certificate, CertificateError, ConstraintResult, Objective, read_certificate
 from studies.comparison import relative
 from studies.constraints import geometric_values
@@ -262,6 +263,8 @@ def _verdict_faults(certificate: Certificate) -> Iterator[str]:
     if design.accepted != certificate.design.accepted:
         yield f"design.accepted is {certificate.design.accepted}; checks and constraints give {design.accepted}"
     accepted, verdict, _ = overall(design, model, found)
+    if accepted:
+        verdict += stopped(certificate.bounds_that_stop, certificate.objective.reference or 0.0)
     if accepted != certificate.accepted:
         yield f"accepted is {certificate.accepted}; the verdicts give {accepted}"
     elif verdict != certificate.verdict:

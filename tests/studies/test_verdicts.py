@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 
 from app.verdict import sentence
 from studies.certificate import improvement_check
@@ -16,6 +17,7 @@ from studies.convergence import LEAST_CELLS, REFINEMENT, Extrapolation
 from studies.loader import load_study
 from studies.pipeline import Run, validate
 from studies.setup import build_setup
+from studies.stationarity import stationarity
 from studies.verdicts import design_verdict, least_residual, limits, model_verdict, overall
 from studies.workspace import Workspace
 from tests.studies.study_cases import setup_of, tiny_run
@@ -70,6 +72,18 @@ def test_an_objective_that_vanishes_is_certified_by_its_change_from_the_start(tm
     assert apart / objective["reference"] < 0.005
     for entry in certificate["parameters"].values():
         assert entry["tolerance"] > 1e-3
+
+
+def test_a_gradient_that_vanishes_is_stationary_whatever_direction_rounding_gives_it():
+    setup = setup_of("constraints=[{quantity: area, at_most: 3.0}]")
+    theta = setup.initial * math.sqrt(3.0 / float(setup.quantity("area", setup.initial)))
+    rounding = torch.tensor([1.0, -1.0] * 3, dtype=torch.float64)
+    at_start = torch.ones(6, dtype=torch.float64)
+    found = [stationarity(setup, theta, size * rounding, at_start).residual for size in (1e-6, 1e-2, 1.0)]
+    assert found[0] == pytest.approx(1e-6 / 0.05, rel=0.2)
+    assert found[1] == pytest.approx(1e-2 / 0.05, rel=0.2)
+    assert found[2] > 0.8
+    assert stationarity(setup, theta, 0 * rounding, 0 * at_start).residual == 0.0
 
 
 def test_a_start_that_is_the_optimum_is_accepted_and_said_to_be(tmp_path):
