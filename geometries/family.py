@@ -15,6 +15,9 @@ from torch import Tensor
 from geometries.family_checks import fault
 from geometries.spline import Curve, LoopQuadrature, loop_matrix
 
+LARGEST = 1e30
+"""Largest size of a parameter, whose square and cube do not overflow."""
+
 
 class FamilyError(ValueError):
     """A family that cannot be built: unknown name, wrong options, boundary curves that do not join."""
@@ -35,6 +38,10 @@ class Parameter:
         if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
             raise FamilyError(
                 f"parameter '{self.name}': bounds [{self.lower}, {self.upper}] must be finite and not cross"
+            )
+        if max(abs(self.lower), abs(self.upper)) > LARGEST:
+            raise FamilyError(
+                f"parameter '{self.name}': bounds [{self.lower}, {self.upper}] must not be larger than {LARGEST:g}"
             )
         if not self.lower <= self.default <= self.upper:
             raise FamilyError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geometries.constants import constant
-from geometries.family import Family, FamilyError
+from geometries.family import LARGEST, Family, FamilyError
 
 
 def fix_parameters(family: Family, values: Mapping[str, float]) -> Family:
@@ -22,6 +22,9 @@ def fix_parameters(family: Family, values: Mapping[str, float]) -> Family:
     unknown = [name for name in values if name not in names]
     if unknown:
         raise FamilyError(f"'{unknown[0]}' is no parameter; they are {', '.join(names)}")
+    absurd = [name for name, value in values.items() if not abs(value) <= LARGEST]
+    if absurd:
+        raise FamilyError(f"'{absurd[0]}' is {values[absurd[0]]:g}; allowed are sizes up to {LARGEST:g}")
     if not values:
         return family
     free = [index for index, name in enumerate(names) if name not in values]

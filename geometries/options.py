@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from numbers import Integral, Real
 
-from geometries.family import FamilyError
+from geometries.family import LARGEST, FamilyError
 
 MOST_POINTS = 100_000
 """Control points of a family at most; long before, its matrices are too large (:mod:`geometries.effort`)."""
 
-SMALLEST, LARGEST = 1e-30, 1e30
-"""Sizes of numbers whose squares and cubes neither vanish nor overflow."""
+SMALLEST = 1e-30
+"""Smallest size of a number other than zero, whose square and cube do not vanish."""
 
 
 def numbers(family: str, **options: object) -> None:

@@ -39,6 +39,9 @@ from surrogate.functionals import FieldSpace
 from surrogate.model_card import SurrogateFileError, load_mesh
 from surrogate.network_size import estimated_training_bytes
 
+THICKNESSES = 1e-6, 1e4
+"""Least and largest thickness of a solid in sizes of its section."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -159,9 +162,8 @@ def _build_setup(study: Study) -> Setup:
     try:
         check_design(shape_map, initial)
     except ShapeError as error:
-        raise study.error(
-            "geometry.initial", f"a start design that is no valid shape ({error})", "a valid one"
-        ) from error
+        key = "geometry.fixed" if fixed else "geometry.initial"
+        raise study.error(key, f"a start design that is no valid shape ({error})", "a valid one") from error
     problem = placed(study, problem, shape_map, initial)
     return Setup(study, family, shape_map, problem, conditions_of(study, shape_map, problem, initial), initial)
 
@@ -179,7 +181,19 @@ def _refuse_effort(study: Study, family: Family) -> None:
         found = mesh_fault(family, points, size)
         if found:
             raise StudyError(f"{study.place(key)}: {key}: {which}{found}")
+    _refuse_thickness(study, family, points)
     refuse_large_network(study, estimated_nodes(family, points, geometry.mesh_size))
+
+
+def _refuse_thickness(study: Study, family: Family, points: NDArray[np.float64]) -> None:
+    """Refuse a solid so thin or so long beside its section that no CAD program could tell its faces apart."""
+    thickness = study.model.geometry.thickness
+    size = float(np.ptp(points[family.loop_slices[family.part]], axis=0).max())
+    least, most = (share * size for share in THICKNESSES)
+    if thickness is not None and not least <= thickness <= most:
+        raise study.error(
+            "geometry.thickness", f"{thickness:g}", f"{least:.3g} to {most:.3g}, beside a part of size {size:.3g}"
+        )
 
 
 def refuse_large_network(study: Study, points: float) -> None:
@@ -259,7 +273,9 @@ def _families(study: Study) -> tuple[Family, Family]:
                 replace(parameter, lower=lower, upper=upper, default=value, unit=_unit(parameter, study))
             )
         except FamilyError as error:
-            raise study.error(f"geometry.initial.{parameter.name}", str(value), str(error)) from error
+            is_start = parameter.name in geometry.initial
+            key, found = ("initial", str(value)) if is_start else ("bounds", str([lower, upper]))
+            raise study.error(f"geometry.{key}.{parameter.name}", found, str(error)) from error
     key = "geometry.fixed" if geometry.fixed else "geometry.bounds"
     try:
         return family, fix_parameters(replace(family, parameters=tuple(changed)), geometry.fixed)
