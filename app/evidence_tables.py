@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.formatting import NOTHING, capital, digits_for, limit, number, percent, seconds, signed, unit, with_unit, words
+from app.formatting import (
+    NOTHING,
+    capital,
+    digits_for,
+    limit,
+    number,
+    percent,
+    seconds,
+    signed,
+    unit,
+    with_unit,
+    words,
+    worst_of_cases,
+)
 from app.report_data import Finished
 from app.report_tables import Table
 
@@ -42,6 +55,27 @@ def mesh_table(finished: Finished) -> Table:
         rows,
         note,
     )
+
+
+def cases_table(finished: Finished) -> Table | None:
+    """The objective's functional in every load case on the CAD file; None of a study without cases."""
+    objective = finished.certificate["objective"]
+    cases = objective["cases"]
+    if cases is None:
+        return None
+    rows = [
+        (
+            (name, "" if case["weight"] is None else f"weight {number(case['weight'], 4)}"),
+            *(number(level["value"], 6) for level in case["fem_levels"]),
+            number(case["fem_extrapolated"], 6),
+            number(case["discretization_error"], 2),
+        )
+        for name, case in cases["each"].items()
+    ]
+    levels = [f"#h = {number(level['h'], 3)}" for level in objective["fem_levels"]]
+    columns = ("Load case", *levels, "#Extrapolated", "#Mesh uncertainty")
+    note = f"{capital(words(cases['functional']))} by finite elements. {worst_of_cases(cases, objective['sense'])}"
+    return Table(columns, rows, note)
 
 
 def _change(before: float | None, after: float | None) -> str:

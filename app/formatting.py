@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NOTHING = "–"
@@ -80,3 +81,16 @@ def words(name: str) -> str:
 def capital(text: str) -> str:
     """With its first letter upper case; the rest, such as FEM, stays."""
     return text[:1].upper() + text[1:]
+
+
+def worst_of_cases(cases: dict[str, Any], sense: str) -> str:
+    """What a certificate says of load cases, in a sentence: the true worst beside the smooth one; empty of a sum."""
+    worst = cases["worst"]
+    if worst is None:
+        return ""
+    what, beside = ("maximum", "below") if sense == "minimize" else ("minimum", "above")
+    return (
+        f"The worst case is {worst['case']}: the true {what} is {number(worst['value'], 6)}, the smooth one that was"
+        f" sought lies {number(worst['smooth_off'], 3)} {beside} it (at most"
+        f" {number(worst['smooth_off_at_most'], 3)} by its sharpness, {number(worst['sharpness'], 3)})."
+    )

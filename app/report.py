@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.canvas import Array, Figure
-from app.evidence_tables import cad_table, mesh_table, provenance_tables, surrogate_table
+from app.evidence_tables import cad_table, cases_table, mesh_table, provenance_tables, surrogate_table
 from app.field_figures import common_limits, field_figure, symmetric_limits
 from app.figures import Trace, convergence_figure, outlines, profile_figure, shape_figures
 from app.formatting import capital, number, percent, unit, with_unit, words
@@ -81,6 +81,7 @@ def _content(finished: Finished) -> Mapping[str, Any]:
         "constraints": constraints_table(finished),
         "parameters": parameters_table(finished),
         "meshes": mesh_table(finished),
+        "cases": cases_table(finished),
         "surrogate": surrogate_table(finished),
         "familiarity": familiarity(finished),
         "infill": infill_table(finished),

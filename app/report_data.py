@@ -17,6 +17,7 @@ from solvers.physics import PHYSICS, Field
 from solvers.problem import unit_in
 from studies.certificate_model import CertificateError, read_certificate
 from studies.loader import StudyError, load_study
+from studies.named import in_case
 from studies.schema import Constraint, StudyModel
 
 Array = NDArray[np.float64]
@@ -103,7 +104,18 @@ class Finished:
     @property
     def constraints(self) -> tuple[tuple[Constraint, dict[str, Any]], ...]:
         """Constraints of the study, each with what the certificate says of it."""
-        return tuple(zip(self.study.constraints, self.certificate["constraints"], strict=True))
+        rows = self.certificate["constraints"]
+        return tuple((self.study.constraints[_entry_of(self.study, row)], row) for row in rows)
+
+
+def _entry_of(study: StudyModel, row: dict[str, Any]) -> int:
+    """Place in the study of the constraint that a row of the certificate is of, perhaps in one load case; or -1."""
+    for index, constraint in enumerate(study.constraints):
+        cases = [constraint.case] if constraint.case is not None else list(study.physics.cases)
+        names = {constraint.name, *(in_case(constraint.name, case) for case in cases)}
+        if row["quantity"] in names and row["kind"] == constraint.kind:
+            return index
+    return -1
 
 
 def read_folder(folder: Path) -> Finished:
@@ -121,7 +133,7 @@ def read_folder(folder: Path) -> Finished:
     judged = {name: entry["value"] for name, entry in certificate["parameters"].items()}
     if judged != optimum["parameters"]:
         raise _broken(folder, "certificate.json", "it judges another design than the one in optimum.json")
-    if len(certificate["constraints"]) != len(study.constraints):
+    if {_entry_of(study, row) for row in certificate["constraints"]} != set(range(len(study.constraints))):
         raise _broken(folder, "certificate.json", "its constraints are not those of resolved.yaml")
     names = [constraint["name"] for constraint in certificate["constraints"]]
     history = _history(folder, ["start", "iteration", "objective", *names])

@@ -71,7 +71,7 @@ def constraints_table(finished: Finished) -> Table:
     for constraint, found in finished.constraints:
         target, value = found["target"], found["value"]
         digits = digits_to_show(value, found["miss"])
-        heading, meaning = _quantity(finished, constraint, found["unit"])
+        heading, meaning = _quantity(finished, constraint, found)
         usual = defaults[f"constraint '{found['name']}'"]
         if usual["looser"]:
             meaning += f"{'; ' if meaning else ''}tolerance loosened, default {limit(usual['default'])}"
@@ -108,10 +108,11 @@ def _target(target: float, miss: float | None, digits: int) -> str:
     return limit(target) if rounding <= 1e-2 * abs(miss or 0.0) else number(target, digits)
 
 
-def _quantity(finished: Finished, constraint: Constraint, name: str) -> tuple[str, str]:
+def _quantity(finished: Finished, constraint: Constraint, found: dict[str, Any]) -> tuple[str, str]:
     functionals = {functional.name: functional for functional in PHYSICS[finished.study.physics.name].functionals}
     known = QUANTITIES.get(constraint.name) or functionals.get(constraint.name)
-    heading = capital(words(constraint.name)) + (f" [{unit(name)}]" if unit(name) else "")
+    name = found["unit"]
+    heading = capital(words(found["quantity"])) + (f" [{unit(name)}]" if unit(name) else "")
     return heading, capital(known.description) if known else ""
 
 

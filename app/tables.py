@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.formatting import digits_to_show
+from app.formatting import digits_to_show, worst_of_cases
 from geometries.catalogue import builtin_families
 from geometries.quantities import QUANTITIES
 from solvers.physics import PHYSICS
@@ -38,6 +38,13 @@ def print_certificate(console: Console, certificate: dict[str, Any], folder: Pat
         f" (extrapolated {limit}, mesh uncertainty {_plain(objective['discretization_error'], 2)})"
         f"{surrogate} {objective['unit']}"
     )
+    cases = objective["cases"]
+    if cases is not None:
+        for name, case in cases["each"].items():
+            values = f"{_plain(case['fem'], 8)} (extrapolated {_plain(case['fem_extrapolated'], 8)})"
+            console.print(f"  load case {name}: {cases['functional']} {values}", highlight=False, markup=False)
+        if cases["worst"] is not None:
+            console.print(f"  {worst_of_cases(cases, objective['sense'])}", highlight=False, markup=False)
     sentences = [certificate["design"]["verdict"], *([] if model is None else [model["verdict"]])]
     remarks = [line for line in certificate["warnings"] if line not in sentences]
     for line in [certificate["exit"]["text"], *certificate["reasons"], *sentences, *remarks]:

@@ -73,6 +73,7 @@ class FemSolution:
     parameters: Mapping[str, float]
     _solver: FemSolver = field(repr=False)
     _solve_number: int = field(repr=False)
+    _position: int = field(repr=False)
     _state: Array = field(repr=False)
     _loads: Loads = field(repr=False)
     _scale: float = field(repr=False)
@@ -133,6 +134,8 @@ class FemSolver:
         if unknown:
             known = ", ".join(mesh.tag_names)
             raise ProblemError(f"unknown boundary tag '{unknown[0]}'; this mesh has {known}")
+        if problem.cases:
+            raise ProblemError("a problem with load cases is solved by solvers.load_cases.CaseSolver")
         self.problem = problem
         self.mesh = mesh
         self._discretization = Discretization(mesh, problem.physics.fields)
@@ -153,7 +156,8 @@ class FemSolver:
         )
         self._unpinned = boundary_values(problem.dirichlet, (), self._discretization).dofs
         self._left_open: list[NullMode] = []
-        self._solve_number = 0
+        self._solve_number = self._solves = self._position = 0
+        self._factored_at = -1
         self._linearized_at = -1
         self._outer_slopes: dict[str, float] = {}
         self._slopes = np.zeros((len(self._boundary.dofs), 2))
@@ -188,16 +192,23 @@ class FemSolver:
             raise ProblemError("the solution to start from is of another solver; allowed is one of this solver")
         for found in excesses(self.problem, self.mesh, nodes, values):
             raise SolveError(refusal(found))
-        self._solve_number += 1
-        self._discretization.move(nodes)
-        for patch in self._form.patches:
-            patch.move(nodes)
+        self._solves += 1
+        self._solve_number = self._solves
+        if self._position == 0 or not np.array_equal(nodes, self._discretization.nodes()):
+            self._position += 1
+            self._discretization.move(nodes)
+            for patch in self._form.patches:
+                patch.move(nodes)
+        # a matrix that knows neither state nor parameters is that of the last solution on these nodes
+        self._newton.keep_matrix = self._form.fixed_matrix and self._factored_at == self._position
+        self._factored_at = -1
         boundary, self._slopes = self._boundary.evaluate(nodes, values)
         self._partials.clear()
         loads = Loads(boundary, values)
         history = self._solve_loads(loads, start)
         state = self._form.state.x.array
         self._linearized_at = self._solve_number if self._form.linear else -1
+        self._factored_at = self._position
         fields = self._fields(state)
         for name, nodal in fields.items():
             _finite(f"the field '{name}' of the solution", nodal)
@@ -212,10 +223,30 @@ class FemSolver:
             parameters=values,
             _solver=self,
             _solve_number=self._solve_number,
+            _position=self._position,
             _state=state.copy(),
             _loads=loads,
             _scale=history.scale,
         )
+
+    def revisit(self, solution: FemSolution) -> None:
+        """Make an earlier solution on the present nodes the present one again, so that its derivatives are there.
+
+        Raises StaleSolutionError where the mesh has moved since.
+        """
+        if solution._solver is not self or solution._position != self._position:
+            raise StaleSolutionError("the mesh has moved since this was solved; take derivatives before")
+        if solution._solve_number == self._solve_number:
+            return
+        self._solve_number = solution._solve_number
+        self._form.state.x.array[:] = solution._state
+        for name, value in solution.parameters.items():
+            self._form.parameters[name].value = value
+        _, self._slopes = self._boundary.evaluate(solution.nodes, solution.parameters)
+        self._partials.clear()
+        for functional in self.problem.functionals:
+            self._value(functional)
+        self._linearized_at = self._solve_number if self._form.fixed_matrix else -1
 
     def _solve_loads(self, loads: Loads, start: FemSolution | None) -> NewtonHistory:
         state = self._form.state.x.array

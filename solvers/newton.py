@@ -98,6 +98,8 @@ class Newton:
         self._constrained, self._tolerance, self._max_iterations = constrained, tolerance, max_iterations
         self._check_regular, self._check, self._not_finite = check_regular, check, not_finite
         self._regular = False
+        self.keep_matrix = False
+        """Whether the factors of the last solution are still those of the first step; the caller knows."""
 
     def solve(self, start: Loads, wanted: Loads, scale: float = 0.0) -> NewtonHistory:
         """From the state of the form, which belongs to ``start``, to that of ``wanted``.
@@ -107,7 +109,7 @@ class Newton:
         Raises SolveError, with the state left anywhere.
         """
         state = self._form.state.x.array
-        self._regular = False  # as far as known on this shape
+        self._regular = self.keep_matrix  # as far as known on this shape
         reached, step, steps = 0.0, 1.0, []
         while reached < 1:
             before, share = state.copy(), min(reached + step, 1.0)
@@ -165,7 +167,8 @@ class Newton:
         residual = self._residual()
         if not np.isfinite(residual).all():
             raise SolveError(f"the first residual is not finite: {self._not_finite()}")
-        self._factorization.assemble()
+        if not self.keep_matrix:
+            self._factorization.assemble()
         if not self._regular:
             self._check_regular()
             self._regular = True

@@ -77,13 +77,19 @@ class PatchLoad:
         discretization: of the mesh that moves; its reference mesh holds the point ``patch.at``.
         measure: of the boundary region.
         test: component -> test function.
+        parameters: of the problem by name.
 
     Raises:
         ProblemError: the region is further from the point than the patch is wide.
     """
 
     def __init__(
-        self, patch: Patch, discretization: Discretization, measure: ufl.Measure, test: Mapping[str, Expr]
+        self,
+        patch: Patch,
+        discretization: Discretization,
+        measure: ufl.Measure,
+        test: Mapping[str, Expr],
+        parameters: Mapping[str, fem.Constant],
     ) -> None:
         self.patch, self._discretization = patch, discretization
         tagged, mesh = discretization.tagged, discretization.mesh
@@ -103,7 +109,8 @@ class PatchLoad:
         inside = ufl.max_value(1 - ufl.dot(offset, offset) / patch.width**2, 0.0)
         self._bump = inside**2
         self._slope = 4 * inside * ufl.dot(offset, self._shift) / patch.width**2
-        loads = sum(total * test[component] for component, total in patch.totals.items())
+        self._factor = 1.0 if patch.factor is None else parameters[patch.factor]
+        loads = self._factor * sum(total * test[component] for component, total in patch.totals.items())
         rate = (self._growth * self._bump + self._scale * self._slope) * loads * measure
         node_test = ufl.TestFunction(discretization.node_space)
         whole = self._bump * measure
@@ -115,7 +122,7 @@ class PatchLoad:
 
     def traction(self, component: str) -> Any:
         """Flux . n of a component, a UFL expression."""
-        return self.patch.totals.get(component, 0.0) * self._scale * self._bump
+        return self.patch.totals.get(component, 0.0) * self._factor * self._scale * self._bump
 
     def move(self, nodes: Array) -> None:
         """Follow the mesh, whose nodes are at ``nodes`` (N, 2); SolveError if no quadrature point meets the patch."""

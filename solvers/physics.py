@@ -10,6 +10,7 @@ from solvers.hyperelasticity import HYPERELASTICITY
 from solvers.navier_stokes import NAVIER_STOKES
 from solvers.poisson import NONLINEAR_POISSON, POISSON
 from solvers.problem import (
+    CaseFunctional,
     Coefficient,
     Dirichlet,
     Field,
@@ -32,6 +33,7 @@ __all__ = [
     "PLANE_STRESS",
     "POISSON",
     "STOKES",
+    "CaseFunctional",
     "Coefficient",
     "Dirichlet",
     "Field",

@@ -151,6 +151,7 @@ def _loads(
     for patch in problem.patches:
         place = facet_points(mesh, torch.from_numpy(nodes), patch.tag, 6)
         bump = patch_density(patch, mesh, nodes, place)
+        bump = bump * (1.0 if patch.factor is None else parameters[patch.factor])
         totals = {c: total * bump for c, total in patch.totals.items() if c in mode.field.components}
         work, size = _work(mode, totals, place)
         outer_work, outer_size = outer_work + work, outer_size + size

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -115,6 +115,19 @@ class Functional:
 
 
 @dataclass(frozen=True)
+class CaseFunctional(Functional):
+    """A functional of several load cases: a scalar function of the values that another one has in each.
+
+    Attributes:
+        of: name of that functional, whose integrand and region this has too.
+        combine: (K,) tensor of the values in all cases, in the problem's order, to the value.
+    """
+
+    of: str = ""
+    combine: Callable[[Any], Any] = field(default=lambda values: values.sum())
+
+
+@dataclass(frozen=True)
 class Physics:
     """A system div(flux) + source = 0 of one equation per component.
 
@@ -212,12 +225,14 @@ class Patch:
             with it.
         width: distance from the middle at which the load has fallen to zero, in the length unit.
         totals: component -> integral of its flux . n.
+        factor: name of a parameter of the problem that the totals are multiplied by; None for one.
     """
 
     tag: str
     at: tuple[float, float]
     width: float
     totals: Mapping[str, float]
+    factor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +250,7 @@ class Problem:
         pins: components whose level is fixed at a point, such as the pressure of an enclosed flow.
         patches: loads around points of the boundary, added to the natural conditions.
         slip: boundary regions along which the vector field slips: no normal component, no tangential traction.
+        cases: load case -> values of parameters; with any, all functionals are :class:`CaseFunctional`.
     """
 
     physics: Physics
@@ -247,6 +263,7 @@ class Problem:
     pins: tuple[Pin, ...] = ()
     patches: tuple[Patch, ...] = ()
     slip: tuple[str, ...] = ()
+    cases: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         components = self.physics.components
@@ -258,6 +275,7 @@ class Problem:
         _check("boundary value of component", (d.component for d in self.dirichlet), components)
         _check("natural condition of component", (n.component for n in self.natural), components)
         _check("pin of component", (p.component for p in self.pins), components)
+        _check("factor of a patch", (p.factor for p in self.patches if p.factor is not None), self.parameters)
         loaded = {(component, patch.tag) for patch in self.patches for component in patch.totals}
         _check("total of component", (component for component, _ in sorted(loaded)), components)
         loaded |= {(n.component, n.tag) for n in self.natural}
@@ -267,6 +285,11 @@ class Problem:
                 f"'{component}' has a boundary value and a natural condition on '{tag}'; give one"
             )
         self._check_slip()
+        plain = [f.name for f in self.functionals if not isinstance(f, CaseFunctional)]
+        if self.cases and plain:
+            raise ProblemError(f"functional '{plain[0]}' does not say of which load cases it is")
+        for values in self.cases.values():
+            _check("parameter", values, self.parameters)
         names = [f.name for f in self.functionals]
         if len(set(names)) != len(names):
             raise ProblemError(f"functionals must have distinct names, found {', '.join(names)}")
@@ -295,6 +318,12 @@ class Problem:
         if not self.functionals:
             raise ProblemError("the problem has no functionals; the first one is the objective")
         return self.functionals[0]
+
+    def single(self) -> Problem:
+        """The problem of one case at a time, with the functionals that those of all cases are made of."""
+        parts = {f.of: Functional(f.of, f.integrand, f.unit, f.description, f.on, f.outer, f.lifting)
+                 for f in self.functionals if isinstance(f, CaseFunctional)}
+        return replace(self, functionals=tuple(parts.values()), cases={})
 
     def tags(self) -> set[str]:
         """Names of the boundary regions that the problem speaks of."""

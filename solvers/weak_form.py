@@ -68,6 +68,7 @@ class WeakForm:
         load: factor of sources and natural conditions in the residual, 1 but on the way to a solution.
         walls: factor of what walls do along which the field slips, 1 but to see what the problem is without.
         linear: whether the residual is affine in the state.
+        fixed_matrix: whether it is, with a derivative that knows none of the parameters either.
         patches: loads that follow the mesh.
     """
 
@@ -83,12 +84,16 @@ class WeakForm:
         self.parameters = {name: fem.Constant(mesh, float(v)) for name, v in problem.parameters.items()}
         self.load = fem.Constant(mesh, 1.0)
         components = _component_expressions(problem.physics.fields, ufl.TestFunction(space))
-        self.patches = tuple(PatchLoad(p, discretization, self._on(p.tag), components) for p in problem.patches)
+        self.patches = tuple(
+            PatchLoad(p, discretization, self._on(p.tag), components, self.parameters) for p in problem.patches
+        )
         self.walls = fem.Constant(mesh, 1.0)
         self._residual = self._weak_residual()
         self._jacobian = ufl.derivative(self._residual, self.state)
         expanded = ufl.algorithms.expand_derivatives(self._jacobian)
         self.linear: bool = self.state not in expanded.coefficients()
+        known = set(self.parameters.values())
+        self.fixed_matrix: bool = self.linear and not known & set(expanded.constants())
 
     @cached_property
     def _interior(self) -> Quantities:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from geometries.corners import corners
 from solvers.fem import FemSolution
+from solvers.load_cases import CaseSolution
+from studies.case_results import case_arrays, describe_cases
 from studies.certificate_model import (
     VERSION,
     BoundStop,
@@ -76,9 +78,9 @@ class Solved:
     """
 
     refined: Refined
-    start: FemSolution
-    mapped: FemSolution
-    start_mapped: FemSolution
+    start: FemSolution | CaseSolution
+    mapped: FemSolution | CaseSolution
+    start_mapped: FemSolution | CaseSolution
     values: Array
     gradients: Array
     gradient_at_start: Tensor
@@ -153,13 +155,14 @@ def _reference(setup: Setup, solved: Solved) -> float:
 def write_fields(setup: Setup, solved: Solved, compared: Comparison | None, folder: Path) -> None:
     """Write ``optimum.vtu`` and ``initial.vtu``: fields by FEM, and at the optimum by the surrogate if there is one."""
     fields = stack_fields(solved.mapped, setup)
-    arrays = field_arrays(setup, fields, "fem")
+    arrays = field_arrays(setup, fields, "fem") | case_arrays(setup, solved.mapped)
     if compared is not None:
         arrays |= field_arrays(setup, compared.fields, "surrogate")
         arrays |= field_arrays(setup, compared.fields - fields, "difference")
     reference_mesh = setup.shape_map.mesh
     write_vtu(folder / "optimum.vtu", reference_mesh.moved(solved.mapped.nodes), arrays)
     at_start = field_arrays(setup, stack_fields(solved.start_mapped, setup), "fem")
+    at_start |= case_arrays(setup, solved.start_mapped)
     write_vtu(folder / "initial.vtu", reference_mesh.moved(solved.start_mapped.nodes), at_start)
 
 
@@ -440,6 +443,7 @@ def _objective(
         start_feasible=feasible,
         peak=describe_peak(objective, solved.refined.finest),
         peak_at_start=describe_peak(objective, solved.start),
+        cases=describe_cases(setup, solved.refined, solved.start.values),
     )
 
 

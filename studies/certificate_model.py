@@ -27,6 +27,7 @@ CHANGES = {
     " and cells; constraints with miss, scale and allowed miss; `bounds_that_stop`; SHA-256 of files and study;"
     " `version` itself. `checks`"
     " is gone: `design.checks` and `model.checks`.",
+    5: "Load cases: `objective.cases`; a constraint on a functional has one entry for each case that it holds in.",
 }
 """What changed with each version of the certificate."""
 VERSION = max(CHANGES)
@@ -145,6 +146,45 @@ class Peak(Entry):
     """Angle about the middle of the boundary in degrees, and value; null where it is not once around."""
 
 
+class CaseResult(Entry):
+    """The objective's functional in one load case, on fresh meshes of the STEP file."""
+
+    weight: float | None
+    """In the sum; null of the worst."""
+    fem: Number
+    fem_levels: tuple[Level, ...]
+    fem_extrapolated: Number
+    observed_order: Number
+    discretization_error: Number
+    """Of ``fem``, in the unit of the objective."""
+    grid_convergence_index: Number
+    """Half a band about ``fem``, in the unit of the objective."""
+    extrapolation: str
+
+
+class Worst(Entry):
+    """The true worst of the load cases beside the smooth one that was sought."""
+
+    case: str
+    value: Number
+    """Largest of the cases, least of what is maximized, on the finest mesh."""
+    sharpness: float
+    smooth_off: Number
+    """By how much the smooth maximum lies below it, the smooth minimum above."""
+    smooth_off_at_most: Number
+    """What the sharpness promises of that."""
+
+
+class Cases(Entry):
+    """The load cases of the objective."""
+
+    functional: str
+    """What is added over the cases, or the worst of which counts."""
+    each: dict[str, CaseResult]
+    worst: Worst | None
+    """Null of a weighted sum."""
+
+
 class Objective(Entry):
     """The objective by finite elements, and by the surrogate."""
 
@@ -178,6 +218,8 @@ class Objective(Entry):
     """Whether the start meets all constraints, so that its objective measures a gain."""
     peak: Peak | None
     peak_at_start: Peak | None
+    cases: Cases | None = None
+    """Of a study with load cases."""
 
 
 class Evidence(Entry):
@@ -373,7 +415,7 @@ class Sources(Entry):
 class Certificate(Entry):
     """What ``certificate.json`` holds."""
 
-    version: Literal[4]
+    version: Literal[5]
     """Of this schema; the schema's description says what changed with each."""
     study: str
     accepted: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,10 +13,13 @@ from torch import Tensor
 from geometries.quantities import Quantity, quantities_of
 from geometries.shape_map import ShapeMap
 from solvers.errors import SolveError
-from solvers.fem import FemSolution, FemSolver
+from solvers.fem import FemSolution
+from solvers.load_cases import CaseSolution, solver_of
 from solvers.problem import Problem
 from studies.constraints import Condition
 from studies.loader import Study
+from studies.named import in_case
+from studies.schema import Constraint
 
 NEGLIGIBLE = 1e-9
 """A target, or a value at the start, below this share of the natural scale of its quantity is zero but for rounding."""
@@ -33,38 +36,49 @@ def conditions_of(
         StudyError: a quantity that is not known, or a target that only a solution at the start (P,) tells where there
             is none.
     """
-    known = quantities_of(shape_map)
-    functionals = {functional.name: place for place, functional in enumerate(problem.functionals)}
-    length = study.model.geometry.length_unit
     start = _Start(shape_map, problem, initial)
-    conditions = []
+    found: list[Condition] = []
     for index, entry in enumerate(study.model.constraints):
-        quantity = known.get(entry.name)
-        place = functionals.get(entry.name) if quantity is None else None
+        quantity = quantities_of(shape_map).get(entry.name)
+        if quantity is None:
+            found += _on_functional(study, start, index)
+            continue
+        if entry.case is not None:
+            raise study.error(f"constraints.{index}.case", f"'{entry.case}'", "none for a quantity of the shape")
+        unit = quantity.unit.replace("length", study.model.geometry.length_unit)
         given = None if entry.target == "initial" else float(entry.target)
-        if quantity is not None:
-            unit = quantity.unit.replace("length", length)
-            target, scale = _geometric(entry.name, quantity, given, start)
-        elif place is not None:
-            unit = problem.functionals[place].unit
-            try:
-                target, scale = _functional(entry.name, given, start)
-            except SolveError as error:
-                raise study.error(
-                    f"constraints.{index}.{entry.kind}",
-                    f"{entry.target}, whose scale is that of the start, where finite elements fail ({error})",
-                    "another start, or a target other than 0 and initial",
-                ) from error
-        else:
+        target, scale = _geometric(entry.name, quantity, given, start)
+        found.append(_condition(entry, entry.name, target, unit, None, scale, index))
+    return tuple(found)
+
+
+def _condition(
+    entry: Constraint, quantity: str, target: float, unit: str, place: int | None, scale: float, index: int
+) -> Condition:
+    name = f"{quantity} {entry.kind.replace('_', ' ')}"
+    return Condition(name, quantity, entry.kind, target, entry.tolerance, unit, place, scale, index)
+
+
+def _on_functional(study: Study, start: _Start, index: int) -> Iterator[Condition]:
+    """The condition on a functional, or one for each load case that it holds in."""
+    entry, problem = study.model.constraints[index], start.problem
+    places = {functional.name: place for place, functional in enumerate(problem.functionals)}
+    cases = [entry.case] if entry.case is not None else list(problem.cases)
+    given = None if entry.target == "initial" else float(entry.target)
+    for name in [in_case(entry.name, case) for case in cases] if problem.cases else [entry.name]:
+        if name not in places:
             of_physics = ", ".join(functional.name for functional in problem.physics.functionals)
+            expected = f"one of {', '.join(quantities_of(start.shape_map))}, or of the physics {of_physics}"
+            raise study.error(f"constraints.{index}.quantity", f"'{entry.name}'", expected)
+        try:
+            target, scale = _functional(name, given, start)
+        except SolveError as error:
             raise study.error(
-                f"constraints.{index}.quantity",
-                f"'{entry.name}'",
-                f"one of {', '.join(known)}, or of the physics {of_physics}",
-            )
-        name = f"{entry.name} {entry.kind.replace('_', ' ')}"
-        conditions.append(Condition(name, entry.name, entry.kind, target, entry.tolerance, unit, place, scale))
-    return tuple(conditions)
+                f"constraints.{index}.{entry.kind}",
+                f"{entry.target}, whose scale is that of the start, where finite elements fail ({error})",
+                "another start, or a target other than 0 and initial",
+            ) from error
+        yield _condition(entry, name, target, problem.functionals[places[name]].unit, places[name], scale, index)
 
 
 def scale_of(target: float, at_start: Callable[[], float], natural: Callable[[], float]) -> float:
@@ -94,10 +108,10 @@ class _Start:
         return float(np.ptp(outline, axis=0).max())
 
     @cached_property
-    def solution(self) -> FemSolution:
+    def solution(self) -> FemSolution | CaseSolution:
         """By finite elements."""
         nodes = self.shape_map.nodes(self.initial).numpy()
-        return FemSolver(self.problem, self.shape_map.mesh).solve(nodes)
+        return solver_of(self.problem, self.shape_map.mesh).solve(nodes)
 
     def change(self, name: str) -> float:
         """Size of a functional's gradient by the parameters in shares of their ranges."""

@@ -34,6 +34,7 @@ class Condition:
         unit: of the quantity, spelt out.
         functional: its place among the problem's functionals; None for a geometric quantity.
         scale: size of the target, or what takes its place where that is zero, in the quantity's unit; positive.
+        entry: its place in the study's list; conditions on a functional of several load cases share one.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Condition:
     unit: str
     functional: int | None = None
     scale: float = 1.0
+    entry: int = 0
 
     @property
     def allowed(self) -> float:

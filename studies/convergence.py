@@ -14,7 +14,8 @@ from torch import Tensor
 from geometries.integration import nodal_weights
 from geometries.mesh import TaggedMesh
 from geometries.mesher import MeshError, mesh_family, mesh_step
-from solvers.fem import FemSolution, FemSolver
+from solvers.fem import FemSolution
+from solvers.load_cases import CaseSolution, solver_of
 from solvers.problem import COORDINATES, Functional
 from studies.setup import Setup
 
@@ -92,7 +93,7 @@ class Refined:
     """
 
     levels: Mapping[str, list[Level]]
-    finest: FemSolution
+    finest: FemSolution | CaseSolution
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def refine(setup: Setup, theta: Tensor, step: Path) -> Refined:
             return mesh_step(step, setup.family, control_points, size, unit, save)
 
         mesh, size, h = _finer(of_size, size, largest)
-        solution = FemSolver(setup.problem_at(theta), mesh).solve()
+        solution = solver_of(setup.problem_at(theta), mesh).solve()
         for name, value in solution.values.items():
             levels[name].append(Level(size, h, len(mesh.cells), solution.dofs, value))
         size, largest = size / 2, h / REFINEMENT
@@ -256,7 +257,7 @@ def _finer(mesher: Callable[[float], TaggedMesh], size: float, largest: float) -
     raise MeshError(f"gmsh makes no mesh with cells of {largest:g} or less, though asked for {size:g}")
 
 
-def initial_solution(setup: Setup, size: float) -> FemSolution:
+def initial_solution(setup: Setup, size: float) -> FemSolution | CaseSolution:
     """Of the start design on a fresh mesh of that cell size, the finest of the certificate."""
     mesh = mesh_family(setup.family, setup.family.control_points(setup.initial).numpy(), size)
-    return FemSolver(setup.problem_at(setup.initial), mesh).solve()
+    return solver_of(setup.problem_at(setup.initial), mesh).solve()

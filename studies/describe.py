@@ -99,8 +99,9 @@ def shown(key: Key) -> str:
 def _resolve(node: Any) -> list[dict[str, Any]]:
     if not isinstance(node, dict):
         return [{}]
-    if "anyOf" in node:
-        return [resolved for option in node["anyOf"] for resolved in _resolve(option)]
+    options = node.get("anyOf") or node.get("oneOf")
+    if options:
+        return [resolved for option in options for resolved in _resolve(option)]
     return [node]
 
 

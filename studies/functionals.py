@@ -28,7 +28,7 @@ def functionals_of(study: Study, family: Family, physics: Physics, geometric: It
     own = dict(_own(study, family, physics))
     known = {functional.name: functional for functional in physics.functionals}
     model = study.model.objective
-    key, name = objective_key(study), model.name
+    key, name = objective_key(study), model.functional_name
     if name not in own and name not in known:
         choices = ", ".join([*known, *own])
         raise study.error(key, f"'{name}'", f"one of {choices}, or {{name: ..., integrand: ...}}")
@@ -61,7 +61,7 @@ def own_integrals(study: Study) -> Iterator[tuple[str, Integral]]:
     """Key and definition of every integral of the user's own."""
     model = study.model
     if isinstance(model.objective.functional, Integral):
-        yield objective_key(study), model.objective.functional
+        yield objective_key(study) + model.objective.below, model.objective.functional
     for index, entry in enumerate(model.constraints):
         if isinstance(entry.quantity, Integral):
             yield f"constraints.{index}.quantity", entry.quantity

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from geometries.mesh import TaggedMesh
 from solvers.problem import COORDINATES
-from studies.expressions import Comparison, Expression
+from studies.expressions import Comparison, Expression, parse
 from studies.functionals import own_integrals
 from studies.setup import Setup
 
@@ -42,31 +43,28 @@ def jumps(setup: Setup) -> list[str]:
 
 
 def _formulas(setup: Setup) -> Iterator[tuple[str, Expression, tuple[str, ...] | None]]:
-    """Key, formula and boundary regions (None: inside) of all that the study gives."""
-    problem, model = setup.problem, setup.study.model.physics
-    given = [(f"physics.coefficients.{name}", function, None) for name, function in problem.coefficients.items()]
-    bare = not isinstance(model.source, dict)
-    given += [("physics.source" if bare else f"physics.source.{c}", f, None) for c, f in problem.sources.items()]
-    for section in ("dirichlet", "natural"):
-        conditions = iter(getattr(problem, section))
-        for index, entry in enumerate(getattr(model, section)):
-            for tag in entry.tags:
-                for component in entry.values:
-                    given.append((f"physics.{section}.{index}.{component}", next(conditions).value, (tag,)))
-    integrands = {functional.name: functional.integrand for functional in problem.functionals}
+    """Key, formula and boundary regions (None: inside) of all that the study gives; it has been checked before."""
+    model, names = setup.study.model.physics, setup.problem.physics.quantities
+    given = [(f"physics.coefficients.{name}", value, None) for name, value in model.coefficients.items()]
+    sections = [("physics", model), *((f"physics.cases.{name}", case) for name, case in model.cases.items())]
+    for section, entry in sections:
+        source = entry.source if isinstance(entry.source, dict) else {"": entry.source}
+        given += [(f"{section}.source.{component}".rstrip("."), value, None) for component, value in source.items()]
+        for kind in ("dirichlet", "natural"):
+            for index, condition in enumerate(getattr(entry, kind)):
+                key = f"{section}.{kind}.{index}"
+                given += [(f"{key}.{name}", value, condition.tags) for name, value in condition.values.items()]
     for key, integral in own_integrals(setup.study):
-        tags = None if integral.on is None else (integral.on,)
-        given.append((f"{key}.integrand", integrands[integral.name], tags))
-    for key, function, tags in given:
-        if isinstance(function, Expression):
-            yield key, function, tags
+        given.append((f"{key}.integrand", integral.integrand, None if integral.on is None else (integral.on,)))
+    for key, value, tags in given:
+        yield key, parse(value, names, key), tags
 
 
 def _where(mesh: TaggedMesh, formula: Expression, comparison: Comparison, tags: tuple[str, ...] | None) -> str:
     """In words, where the formula jumps inside cells or facets; nothing where it does not."""
-    chosen = mesh.cells if tags is None else mesh.facets_on(tags[0])
+    chosen = mesh.cells if tags is None else np.concatenate([mesh.facets_on(tag) for tag in tags])
     points = torch.from_numpy(mesh.nodes)[torch.from_numpy(chosen)]
-    what = "cells" if tags is None else f"facets on {tags[0]}"
+    what = "cells" if tags is None else f"facets on {', '.join(tags)}"
     if not _changes(formula, comparison, points.flatten(0, 1)):
         return ""
     if not comparison.names <= set(COORDINATES):

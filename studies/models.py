@@ -15,7 +15,8 @@ from torch import Tensor
 
 from geometries.integration import bernstein_jacobians
 from solvers.errors import SolveError
-from solvers.fem import FemSolution, FemSolver
+from solvers.fem import FemSolution
+from solvers.load_cases import CaseSolution, solver_of
 from studies.setup import Setup
 from surrogate.design_surrogate import DesignSurrogate
 from surrogate.latent_grid import OutsideGridError
@@ -79,30 +80,32 @@ class FemModel:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.solver = FemSolver(setup.problem, setup.shape_map.mesh)
+        self.solver = solver_of(setup.problem, setup.shape_map.mesh)
         self.solves: Counter[str] = Counter(forward=0, adjoint=0)
 
-    def solve(self, theta: Tensor) -> FemSolution:
+    def solve(self, theta: Tensor) -> FemSolution | CaseSolution:
         """Solution at a design (P,)."""
-        self.solves["forward"] += 1
+        self.solves["forward"] += max(1, len(self.setup.problem.cases))
         return self.solver.solve(self.setup.shape_map.nodes(theta).numpy())
 
-    def value_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, FemSolution]:
+    def value_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, FemSolution | CaseSolution]:
         """Objective, its gradient (P,) by the adjoint, and the solution."""
         solution = self.solve(theta)
         name = self.setup.problem.objective.name
         return solution.values[name], self._gradient(theta, solution, name), solution
 
-    def functionals(self, theta: Tensor) -> tuple[Array, Array, FemSolution]:
+    def functionals(self, theta: Tensor) -> tuple[Array, Array, FemSolution | CaseSolution]:
         """(J,) functionals of a design (P,), their (J, P) gradients by as many adjoints, and the solution."""
         solution = self.solve(theta)
         names = [functional.name for functional in self.setup.problem.functionals]
         gradients = np.stack([self._gradient(theta, solution, name).numpy() for name in names])
         return np.array([solution.values[name] for name in names]), gradients, solution
 
-    def _gradient(self, theta: Tensor, solution: FemSolution, name: str) -> Tensor:
-        self.solves["adjoint"] += 1
-        return self.setup.shape_map.pull_back(theta, torch.from_numpy(solution.gradient(name)))
+    def _gradient(self, theta: Tensor, solution: FemSolution | CaseSolution, name: str) -> Tensor:
+        before = solution.adjoints if isinstance(solution, CaseSolution) else 0
+        gradient = solution.gradient(name)
+        self.solves["adjoint"] += solution.adjoints - before if isinstance(solution, CaseSolution) else 1
+        return self.setup.shape_map.pull_back(theta, torch.from_numpy(gradient))
 
     def evaluate(self, theta: Array) -> tuple[Array, Array]:
         """See :class:`Model`."""

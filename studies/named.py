@@ -59,3 +59,8 @@ def formula_name(study: Study, key: str, name: str) -> None:
     """Refuse a name that no formula could use."""
     if not (name.isascii() and name.isidentifier()) or iskeyword(name):
         raise study.error(key, f"'{name}'", "a name of letters, digits and _ that formulas can use, such as beta1")
+
+
+def in_case(name: str, case: str) -> str:
+    """Name of a functional in one load case."""
+    return f"{name} ({case})"

@@ -138,6 +138,9 @@ def build_operator_setup(study: Study) -> OperatorSetup:
     if model.physics.natural:
         found = f"{len(model.physics.natural)} of them"
         raise study.error("physics.natural", found, "none: an operator learns from the inside and prescribed values")
+    if model.physics.cases:
+        found = f"{len(model.physics.cases)} of them"
+        raise study.error("physics.cases", found, "none: say what varies by instances")
     laws = {name: _law(number) for name, number in model.instances.items()}
     middle = {name: float(law.quantile(torch.tensor(0.5, dtype=torch.float64))) for name, law in laws.items()}
     physics = PHYSICS[model.physics.name]

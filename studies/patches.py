@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -19,26 +19,41 @@ from studies.named import known_component, known_tag
 from studies.schema import NaturalCondition
 
 
-def patches_of(study: Study, family: Family, components: tuple[str, ...]) -> tuple[Patch, ...]:
+def patches_of(
+    study: Study, family: Family, components: tuple[str, ...], selectors: Mapping[str, str] | None = None
+) -> tuple[Patch, ...]:
     """The patches of the study, each at the point that it names.
+
+    Args:
+        study, family: of the patches.
+        components: of the physics.
+        selectors: load case -> parameter that its patches are multiplied by; None for what holds in all cases.
 
     Raises:
         StudyError: an unknown region or component.
     """
     found = []
-    for key, entry in _entries(study):
+    for key, case, entry in _entries(study):
+        if (case is None) != (selectors is None):
+            continue
         known_tag(study, f"{key}.on", entry.tags[0], family.tags)
         for component in entry.total:
             known_component(study, f"{key}.total.{component}", component, components)
         assert entry.patch is not None
-        found.append(Patch(entry.tags[0], entry.patch.at, entry.patch.width, entry.total))
+        factor = None if selectors is None or case is None else selectors[case]
+        found.append(Patch(entry.tags[0], entry.patch.at, entry.patch.width, entry.total, factor))
     return tuple(found)
 
 
-def _entries(study: Study) -> Iterator[tuple[str, NaturalCondition]]:
-    for index, entry in enumerate(study.model.physics.natural):
-        if entry.patch is not None:
-            yield f"physics.natural.{index}", entry
+def _entries(study: Study) -> Iterator[tuple[str, str | None, NaturalCondition]]:
+    """Key, load case (None: all) and entry of every patch, those of all cases first."""
+    model = study.model.physics
+    sections = [("physics.natural", None, model.natural)]
+    sections += [(f"physics.cases.{case}.natural", case, entry.natural) for case, entry in model.cases.items()]
+    for key, case, entries in sections:
+        for index, entry in enumerate(entries):
+            if entry.patch is not None:
+                yield f"{key}.{index}", case, entry
 
 
 def placed(study: Study, problem: Problem, shape_map: ShapeMap, initial: Tensor) -> Problem:
@@ -48,7 +63,7 @@ def placed(study: Study, problem: Problem, shape_map: ShapeMap, initial: Tensor)
         StudyError: a patch that meets no boundary, or is narrower than the cells there.
     """
     mesh = shape_map.mesh.moved(shape_map.nodes(initial).numpy())
-    for (key, _), patch in zip(_entries(study), problem.patches, strict=True):
+    for (key, *_), patch in zip(_entries(study), problem.patches, strict=True):
         at = np.array(patch.at)
         nodes, shape = boundary_point(mesh, patch.tag, at)
         middle = shape @ mesh.nodes[nodes]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from solvers.fem import FemSolution
+from solvers.load_cases import CaseSolution
 from solvers.problem import Functional
 from solvers.sampled_quantities import Profile
 
@@ -14,7 +15,7 @@ SHOWN, LONGER = 360, 1.05
 """Points of a profile, at most about twice as many; and how much longer than the boundary a way through them may be."""
 
 
-def describe_peak(functional: Functional, solution: FemSolution) -> dict[str, Any] | None:
+def describe_peak(functional: Functional, solution: FemSolution | CaseSolution) -> dict[str, Any] | None:
     """What the certificate says of a smooth maximum on the finest mesh; None of a functional that is none.
 
     ``at_least`` and ``at_most`` bound the maximum by the functional's value alone: the first by the measure of the

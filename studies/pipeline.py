@@ -99,6 +99,9 @@ def write_resolved(run: Run, provenance: dict[str, Any]) -> None:
 def sample(run: Run) -> tuple[Dataset, Dataset, Tensor]:
     """Solved training and held-out designs, and the (N, c) fields of the reference design."""
     config, setup = run.setup.study.model.sampling, run.setup
+    if setup.problem.cases:
+        found = f"{len(setup.problem.cases)} load cases"
+        raise setup.study.error("physics.cases", found, "none where a surrogate is to learn from samples")
     key = _sample_key(run)
     files = [run.workspace.path(name) for name in SAMPLED]
     if run.workspace.finished("sample", key) is None:

@@ -24,6 +24,7 @@ from geometries.files import written_whole
 from geometries.quantities import jacobian, valid_designs
 from solvers.errors import SolveError
 from solvers.fem import FemSolution, FemSolver
+from solvers.load_cases import CaseSolution
 from studies.engines import Engine, SamplingError, WorkerLostError
 from studies.loader import Study
 from studies.setup import Setup, build_setup
@@ -105,7 +106,7 @@ def random_directions(setup: Setup, count: int, tangents: int, seed: int) -> Ten
     return direction * (bounds[:, 1] - bounds[:, 0])
 
 
-def stack_fields(solution: FemSolution, setup: Setup) -> NDArray[np.float64]:
+def stack_fields(solution: FemSolution | CaseSolution, setup: Setup) -> NDArray[np.float64]:
     """(N, c) nodal fields of a solution in the order of the physics' components."""
     return np.concatenate([solution.fields[field.name] for field in setup.problem.physics.fields], -1)
 

@@ -18,9 +18,11 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
     Strict,
+    Tag,
     field_validator,
     model_serializer,
     model_validator,
@@ -192,6 +194,24 @@ class Physics(Section):
     """Components whose level is fixed at a point."""
     slip: Annotated[tuple[Name, ...], Strict(False)] = ()
     """Boundary regions without friction: no velocity or displacement along the normal, no force along the tangent."""
+    cases: dict[Name, LoadCase] = Field(default_factory=dict)
+    """Load cases by name; what stands above holds in all of them."""
+
+    @model_serializer(mode="wrap")
+    def _without_cases_that_are_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there were cases: what weights were trained for holds these data."""
+        return {key: value for key, value in handler(self).items() if key != "cases" or value}
+
+
+class LoadCase(Section):
+    """What one load case has beside what holds in all; supports are the same in all of them."""
+
+    natural: Annotated[tuple[NaturalCondition, ...], Strict(False)] = ()
+    """Prescribed flux . n, added to that of all cases."""
+    source: Formula | dict[Name, Formula] = Field(default_factory=dict)
+    """Source per component, in place of that of all cases."""
+    dirichlet: Annotated[tuple[BoundaryCondition, ...], Strict(False)] = ()
+    """Prescribed values in place of those of all cases, on supports that these have too."""
 
 
 class Pinned(Section):
@@ -216,25 +236,89 @@ class Integral(Section):
     """Unit of the integral, for the report."""
 
 
-class Objective(Section):
-    """What is sought: the largest or the smallest value of one functional."""
+class Combined(Section):
+    """One functional over all load cases: the weighted sum of its values, or the worst of them."""
 
-    maximize: Name | Integral | None = None
-    """Functional to make as large as possible: a built-in one's name, or {name: ..., integrand: ...}."""
-    minimize: Name | Integral | None = None
-    """Functional to make as small as possible: a built-in one's name, or {name: ..., integrand: ...}."""
+    sum: Name | Integral | None = None
+    """Functional whose values in all cases are added."""
+    weights: dict[Name, Positive] = Field(default_factory=dict)
+    """Of the sum: case -> factor, one where left out."""
+    worst: Name | Integral | None = None
+    """Functional whose largest value counts (the least of what is maximized), by a smooth maximum."""
+    sharpness: Positive = 50.0
+    """Of the smooth maximum of K cases: it lies below the true one by at most log(K)/sharpness of the values' size."""
 
     @property
     def functional(self) -> str | Integral:
         """Name of a built-in functional, or one's own."""
-        functional = self.minimize if self.maximize is None else self.maximize
+        functional = self.worst if self.sum is None else self.sum
         assert functional is not None  # the validator below has seen to it
         return functional
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.sum is None) == (self.worst is None):
+            found = "neither" if self.sum is None else "both"
+            raise _mend("", f"found {found} of sum and worst; expected one of them")
+        if self.weights and self.sum is None:
+            raise _mend("weights", "found it without sum; expected none")
+        if self.sharpness != Combined.model_fields["sharpness"].default and self.worst is None:
+            raise _mend("sharpness", "found it without worst; expected none")
+        return self
+
+
+def _kind_of_functional(value: Any) -> str:
+    if isinstance(value, Integral | Combined):
+        return "<combined>" if isinstance(value, Combined) else "<integral>"
+    if isinstance(value, dict):
+        return "<combined>" if value.keys() & {"sum", "worst", "weights", "sharpness"} else "<integral>"
+    return "<name>"
+
+
+Wanted = Annotated[
+    Annotated[Name, Tag("<name>")] | Annotated[Integral, Tag("<integral>")] | Annotated[Combined, Tag("<combined>")],
+    Discriminator(_kind_of_functional),
+]
+
+
+class Objective(Section):
+    """What is sought: the largest or the smallest value of one functional."""
+
+    maximize: Wanted | None = None
+    """Functional to make as large as possible: a built-in one's name, or {name: ..., integrand: ...}; with load cases
+    {sum: ...} or {worst: ...}."""
+    minimize: Wanted | None = None
+    """Functional to make as small as possible: a built-in one's name, or {name: ..., integrand: ...}; with load cases
+    {sum: ..., weights: ...} or {worst: ...}."""
+
+    @property
+    def given(self) -> str | Integral | Combined:
+        """What stands under maximize or minimize."""
+        given = self.minimize if self.maximize is None else self.maximize
+        assert given is not None  # the validator below has seen to it
+        return given
+
+    @property
+    def functional(self) -> str | Integral:
+        """Name of a built-in functional, or one's own; of load cases that of each."""
+        return self.given.functional if isinstance(self.given, Combined) else self.given
+
+    @property
+    def below(self) -> str:
+        """Key of that functional below maximize or minimize."""
+        return "" if not isinstance(self.given, Combined) else (".worst" if self.given.sum is None else ".sum")
+
+    @property
+    def functional_name(self) -> str:
+        """Name of the functional; of load cases that of each."""
+        return self.functional if isinstance(self.functional, str) else self.functional.name
+
     @property
     def name(self) -> str:
-        """Name of the functional."""
-        return self.functional if isinstance(self.functional, str) else self.functional.name
+        """Name of the objective."""
+        if not isinstance(self.given, Combined):
+            return self.functional_name
+        return f"worst {self.functional_name}" if self.given.sum is None else f"sum of {self.functional_name}"
 
     @property
     def sign(self) -> int:
@@ -269,6 +353,9 @@ class Constraint(Section):
 
     A functional is judged on fresh meshes of the exported CAD: no tighter than the error of geometry.mesh_size.
     """
+
+    case: Name | None = None
+    """Load case in which a functional has to meet it; without it in each of them."""
 
     @property
     def name(self) -> str:
@@ -584,9 +671,11 @@ class StudyModel(Section):
     @field_validator("constraints")
     @classmethod
     def _no_constraint_twice(cls, constraints: tuple[Constraint, ...]) -> tuple[Constraint, ...]:
-        counts = Counter((constraint.name, constraint.kind) for constraint in constraints)
+        known = {(c.name, c.kind) for c in constraints if c.case is None}
+        counts = Counter((c.name, c.kind, c.case) for c in constraints)
         for index, constraint in enumerate(constraints):
-            if counts[constraint.name, constraint.kind] > 1:
+            same = counts[constraint.name, constraint.kind, constraint.case]
+            if same > 1 or (constraint.case is not None and (constraint.name, constraint.kind) in known):
                 what = f"{constraint.name} {constraint.kind}"
                 raise _mend(str(index), f"found more than one '{what}'; expected each once")
         return constraints

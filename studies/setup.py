@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,13 +28,15 @@ from solvers.data_checks import excesses
 from solvers.errors import ProblemError
 from solvers.physics import PHYSICS, Dirichlet, Function, Functional, Natural, Pin, Problem
 from solvers.problem import COORDINATES
+from studies.boundary_data import boundary_conditions_of, sources_of
 from studies.conditions import conditions_of
 from studies.constraints import Condition
 from studies.functionals import functional_data, functionals_of
+from studies.load_cases import with_cases
 from studies.loader import Study, StudyError
 from studies.named import formula, known_component, known_tag
 from studies.patches import patches_of, placed, problem_at
-from studies.schema import BoundaryCondition, Surrogate
+from studies.schema import Surrogate
 from surrogate.functionals import FieldSpace
 from surrogate.model_card import SurrogateFileError, load_mesh
 from surrogate.network_size import estimated_training_bytes
@@ -124,7 +126,7 @@ class Setup:
             "geometry": geometry_key(self.study),
             "parameters": [p.name for p in self.shape_map.origin.parameters],
             "physics": model.physics.model_dump(mode="json", exclude=unused),
-            "objective": functional_data(self.study, model.objective.name),
+            "objective": functional_data(self.study, model.objective.functional_name),
             "surrogate": network,
         } | ({"constrained": others} if others else {}) | fixed_key(self.study)
 
@@ -157,6 +159,7 @@ def _build_setup(study: Study) -> Setup:
     physics = PHYSICS[study.model.physics.name]
     functionals = functionals_of(study, family, physics, quantities_of(shape_map))
     problem = boundary_value_problem(study, family, functionals)
+    problem = with_cases(study, family, problem)
     check_on_mesh(study, problem, shape_map)
     initial = family.default
     try:
@@ -315,18 +318,7 @@ def boundary_value_problem(
             if found is not None:
                 raise study.error(f"physics.coefficients.{coefficient.name}", found.found, found.allowed)
     components = physics.components
-    source = model.source
-    if not isinstance(source, dict):
-        if len(components) > 1:
-            raise study.error(
-                "physics.source", f"'{source}'", f"one entry per component: {', '.join(components)}"
-            )
-        source = {components[0]: source}
-    for name in source:
-        known_component(study, f"physics.source.{name}", name, components)
-    sources = {
-        name: formula(study, f"physics.source.{name}", value, place) for name, value in source.items()
-    }
+    sources = sources_of(study, "physics.source", model.source, components, place)
     everywhere = (*place, *components, *names)
     try:
         return Problem(
@@ -335,12 +327,12 @@ def boundary_value_problem(
             sources,
             tuple(
                 Dirichlet(*c)
-                for c in _conditions(study, family, "dirichlet", model.dirichlet, components, place)
+                for c in boundary_conditions_of(study, family, "physics.dirichlet", model.dirichlet, components, place)
             ),
             tuple(
                 Natural(*c)
-                for c in _conditions(
-                    study, family, "natural", model.natural, components, (*everywhere, "nx", "ny")
+                for c in boundary_conditions_of(
+                    study, family, "physics.natural", model.natural, components, (*everywhere, "nx", "ny")
                 )
             ),
             functionals,
@@ -362,25 +354,6 @@ def check_on_mesh(study: Study, problem: Problem, shape_map: ShapeMap) -> None:
     nodes = shape_map.reference_nodes.numpy()
     for found in excesses(problem, shape_map.mesh, nodes, problem.parameter_values()):
         raise study.error(f"physics.coefficients.{found.name}", found.found, found.allowed)
-
-
-def _conditions(
-    study: Study,
-    family: Family,
-    section: str,
-    entries: Iterable[BoundaryCondition],
-    components: tuple[str, ...],
-    names: Iterable[str],
-) -> list[tuple[str, str, Function]]:
-    conditions = []
-    for index, entry in enumerate(entries):
-        key = f"physics.{section}.{index}"
-        for tag in entry.tags:
-            known_tag(study, f"{key}.on", tag, family.tags)
-            for component, value in entry.values.items():
-                known_component(study, f"{key}.{component}", component, components)
-                conditions.append((component, tag, formula(study, f"{key}.{component}", value, names)))
-    return conditions
 
 
 def _slip(study: Study, family: Family) -> tuple[str, ...]:

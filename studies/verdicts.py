@@ -26,7 +26,7 @@ def has_fem_in_loop(study: StudyModel) -> bool:
 
 def limits(study: StudyModel, conditions: Sequence[Condition]) -> tuple[Limit, ...]:
     """All limits that decide or inform, beside their defaults."""
-    return (*_validation_limits(study), *map(_tolerance, range(len(conditions)), conditions))
+    return (*_validation_limits(study), *map(_tolerance, conditions))
 
 
 def _validation_limits(study: StudyModel) -> Iterator[Limit]:
@@ -44,9 +44,10 @@ def _validation_limits(study: StudyModel) -> Iterator[Limit]:
     yield _limit(cosine, "gradient cosine", given.gradient_cosine, default.gradient_cosine, ">=", not by_itself)
 
 
-def _tolerance(index: int, condition: Condition) -> Limit:
+def _tolerance(condition: Condition) -> Limit:
     usual = Constraint.model_fields["tolerance"].default
-    return _limit(f"constraints.{index}.tolerance", f"constraint '{condition.name}'", condition.tolerance, usual)
+    key = f"constraints.{condition.entry}.tolerance"
+    return _limit(key, f"constraint '{condition.name}'", condition.tolerance, usual)
 
 
 def _limit(

@@ -144,7 +144,7 @@ def _certificate(
         name = f"{c.name} {c.kind.replace('_', ' ')}"
         unit = {"area": "m^2", "jacobian": "1"}.get(c.name, "m")
         scale = abs(target) or 2.0
-        condition = Condition(name, c.name, c.kind, target, c.tolerance, unit, None, scale)
+        condition = Condition(name, c.name, c.kind, target, c.tolerance, unit, None, scale, len(conditions))
         conditions.append(condition)
         constraints.append(
             {
@@ -216,6 +216,7 @@ def _certificate(
             "improvement": abs(last - first) / first,
             "peak": None,
             "peak_at_start": None,
+            "cases": None,
         },
         "joint_tolerance": 0.1234567,
         "constraints": constraints,

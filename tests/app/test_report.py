@@ -300,6 +300,25 @@ def test_the_true_maximum_stands_beside_a_smooth_one(changed) -> None:
     assert "imply that the largest is between 2.9000 and 3.2000." in text
 
 
+def test_load_cases_stand_in_a_table_with_the_true_worst_beside_the_smooth_one(changed) -> None:
+    def add(certificate) -> None:
+        objective = certificate["objective"]
+        keys = ("fem", "fem_levels", "fem_extrapolated", "observed_order", "discretization_error")
+        case = {key: objective[key] for key in (*keys, "grid_convergence_index", "extrapolation")} | {"weight": None}
+        worst = {"case": "wind_gust", "value": 3.25, "smooth_off": 0.0125, "sharpness": 50.0}
+        worst["smooth_off_at_most"] = 0.045
+        each = {"down": case, "wind_gust": case}
+        objective["cases"] = {"functional": "compliance", "each": each, "worst": worst}
+
+    found = page(write_report(changed("certificate.json", add)))
+    text = words_of(found)
+    assert {"down", "wind_gust"} <= {row[0].split(" ")[0] for row in found.rows if row}
+    assert "The worst case is wind_gust: the true minimum is 3.25000, the smooth one that was sought lies" in text
+    assert "0.0125 above it (at most 0.0450 by its sharpness, 50" in text
+    without = changed("certificate.json", lambda c: c["objective"].update(cases=None))
+    assert "Load cases" not in words_of(page(write_report(without)))
+
+
 def test_familiarity_is_told_with_what_it_is_worth(changed) -> None:
     folder = changed("certificate.json", lambda c: None)
     text = words_of(page(write_report(folder)))

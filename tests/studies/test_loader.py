@@ -91,7 +91,7 @@ traning: {}
     assert complaints(path) == [
         "F:1: name: found 'a b' (text); expected a name of letters, digits, _ . -",
         "F:4: geometry.optoins: unknown key; did you mean 'options'? "
-        "allowed: family, options, bounds, initial, length_unit, thickness, mesh_size",
+        "allowed: family, options, bounds, initial, fixed, length_unit, thickness, mesh_size",
         "F:6: geometry.bounds.r0.1: found 'x' (text); expected a number",
         "F:7: geometry.mesh_size: found -1 (a number); expected a number > 0",
         "F:8: physics.name: missing; expected text",
@@ -99,7 +99,8 @@ traning: {}
         "F:11: physics.dirichlet.0: found no component; expected at least one with its value, such as u: 0",
         "F:13: physics.dirichlet.1.u: found nan (not finite); expected a number or a formula",
         "F:14: objective.minimize.name: missing; expected text",
-        "F:14: objective.minimize.nam: unknown key; did you mean 'name'? allowed: name, integrand, on, unit",
+        "F:14: objective.minimize.nam: unknown key; did you mean 'name'? allowed: name, integrand, on, unit, sum, "
+        "weights, worst, sharpness",
         "F:16: constraints.0.equals: found 'foo' (text); expected a number or 'initial'",
         "F:17: optimizer.max_iterations: found 'abc' (text); expected a whole number >= 1",
         "F:18: traning: unknown key; did you mean 'training'? allowed: name, description, geometry, physics, "
