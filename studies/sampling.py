@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +34,8 @@ from surrogate.dataset import Dataset, load_dataset, read_arrays
 
 SAMPLED = ("designs.npz", "held_out.npz", "reference.npz")
 """Files of a folder that holds samples."""
+DIGEST = "sha256"
+"""Array of a sample's file that tells whether the others are as they were written."""
 LEAST_JACOBIAN = 0.05
 """Designs whose map is closer to folding than this are not sampled."""
 
@@ -325,16 +329,27 @@ def _count(folder: Path) -> int:
 
 def _content(sample: Sample) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **vars(sample))
+    np.savez(buffer, **vars(sample), **{DIGEST: _digest(vars(sample))})
     return buffer.getvalue()
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """(32,) SHA-256 of arrays and their names."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
+    return np.frombuffer(total.digest(), dtype=np.uint8)
 
 
 def _load(
     folder: Path, designs: NDArray[np.float64], their_directions: NDArray[np.float64], index: int
 ) -> Sample | None:
-    """The sample of one of the designs; None where there is no file, not a whole one, or one of another design."""
+    """The sample of one of the designs; None without a file, or of another design, or not as it was written."""
     arrays, theta, directions = read_arrays(_file(folder, index)), designs[index], their_directions[index]
+    digest = None if arrays is None else arrays.pop(DIGEST, None)  # files of earlier versions have none
     if arrays is None or arrays.keys() != {field.name for field in fields(Sample)}:
+        return None
+    if digest is not None and not np.array_equal(digest, _digest(arrays)):
         return None
     sample = Sample(**arrays)
     # directions are drawn anew where there are more designs; any serve, with the tangents along them
