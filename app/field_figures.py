@@ -41,6 +41,12 @@ def symmetric_limits(values: Array) -> tuple[float, float]:
     return _apart(-size, size)
 
 
+def peak_text(when: str, fields: NodalFields, values: Array, unit: str, length_unit: str) -> str:
+    """The largest of nodal values (N,) with its unit and position, for a sentence."""
+    x, y = fields.points[int(values.argmax())]
+    return f"{float(values.max()):.4g} {unit} at ({x:.4g}, {y:.4g}) {length_unit} at the {when}"
+
+
 def _apart(low: float, high: float) -> tuple[float, float]:
     """Limits that differ by more than rounding, so that a constant field has a colour."""
     room = 1e-9 * max(abs(low), abs(high), 1e-6)

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app.canvas import Array, Figure
 from app.evidence_tables import cad_table, cases_table, mesh_table, provenance_tables, surrogate_table
-from app.field_figures import common_limits, field_figure, symmetric_limits
+from app.field_figures import common_limits, field_figure, peak_text, symmetric_limits
 from app.figures import Trace, convergence_figure, outlines, profile_figure, shape_figures
 from app.formatting import capital, number, percent, unit, with_unit, words
 from app.managed_tables import familiarity, infill_table, loop_table
@@ -189,6 +189,23 @@ def _start_and_optimum(finished: Finished) -> list[tuple[str, str, list[Figure]]
             _figure(finished, "Optimum", finished.at_optimum, after, limits, label),
         ]
         groups.append((_heading(component, field), "", figures))
+    return groups + _derived(finished)
+
+
+def _derived(finished: Finished) -> list[tuple[str, str, list[Figure]]]:
+    """Heading, words and two figures of each quantity that the report shows beside the fields, such as a stress."""
+    groups = []
+    for quantity in finished.derived:
+        key, label = f"{quantity.name}_fem", f"{quantity.description} [{unit(quantity.unit)}]"
+        if key not in finished.at_start.values or key not in finished.at_optimum.values:
+            continue
+        peaks, figures = [], []
+        for when, at in (("Start", finished.at_start), ("Optimum", finished.at_optimum)):
+            values = at.values[key]
+            peaks.append(peak_text(when.lower(), at, values, quantity.unit, finished.study.geometry.length_unit))
+            limits = common_limits(*(part.values[key] for part in (finished.at_start, finished.at_optimum)))
+            figures.append(_figure(finished, when, at, values, limits, label))
+        groups.append((quantity.description, f"Largest at a node: {', '.join(peaks)}.", figures))
     return groups
 
 

@@ -14,7 +14,7 @@ import pyvista
 from numpy.typing import NDArray
 
 from solvers.physics import PHYSICS, Field
-from solvers.problem import unit_in
+from solvers.problem import Derived, unit_in
 from studies.certificate_model import CertificateError, read_certificate
 from studies.loader import StudyError, load_study
 from studies.named import in_case
@@ -102,6 +102,13 @@ class Finished:
         return tuple((name, field) for field in fields for name in field.components)
 
     @property
+    def derived(self) -> tuple[Derived, ...]:
+        """Quantities beside the fields that are drawn, in the study's unit of length."""
+        length = self.study.geometry.length_unit
+        shown = [d for d in PHYSICS[self.study.physics.name].derived if d.shown]
+        return tuple(replace(d, unit=unit_in(d.unit, length)) for d in shown)
+
+    @property
     def constraints(self) -> tuple[tuple[Constraint, dict[str, Any]], ...]:
         """Constraints of the study, each with what the certificate says of it."""
         rows = self.certificate["constraints"]
@@ -140,6 +147,7 @@ def read_folder(folder: Path) -> Finished:
     if optimum["best_start"] not in history["start"]:
         raise _broken(folder, "history.csv", f"has no rows of the best start, {optimum['best_start']}")
     components = PHYSICS[study.physics.name].components
+    derived = [f"{d.name}_fem" for d in PHYSICS[study.physics.name].derived if d.shown]
     with_surrogate = certificate["objective"]["surrogate"] is not None
     kinds = ("fem", "surrogate", "difference") if with_surrogate else ("fem",)
     return Finished(
@@ -152,8 +160,8 @@ def read_folder(folder: Path) -> Finished:
         shapes=_json(folder, "shapes.json"),
         history=history,
         card=_json(folder, "surrogate.card.json") if with_surrogate else None,
-        at_optimum=_fields(folder, "optimum.vtu", [f"{c}_{kind}" for kind in kinds for c in components]),
-        at_start=_fields(folder, "initial.vtu", [f"{c}_fem" for c in components]),
+        at_optimum=_fields(folder, "optimum.vtu", [f"{c}_{kind}" for kind in kinds for c in components], derived),
+        at_start=_fields(folder, "initial.vtu", [f"{c}_fem" for c in components], derived),
     )
 
 
@@ -206,7 +214,8 @@ def _history(folder: Path, needed: Sequence[str]) -> dict[str, Array]:
     return dict(zip(columns, table.T, strict=True))
 
 
-def _fields(folder: Path, name: str, needed: Sequence[str]) -> NodalFields:
+def _fields(folder: Path, name: str, needed: Sequence[str], welcome: Sequence[str]) -> NodalFields:
+    """What is needed, and what is welcome where it is there: older folders hold no stresses."""
     if not (folder / name).is_file():
         raise _broken(folder, name, "there is no such file")
     try:
@@ -214,6 +223,7 @@ def _fields(folder: Path, name: str, needed: Sequence[str]) -> NodalFields:
         cells = grid.cells_dict[pyvista.CellType.QUADRATIC_TRIANGLE]
     except Exception as error:  # VTK reports a broken file in many ways
         raise _broken(folder, name, "holds no quadratic triangles, or is not whole") from error
+    needed = [*needed, *(array for array in welcome if array in grid.point_data)]
     for array in needed:
         if array not in grid.point_data:
             raise _broken(folder, name, f"has no array '{array}'")

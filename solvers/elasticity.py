@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from solvers.interval import NOT_NEGATIVE, POSITIVE, Interval
-from solvers.problem import COORDINATES, Coefficient, Field, Functional, Physics
+from solvers.problem import COORDINATES, Coefficient, Derived, Field, Function, Functional, Physics
 from solvers.smooth_maximum import kreisselmeier_steinhauser, p_norm, p_norm_bounds
 
 Quantities = Mapping[str, Any]
@@ -48,6 +48,25 @@ def _von_mises_squared(stress: Tensor2, out_of_plane: Any) -> Any:
     xx, yy, xy = stress[0][0], stress[1][1], stress[0][1]
     normal = (xx - yy) ** 2 + (yy - out_of_plane) ** 2 + (out_of_plane - xx) ** 2
     return normal / 2 + 3 * xy**2
+
+
+def stress_quantities(
+    stress: Callable[[Any, Quantities], Tensor2], out_of_plane: Callable[[Any, Quantities], Any]
+) -> tuple[Derived, ...]:
+    """Von Mises' stress and the components of a plane stress tensor, with the normal stress across the plane."""
+
+    def von_mises(ops: Any, q: Quantities) -> Any:
+        return ops.sqrt(_von_mises_squared(stress(ops, q), out_of_plane(ops, q)))
+
+    def entry(i: int, j: int) -> Function:
+        return lambda ops, q: stress(ops, q)[i][j]
+
+    return (
+        Derived("von_mises", von_mises, "Pa", "von Mises stress", shown=True),
+        Derived("stress_xx", entry(0, 0), "Pa", "normal stress along x"),
+        Derived("stress_yy", entry(1, 1), "Pa", "normal stress along y"),
+        Derived("stress_xy", entry(0, 1), "Pa", "shear stress"),
+    )
 
 
 def _plane_elasticity(
@@ -136,6 +155,7 @@ def _plane_elasticity(
         ),
         energy=energy,
         traction=flux,
+        derived=stress_quantities(lambda ops, q: stress(q), lambda ops, q: out_of_plane(q, stress(q))),
     )
 
 

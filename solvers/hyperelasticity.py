@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from solvers.elasticity import stress_quantities
 from solvers.interval import POSITIVE, Interval
 from solvers.problem import Coefficient, Field, Functional, Physics
 from solvers.reaction import reaction
@@ -50,6 +51,19 @@ def _first_piola_kirchhoff(ops: Any, q: Quantities) -> dict[str, tuple[Any, Any]
     }
 
 
+def _cauchy_stress(ops: Any, q: Quantities) -> list[list[Any]]:
+    """P F^T / J, the force per deformed area."""
+    p = list(_first_piola_kirchhoff(ops, q).values())
+    f = [[1 + q["u_x"], q["u_y"]], [q["v_x"], 1 + q["v_y"]]]
+    j = _volume_ratio(ops, q)
+    return [[(p[i][0] * f[k][0] + p[i][1] * f[k][1]) / j for k in range(2)] for i in range(2)]
+
+
+def _pressure_across(ops: Any, q: Quantities) -> Any:
+    """kappa (J - 1): the deviator of this plane law has no part across the plane."""
+    return _moduli(q)[1] * (_volume_ratio(ops, q) - 1)
+
+
 def _no_source(ops: Any, q: Quantities) -> dict[str, Any]:
     return {}
 
@@ -87,4 +101,5 @@ HYPERELASTICITY = Physics(
     energy=_potential,
     admissible=_volume_ratio,
     traction=_first_piola_kirchhoff,
+    derived=stress_quantities(_cauchy_stress, _pressure_across),
 )

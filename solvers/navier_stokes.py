@@ -8,7 +8,7 @@ from typing import Any
 from solvers.interval import NOT_NEGATIVE, POSITIVE
 from solvers.problem import Coefficient, Function, Functional, Physics
 from solvers.reaction import reaction
-from solvers.stokes import FLOW_AREA, FLOW_FIELDS, FLOW_FUNCTIONALS, FLOW_THROUGH, traction, viscous_flux
+from solvers.stokes import FLOW_AREA, FLOW_DERIVED, FLOW_FIELDS, FLOW_FUNCTIONALS, FLOW_THROUGH, traction, viscous_flux
 
 Quantities = Mapping[str, Any]
 
@@ -61,4 +61,5 @@ NAVIER_STOKES = Physics(
     ),
     through=FLOW_THROUGH,
     traction=traction,
+    derived=FLOW_DERIVED,
 )

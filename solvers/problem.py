@@ -77,6 +77,24 @@ class Coefficient:
 
 
 @dataclass(frozen=True)
+class Derived:
+    """A quantity at a point that follows from the fields and their derivatives, such as a stress.
+
+    Attributes:
+        name: of the quantity.
+        value: ``f(ops, q)``, inside the domain.
+        unit, description: for people.
+        shown: whether the report draws it.
+    """
+
+    name: str
+    value: Function
+    unit: str
+    description: str
+    shown: bool = False
+
+
+@dataclass(frozen=True)
 class Functional:
     """A quantity of interest: the integral of ``integrand`` over the domain or one boundary region.
 
@@ -142,6 +160,7 @@ class Physics:
             first variation is the weak form, if need be with transformed test functions. None where there is none.
         admissible: ``f(ops, q)``, positive wherever a solution makes sense, such as the determinant of a deformation
             gradient; None if every solution does.
+        derived: quantities at a point that are written beside the fields.
         traction: ``f(ops, q)`` -> component -> (tx, ty), rows of the stress of the one vector field: where the field
             slips along a wall, its component along the normal is the wall's, that along the tangent zero. None if
             there is no such field.
@@ -160,6 +179,7 @@ class Physics:
     admissible: Function | None = None
     through: Mapping[str, Function] = field(default_factory=dict)
     traction: Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, Any]]] | None = None
+    derived: tuple[Derived, ...] = ()
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(self.quantities).items() if count > 1]

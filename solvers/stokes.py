@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from solvers.interval import POSITIVE
-from solvers.problem import Coefficient, Field, Functional, Physics
+from solvers.problem import Coefficient, Derived, Field, Functional, Physics
 
 Quantities = Mapping[str, Any]
 
@@ -52,6 +52,7 @@ FLOW_FUNCTIONALS = (
     ),
     Functional("inlet_pressure", lambda ops, q: q["p"], "Pa length", "int p over the inlet", on="inlet"),
 )
+FLOW_DERIVED = (Derived("vorticity", lambda ops, q: q["v_x"] - q["u_y"], "1/s", "vorticity"),)
 FLOW_THROUGH = {"p": lambda ops, q: q["u"] * q["nx"] + q["v"] * q["ny"]}
 FLOW_AREA = Functional("area", lambda ops, q: 1.0, "length^2", "area of the fluid domain")
 
@@ -69,4 +70,5 @@ STOKES = Physics(
     ),
     through=FLOW_THROUGH,
     traction=traction,
+    derived=FLOW_DERIVED,
 )

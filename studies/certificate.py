@@ -44,6 +44,7 @@ from studies.convergence import (
     reference,
     refine,
 )
+from studies.derived_fields import derived_arrays
 from studies.export import Exported, field_arrays, write_vtu
 from studies.familiarity import describe_familiarity, familiarity_of
 from studies.jumps import jumps
@@ -160,8 +161,10 @@ def write_fields(setup: Setup, solved: Solved, compared: Comparison | None, fold
         arrays |= field_arrays(setup, compared.fields, "surrogate")
         arrays |= field_arrays(setup, compared.fields - fields, "difference")
     reference_mesh = setup.shape_map.mesh
+    arrays |= derived_arrays(setup, solved.mapped.nodes, fields, "fem")
     write_vtu(folder / "optimum.vtu", reference_mesh.moved(solved.mapped.nodes), arrays)
-    at_start = field_arrays(setup, stack_fields(solved.start_mapped, setup), "fem")
+    start_fields, start_nodes = stack_fields(solved.start_mapped, setup), solved.start_mapped.nodes
+    at_start = field_arrays(setup, start_fields, "fem") | derived_arrays(setup, start_nodes, start_fields, "fem")
     at_start |= case_arrays(setup, solved.start_mapped)
     write_vtu(folder / "initial.vtu", reference_mesh.moved(solved.start_mapped.nodes), at_start)
 
