@@ -109,9 +109,12 @@ def check_regions(family: Family, control_points: NDArray[np.float64], mesh: Tag
             start += curve.count
             if curve.tag == tag:
                 near = np.minimum(near, _on_curve(curve, poles, nodes)[1])
-        if not len(nodes) or near.max() > 1e-6 * extent:
-            away = "there is none of it" if not len(nodes) else f"a node is {near.max():.3g} away"
-            raise MeshError(f"the boundary region '{tag}' of the mesh is not on its curves: {away}")
+        if not len(nodes):
+            raise MeshError(f"the mesh has no boundary region '{tag}', which '{family.name}' has")
+        if near.max() > 1e-6 * extent:
+            raise MeshError(
+                f"a node of the boundary region '{tag}' is {near.max():.3g} away from the curves of '{family.name}'"
+            )
 
 
 def _on_curve(

@@ -76,7 +76,7 @@ def test_the_area_is_what_the_pores_leave(shape_map):
     ("options", "message"),
     [
         ({"pores": 0}, "1 or more"),
-        ({"pores": 1.5}, "whole numbers"),
+        ({"pores": 1.5}, "pores is 1.5; allowed is a whole number"),
         ({"control_points": 12}, "24 or more"),
         ({"radius": 0.2, "spread": 0.05}, r"reaches 0.3 from its centre; allowed is less than 0.25"),
         ({"spread": 0.2}, "0 < spread < radius"),

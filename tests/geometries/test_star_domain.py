@@ -83,7 +83,7 @@ def test_a_node_in_the_centre_stays_there():
     [
         ({"waves": []}, "waves is"),
         ({"waves": [1, 4]}, "whole numbers of 2 or more"),
-        ({"waves": [2.5]}, "whole numbers of 2 or more"),
+        ({"waves": [2.5]}, r"waves\[0\] is 2.5; allowed is a whole number"),
         ({"amplitude": 0.5}, "sum to less than 1"),
         ({"amplitude": 0.0}, "sum to less than 1"),
         ({"radius": -1.0}, "radius > 0"),
