@@ -24,6 +24,7 @@ import torch
 
 from studies import schema
 from studies.loader import Study, StudyError
+from studies.remote import packed
 
 NAMES = get_args(schema.Engine.model_fields["name"].annotation)
 CONNECT_SECONDS = 10.0
@@ -99,8 +100,8 @@ class Engine:
         """
         try:
             with interrupts_ignored(), getattr(self.executor, "batch", nullcontext)():
-                for task in tasks:
-                    yield self.executor.submit(*task)
+                for task in tasks:  # Dask's scheduler would import, and be deaf for, all that a task needs
+                    yield self.executor.submit(*(packed(*task) if self.config.name == "dask" else task))
         except BrokenExecutor as error:
             raise WorkerLostError(self._lost(error)) from error
         if isinstance(self.executor, JobExecutor):

@@ -1,0 +1,18 @@
+"""A call as bytes that only the worker opens, so that a scheduler on the way imports nothing of it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+
+def packed(function: Callable[..., Any], *arguments: Any) -> tuple[Callable[[bytes], Any], bytes]:
+    """The call as a call of :func:`unpacked`."""
+    return unpacked, pickle.dumps((function, arguments))
+
+
+def unpacked(content: bytes) -> Any:
+    """What the call comes to."""
+    function, arguments = pickle.loads(content)
+    return function(*arguments)
