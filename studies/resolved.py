@@ -44,8 +44,9 @@ def claim_folder(study: Study, workspace: Workspace, overwrite: bool = False) ->
             " choose another folder with --out, or replace them with --overwrite"
         )
     workspace.clear()
-    for name in BESIDE:
-        workspace.path(name).unlink(missing_ok=True)
+    left = (*(workspace.path(name) for name in BESIDE), *workspace.folder.glob("*.checkpoint*"))
+    for path in left:
+        path.unlink(missing_ok=True)
 
 
 def _identity(study: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -442,9 +442,13 @@ def test_the_results_of_another_study_are_not_overwritten_without_a_word(study, 
     assert call("sample", study, "--out", out).exit_code == Exit.BAD_INPUT
 
 
-def test_overwriting_removes_the_results_of_the_other_study(whole, study, tmp_path):
+def test_overwriting_removes_the_results_of_the_other_study(study, tmp_path):
     out = tmp_path / "out"
-    shutil.copytree(whole[1], out)
+    assert call("sample", study, "--out", out).exit_code == Exit.OK
+    (out / "optimum.step").write_text("")
+    Workspace(out).finish("export", "key", ["optimum.step"], 1.0)
+    for name in ("report.html", "surrogate.card.json", "surrogate.safetensors.checkpoint"):
+        (out / name).write_text("")
     another = write_tiny(tmp_path, ("name: tiny\n", "name: other\n"))
     assert call("sample", another, "--out", out, "--overwrite").exit_code == Exit.OK
     left = {path.name for path in out.iterdir() if path.is_file()}
