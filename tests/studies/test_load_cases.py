@@ -80,7 +80,7 @@ def test_every_derivative_with_load_cases():
 
 def test_the_certificate_states_every_case_and_the_true_worst(tmp_path):
     limits = "constraints=[{quantity: area, at_most: 1.6}, {quantity: compliance, at_most: 1.0}]"
-    load = "physics.cases.up={natural: [{on: tip, u: 1.0, v: 1.1}]}"
+    load = f"physics.cases={{down: {DOWN}, up: {{natural: [{{on: tip, u: 1.0, v: 1.1}}]}}}}"
     setup = setup_of(limits, load, "objective={minimize: {worst: compliance, sharpness: 20}}")
     run = Run(setup, Workspace(tmp_path))
     content = validate(run)
