@@ -331,9 +331,11 @@ def test_a_line_search_that_ends_where_the_gradient_is_balanced_has_converged(li
     """Near an optimum it finds nothing better among the rounding of the values."""
     complete = optimizer._minimize
 
-    def stalled(setup, config, *rest):
-        return complete(setup, config.model_copy(update={"max_iterations": 25}), *rest)
+    def stalled(*arguments):
+        result = complete(*arguments)
+        result.success = False
+        return result
 
     setup, model, _ = shortest_at_equal_area()
     monkeypatch.setattr(optimizer, "_minimize", stalled)
-    assert optimize(setup, model, configured(tolerance=1e-30, kkt_tolerance=limit)).best.reason is reason
+    assert optimize(setup, model, configured(kkt_tolerance=limit)).best.reason is reason
