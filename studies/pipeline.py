@@ -292,7 +292,7 @@ def _search_key(run: Run) -> list[Any]:
 def _check_optimum(run: Run, optimum: Optimum) -> None:
     best = optimum.best
     if not optimum.ok and not _start_is_optimal(run.setup, best):
-        raise OptimizationError(f"optimize: {_complaint(run.setup)}{best.reason.value}")
+        raise OptimizationError(f"optimize: {_failure_at_start(run.setup) or best.reason.value}")
     try:
         check_design(run.setup.shape_map, torch.from_numpy(best.theta))
     except ShapeError as error:
@@ -316,12 +316,12 @@ def _start_is_optimal(setup: Setup, best: Search) -> bool:
     return stationarity(setup, theta, gradient, gradient, (values, gradients)).residual <= limit
 
 
-def _complaint(setup: Setup) -> str:
-    """What finite elements object to at the start, if they do."""
+def _failure_at_start(setup: Setup) -> str:
+    """Why finite elements fail at the start; empty where they do not, and then another start may help."""
     try:
         FemModel(setup).functionals(setup.initial)
     except SolveError as error:
-        return f"finite elements fail at the start: {error}. "
+        return f"finite elements fail at the start: {error}."
     return ""
 
 

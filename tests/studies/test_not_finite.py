@@ -103,11 +103,11 @@ def test_derivatives_that_are_not_finite_are_named():
             derive()
 
 
-def test_a_failure_of_finite_elements_stands_before_advice_about_folding(tmp_path):
+def test_a_failure_of_finite_elements_at_the_start_comes_without_advice_about_folding(tmp_path):
     free = write_tiny(tmp_path, ("  dirichlet:\n    - {on: wall, u: 0.0}\n", ""))
     run = Run(build_setup(load_study(free, ("optimizer.on=fem",))), Workspace(tmp_path / "out"))
     with pytest.raises(OptimizationError) as caught:
         find_optimum(run)
     text = str(caught.value)
     assert "finite elements fail at the start: the problem is singular, it determines 'u' only up to a constant" in text
-    assert text.index("singular") < text.index("fold")
+    assert "fold" not in text
