@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from app.options import Device, Force, Options, Out, Overwrite, Seed, Set, StudyFile, study_command
 from app.outcome import Exit, reported_errors, results_go_to
 from app.progress import ProgressBars
 
@@ -43,61 +44,27 @@ app = typer.Typer(
 )
 console = Console()
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The design study.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Output folder; out/NAME by default.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a value, e.g. optimizer.max_iterations=50."),
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of sampling, training and random starts.")]
-Force = Annotated[bool, typer.Option("--force", help="Go on beyond the limits of memory for meshes and networks.")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the results of another study in the output folder.")
-]
-
-
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes that train together, on GPUs one each.")]
-EngineName = Annotated[
-    str | None,
-    typer.Option(
-        "--engine", metavar="NAME[:ADDRESS]", help="Solve designs by processes, dask:tcp://HOST:PORT, slurm or mpi."
-    ),
-]
+TestSeed = Annotated[int, typer.Option("--seed", help="Seed of the directions of the Taylor tests.")]
 Resolve = Annotated[bool, typer.Option("--resolve", help="Solve it again, on fresh meshes of the STEP file.")]
 
 
-def _loaded(
-    study: Path,
-    out: Path | None,
-    overrides: list[str] | None,
-    device: str,
-    seed: int | None,
-    force: bool,
-    engine: str | None = None,
-) -> tuple[Study, Workspace, str]:
+def _loaded(options: Options) -> tuple[Study, Workspace, str]:
     """A study with what the command line says of it, its output folder, and the device."""
     from studies.engines import engine_overrides
     from studies.loader import load_study
     from studies.surrogates import choose_device
     from studies.workspace import Workspace
 
-    seeds = [f"{section}.seed={seed}" for section in ("sampling", "training", "optimizer") if seed is not None]
-    loaded = replace(load_study(study, [*(overrides or []), *seeds, *engine_overrides(engine)]), force=force)
-    return loaded, Workspace(out or Path("out") / loaded.model.name), choose_device(device)
+    sections = ("sampling", "training", "optimizer") if options.seed is not None else ()
+    seeds = [f"{section}.seed={options.seed}" for section in sections]
+    overrides = [*(options.overrides or []), *seeds, *engine_overrides(options.engine)]
+    study = replace(load_study(options.study, overrides), force=options.force)
+    return study, Workspace(options.out or Path("out") / study.model.name), choose_device(options.device)
 
 
 @contextmanager
-def _run(
-    study: Path,
-    out: Path | None,
-    overrides: list[str] | None,
-    device: str,
-    seed: int | None,
-    overwrite: bool,
-    force: bool,
-    engine: str | None,
-) -> Iterator[Run]:
+def _run(options: Options) -> Iterator[Run]:
     """A study in its locked output folder, with progress bars."""
     from app.provenance import provenance
     from geometries.effort import forcing
@@ -106,30 +73,21 @@ def _run(
     from studies.resolved import claim_folder
     from studies.setup import build_setup
 
-    loaded, workspace, chosen = _loaded(study, out, overrides, device, seed, force, engine)
-    with forcing(force), workspace.lock(), ProgressBars() as bars:
+    study, workspace, device = _loaded(options)
+    with forcing(options.force), workspace.lock(), ProgressBars() as bars:
         results_go_to(workspace.folder)
-        claim_folder(loaded, workspace, overwrite)
-        run = Run(build_setup(loaded), workspace, chosen, bars)
+        claim_folder(study, workspace, options.overwrite)
+        run = Run(build_setup(study), workspace, device, bars)
         for text in jumps(run.setup):
             warnings.warn(text, JumpWarning, stacklevel=2)
-        write_resolved(run, provenance(chosen, loaded.model.training.seed))
+        write_resolved(run, provenance(device, study.model.training.seed))
         yield run
 
 
-@app.command()
-def run(
-    study: StudyFile,
-    out: Out = None,
-    overrides: Set = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    force: Force = False,
-    engine: EngineName = None,
-) -> None:
+@study_command(app)
+def run(options: Options) -> None:
     """Everything: sample, train (or take the shipped surrogate), optimize, export, validate, report."""
-    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
+    with _run(options) as current:
         from studies.pipeline import validate
 
         certificate = validate(current)
@@ -138,43 +96,24 @@ def run(
     raise typer.Exit(Exit.OK if certificate["accepted"] else Exit.NOT_ACCEPTED)
 
 
-@app.command()
-def sample(
-    study: StudyFile,
-    out: Out = None,
-    overrides: Set = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    force: Force = False,
-    engine: EngineName = None,
-) -> None:
+@study_command(app)
+def sample(options: Options) -> None:
     """Solve designs by finite elements for a surrogate to learn from."""
-    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
+    with _run(options) as current:
         from studies import pipeline
 
         data, held_out, _ = pipeline.sample(current)
     _say(f"{len(data)} designs and {len(held_out)} held-out ones in {current.workspace.folder}")
 
 
-@app.command()
-def train(
-    study: StudyFile,
-    out: Out = None,
-    overrides: Set = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    force: Force = False,
-    engine: EngineName = None,
-    processes: Processes = 1,
-) -> None:
+@study_command(app)
+def train(options: Options, processes: Processes = 1) -> None:
     """Train the surrogate from nothing, whether or not the study ships one; torchrun may start this, too."""
     torchrun = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
     if torchrun and os.environ["RANK"] != "0":
-        _train_with_others(study, out, overrides, device, seed, force)
+        _train_with_others(options)
         return
-    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
+    with _run(options) as current:
         from studies import pipeline
         from studies.surrogates import open_surrogate
         from studies.together import Lead, in_processes
@@ -196,38 +135,27 @@ def train(
     )
 
 
-def _train_with_others(
-    study: Path, out: Path | None, overrides: list[str] | None, device: str, seed: int | None, force: bool
-) -> None:
+def _train_with_others(options: Options) -> None:
     """Train as torchrun's first process does, which does everything else, and says for all how the training ends."""
     from geometries.effort import forcing
     from studies.together import follow
     from surrogate.interruption import TrainingInterrupted
     from surrogate.trainer import TrainingError
 
-    loaded, workspace, chosen = _loaded(study, out, overrides, device, seed, force)
+    study, workspace, device = _loaded(options)
     try:
-        with forcing(force):
-            follow(loaded, workspace.path("surrogate.safetensors"), chosen)
+        with forcing(options.force):
+            follow(study, workspace.path("surrogate.safetensors"), device)
     except TrainingError as error:
         raise typer.Exit(Exit.FAILED) from error
     except TrainingInterrupted as error:
         raise typer.Exit(128 + error.signal_number) from error
 
 
-@app.command()
-def optimize(
-    study: StudyFile,
-    out: Out = None,
-    overrides: Set = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    force: Force = False,
-    engine: EngineName = None,
-) -> None:
+@study_command(app)
+def optimize(options: Options) -> None:
     """Find the optimum on the surrogate (or on finite elements: --set optimizer.on=fem)."""
-    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
+    with _run(options) as current:
         from studies.pipeline import find_optimum
 
         _, found = find_optimum(current)
@@ -236,19 +164,10 @@ def optimize(
         _say(f"  {name} = {value:.8g}")
 
 
-@app.command()
-def export(
-    study: StudyFile,
-    out: Out = None,
-    overrides: Set = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    force: Force = False,
-    engine: EngineName = None,
-) -> None:
+@study_command(app)
+def export(options: Options) -> None:
     """Write the optimum as CAD and read it back."""
-    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
+    with _run(options) as current:
         from studies import pipeline
 
         exported = pipeline.export(current)
@@ -259,19 +178,10 @@ def export(
     )
 
 
-@app.command()
-def validate(
-    study: StudyFile,
-    out: Out = None,
-    overrides: Set = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    force: Force = False,
-    engine: EngineName = None,
-) -> None:
+@study_command(app)
+def validate(options: Options) -> None:
     """Judge the optimum by finite elements on its CAD read back."""
-    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
+    with _run(options) as current:
         from studies import pipeline
 
         certificate = pipeline.validate(current)
@@ -279,19 +189,10 @@ def validate(
     raise typer.Exit(Exit.OK if certificate["accepted"] else Exit.NOT_ACCEPTED)
 
 
-@app.command()
-def report(
-    study: StudyFile,
-    out: Out = None,
-    overrides: Set = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    force: Force = False,
-    engine: EngineName = None,
-) -> None:
+@study_command(app)
+def report(options: Options) -> None:
     """Write report.html of a validated study."""
-    with _run(study, out, overrides, device, seed, overwrite, force, engine) as current:
+    with _run(options) as current:
         from studies import pipeline
 
         pipeline.validate(current)
@@ -300,7 +201,7 @@ def report(
 
 
 @app.command()
-def check(study: StudyFile, overrides: Set = None, seed: int = 0, force: Force = False) -> None:
+def check(study: StudyFile, overrides: Set = None, seed: TestSeed = 0, force: Force = False) -> None:
     """Check schema and geometry, and Taylor-test every derivative in the chain."""
     from app.tables import print_taylor_tests
     from studies.checks import check_study
