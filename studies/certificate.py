@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from geometries.corners import corners
-from solvers.fem import FemSolution
-from solvers.load_cases import CaseSolution
 from studies.case_results import case_arrays, describe_cases
+from studies.certificate_checks import cad_checks, fem_checks, improvement_check, uncertainty
 from studies.certificate_model import (
     VERSION,
     BoundStop,
     Cad,
     Certificate,
-    Check,
     ConstraintResult,
     Evidence,
     FamiliarityResult,
@@ -40,58 +36,24 @@ from studies.convergence import (
     Refined,
     asked_size,
     extrapolated,
-    initial_solution,
-    reference,
-    refine,
 )
 from studies.derived_fields import derived_arrays
 from studies.export import Exported, field_arrays, write_vtu
 from studies.familiarity import describe_familiarity, familiarity_of
+from studies.final_solutions import Solved, objective_at_start, objective_reference, solve
 from studies.jumps import jumps
-from studies.models import FemModel, SurrogateModel, outside_box
+from studies.models import SurrogateModel, outside_box
 from studies.peak import describe_peak
 from studies.sampling import stack_fields
-from studies.sensitivity import hessian, tolerances
+from studies.sensitivity import tolerances
 from studies.setup import Setup
-from studies.stationarity import BOUND_TOLERANCE, Stationarity, Stop, stationarity
-from studies.verdicts import design_verdict, has_fem_in_loop, least_residual, limits, model_verdict, overall
+from studies.stationarity import BOUND_TOLERANCE, Stop, stationarity
+from studies.verdicts import design_verdict, has_fem_in_loop, limits, model_verdict, overall
 
 Array = NDArray[np.float64]
 
-CAD_ERROR = 1e-6
-"""Largest relative error of what is read back from CAD."""
 WORTH_TELLING = 1e-4
 """Share of the objective's reference that moving a bound has to promise."""
-
-
-@dataclass(frozen=True)
-class Solved:
-    """Finite elements at the start and at the optimum.
-
-    Attributes:
-        refined: the optimum on fresh meshes of its CAD.
-        start: on a fresh mesh as fine as the finest.
-        mapped, start_mapped: on the mesh that the optimizer moves.
-        values, gradients: (J,) functionals and their (J, P) design gradients at the optimum.
-        gradient_at_start: (P,) of the objective.
-        curvature: (P, P) second derivatives of the objective at the optimum.
-        solves: how many there were, by kind.
-    """
-
-    refined: Refined
-    start: FemSolution | CaseSolution
-    mapped: FemSolution | CaseSolution
-    start_mapped: FemSolution | CaseSolution
-    values: Array
-    gradients: Array
-    gradient_at_start: Tensor
-    curvature: Array
-    solves: dict[str, int]
-
-    @property
-    def gradient(self) -> Tensor:
-        """(P,) of the objective at the optimum."""
-        return torch.from_numpy(self.gradients[0])
 
 
 def certify(
@@ -128,29 +90,10 @@ def certify(
     return assemble(setup, theta, exported, solved, compared, known, list(outside.values()))
 
 
-def solve(setup: Setup, theta: Tensor, step: Path) -> Solved:
-    """All finite-element solutions that a certificate is made of; ``step`` is the CAD of the design theta (P,)."""
-    refined = refine(setup, theta, step)
-    levels = refined.levels[setup.problem.objective.name]
-    start = initial_solution(setup, levels[-1].size)
-    fem = FemModel(setup)
-    _, gradient_at_start, start_mapped = fem.value_and_gradient(setup.initial)
-    values, gradients, mapped = fem.functionals(theta)
-    curvature = hessian(fem, theta, torch.from_numpy(gradients[0]))
-    solves = {"forward": fem.solves["forward"] + len(levels) + 1, "adjoint": fem.solves["adjoint"], "tangent": 0}
-    return Solved(refined, start, mapped, start_mapped, values, gradients, gradient_at_start, curvature, solves)
-
-
 def _truth(setup: Setup, solved: Solved, limit: Extrapolation) -> Truth:
-    size = _reference(setup, solved)
+    size = objective_reference(setup, solved)
     fields = stack_fields(solved.mapped, setup)
     return Truth(limit.value, size, solved.gradient, solved.gradient_at_start, fields, solved.mapped.nodes)
-
-
-def _reference(setup: Setup, solved: Solved) -> float:
-    """What errors of the objective are relative to."""
-    name = setup.problem.objective.name
-    return reference(solved.refined.levels[name][-1].value, solved.start.values[name])
 
 
 def write_fields(setup: Setup, solved: Solved, compared: Comparison | None, folder: Path) -> None:
@@ -191,14 +134,14 @@ def assemble(
     """
     study, part = setup.study.model, _part(setup, theta)
     levels = solved.refined.levels[setup.problem.objective.name]
-    limit = extrapolated(solved.refined, setup.problem.objective, _start(setup, solved))
+    limit = extrapolated(solved.refined, setup.problem.objective, objective_at_start(setup, solved))
     functionals = solved.values, solved.gradients
     stationary = stationarity(setup, theta, solved.gradient, solved.gradient_at_start, functionals)
     rows = constraint_rows(setup, theta, solved, None if compared is None else compared.functionals)
     _, violated = start_values(setup, solved)
     checks = fem_checks(setup, solved, limit, stationary)
     if not violated:
-        checks.append(improvement_check(setup.sign, levels[-1].value, _start(setup, solved), limit))
+        checks.append(improvement_check(setup.sign, levels[-1].value, objective_at_start(setup, solved), limit))
     checks += cad_checks(exported, max(part.optimum.length, part.optimum.height))
     found = limits(study, setup.constraints)
     design = design_verdict(checks, rows, found)
@@ -208,11 +151,11 @@ def assemble(
         lines = surrogate_checks(compared, given.objective_error, given.field_error, given.gradient_cosine)
         model = model_verdict(lines, not has_fem_in_loop(study), found)
     accepted, verdict, reasons = overall(design, model, found)
-    stops = [s for s in stationary.stops if s.gain >= WORTH_TELLING * _reference(setup, solved)]
+    stops = [s for s in stationary.stops if s.gain >= WORTH_TELLING * objective_reference(setup, solved)]
     stops.sort(key=lambda stop: -stop.gain)
     if accepted:
-        verdict += stopped(stops, _reference(setup, solved))
-    warnings = [stop.sentence(_reference(setup, solved)) for stop in stops]
+        verdict += stopped(stops, objective_reference(setup, solved))
+    warnings = [stop.sentence(objective_reference(setup, solved)) for stop in stops]
     warnings += [*outside, *jumps(setup), *_remarks(setup, solved, limit, rows, violated, design.accepted)]
     if model is not None and not model.accepted and not model.decisive:
         warnings.append(model.verdict)
@@ -251,72 +194,6 @@ def stopped(stops: Sequence[Stop | BoundStop], reference: float) -> str:
     return f"; {what} the search, {names}: a tenth more range promises {share:.2g} % more, to first order"
 
 
-def _start(setup: Setup, solved: Solved) -> float:
-    return solved.start.values[setup.problem.objective.name]
-
-
-def fem_checks(setup: Setup, solved: Solved, limit: Extrapolation, stationary: Stationarity) -> list[Check]:
-    """Mesh error, moved mesh and first-order conditions."""
-    given, size = setup.study.model.validation, _reference(setup, solved)
-    key, residual, _ = least_residual(setup.study.model)
-    mapped = float(solved.values[0]) - limit.value
-    meaning = f"finest FEM value against its extrapolation: {limit.note}"
-    moved = "FEM on the moved mesh against the re-read CAD: they share no mesh"
-    first_order = f"stationarity by the FEM adjoint; limit from {key}"
-    return [
-        Check.of("mesh error", relative(limit.error, size), "<=", given.discretization_error, meaning),
-        Check.of("mapped mesh", relative(mapped, size), "<=", given.objective_error, moved),
-        Check.of("KKT residual", stationary.residual, "<=", residual, first_order),
-    ]
-
-
-def improvement_check(sign: int, fine: float, start: float, limit: Extrapolation) -> Check:
-    """The objective may be no worse than at the start by more than the uncertainties of both on their meshes.
-
-    Args:
-        sign: 1 to minimize, -1 to maximize.
-        fine, start: objective on meshes of the same cell size.
-        limit: of ``fine``; the start's mesh is taken to be as uncertain.
-    """
-    size = abs(start) or abs(fine) or 1.0
-    gain, noise = -sign * (fine - start) / size, _noise(limit) / size
-    meaning = "FEM objective against the start; the limit is what the meshes leave open"
-    return Check.of("improvement", gain, ">=", -noise, meaning)
-
-
-def _noise(limit: Extrapolation) -> float:
-    """Uncertainty of a difference of two values, each with the grid-convergence index of one; zero where unknown."""
-    return 2 * limit.gci if math.isfinite(limit.gci) else 0.0
-
-
-def cad_checks(exported: Exported, size: float) -> list[Check]:
-    """What was read back; ``size`` is the part's, length unit."""
-    checks = [
-        Check.of(
-            "CAD measure",
-            exported.relative_error,
-            "<=",
-            CAD_ERROR,
-            "area or volume read back against the design's own",
-        ),
-        Check.of(
-            "CAD deviation",
-            exported.check.max_deviation / size,
-            "<=",
-            CAD_ERROR,
-            "curve read back, relative to the part's size",
-        ),
-        Check.of("CAD valid", float(exported.check.valid), ">=", 1.0, "OpenCASCADE's own check"),
-    ]
-    if exported.domain_error is not None:
-        meaning = "area or volume of the domain around the part, read back"
-        checks.append(Check.of("CAD domain", exported.domain_error, "<=", CAD_ERROR, meaning))
-    if exported.stl is not None:
-        closed = exported.stl["watertight"] and exported.stl["consistent_winding"] and exported.stl["volume"] > 0
-        checks.append(Check.of("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)"))
-    return checks
-
-
 def start_values(setup: Setup, solved: Solved) -> tuple[list[float], list[str]]:
     """Each constrained quantity at the start, and which constraints it violates there, by how much.
 
@@ -345,10 +222,10 @@ def _remarks(
 ) -> list[str]:
     """What a reader should know beside the checks."""
     remarks = []
-    levels, start = solved.refined.levels[setup.problem.objective.name], _start(setup, solved)
+    levels, start = solved.refined.levels[setup.problem.objective.name], objective_at_start(setup, solved)
     if violated:
         remarks.append(f"The start violates {', '.join(violated)}: its objective measures no gain.")
-    elif accepted and abs(levels[-1].value - start) <= _noise(limit):
+    elif accepted and abs(levels[-1].value - start) <= uncertainty(limit):
         remarks.append(
             "The start was already optimal: its objective is that of the optimum to within the mesh uncertainty."
         )
@@ -424,8 +301,8 @@ def _objective(
     part: Part,
     feasible: bool,
 ) -> Objective:
-    objective, size = setup.problem.objective, _reference(setup, solved)
-    fine, start = solved.refined.levels[objective.name][-1].value, _start(setup, solved)
+    objective, size = setup.problem.objective, objective_reference(setup, solved)
+    fine, start = solved.refined.levels[objective.name][-1].value, objective_at_start(setup, solved)
     return Objective(
         name=objective.name,
         unit=objective.unit,
@@ -489,7 +366,7 @@ def _cad(exported: Exported) -> Cad:
 def _parameters(setup: Setup, theta: Tensor, solved: Solved) -> dict[str, Any]:
     """Each parameter with slope, curvature and tolerance alone; and the share of all tolerances allowed at once."""
     table = {}
-    allowed = setup.study.model.validation.manufacturing * _reference(setup, solved)
+    allowed = setup.study.model.validation.manufacturing * objective_reference(setup, solved)
     alone, together = tolerances(solved.gradients[0], solved.curvature, allowed)
     slopes, bends = solved.gradients[0].tolist(), np.diagonal(solved.curvature).tolist()
     columns = theta.tolist(), setup.initial.tolist(), slopes, bends, alone

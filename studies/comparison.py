@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geometries.integration import nodal_weights
-from studies.certificate_model import Check, Gradient
+from studies.certificate_model import Gradient
 from studies.models import SurrogateModel
 from studies.setup import Setup
 from studies.stationarity import VANISHED
+from studies.verdict_model import Check
 from surrogate.accuracy import field_errors
 
 Array = NDArray[np.float64]

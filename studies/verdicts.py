@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from studies.certificate_model import Check, ConstraintResult, DesignVerdict, Limit, ModelVerdict
+from studies.certificate_model import ConstraintResult
 from studies.constraints import Condition
 from studies.schema import Constraint, Optimizer, StudyModel, Validation
+from studies.verdict_model import Check, DesignVerdict, Limit, ModelVerdict
 
 
 def least_residual(study: StudyModel) -> tuple[str, float, float]:

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from app.verdict import sentence
-from studies.certificate import improvement_check
-from studies.certificate_model import Check, ConstraintResult, Limit
+from studies.certificate_checks import improvement_check
+from studies.certificate_model import ConstraintResult
 from studies.convergence import LEAST_CELLS, REFINEMENT, Extrapolation
 from studies.loader import load_study
 from studies.pipeline import Run, validate
 from studies.setup import build_setup
 from studies.stationarity import stationarity
+from studies.verdict_model import Check, Limit
 from studies.verdicts import design_verdict, least_residual, limits, model_verdict, overall
 from studies.workspace import Workspace
 from tests.studies.study_cases import setup_of, tiny_run
