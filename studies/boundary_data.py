@@ -8,7 +8,7 @@ from geometries.family import Family
 from solvers.problem import Function
 from studies.loader import Study
 from studies.named import formula, known_component, known_tag
-from studies.schema import BoundaryCondition
+from studies.schema_physics import BoundaryCondition
 
 
 def sources_of(

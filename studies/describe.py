@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from studies.schema import Section, StudyModel
+from studies.schema import StudyModel
+from studies.schema_base import Section
 
 Key = tuple[str | int, ...]
 

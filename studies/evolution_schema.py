@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from studies.schema import Count, GradientDescent, NotNegative, Positive, Section, Seed, Surrogate, _mend
+from studies.schema_base import Count, NotNegative, Positive, Section, Seed, fault
+from studies.schema_learning import GradientDescent, Surrogate
 
 SCHEMA_FILE = Path(__file__).with_name("evolution_schema.json")
 
@@ -80,7 +81,7 @@ class Evaluation(Section):
     @model_validator(mode="after")
     def _resolution_holds_points(self) -> Self:
         if self.resolution % self.points:
-            raise _mend("resolution", f"found {self.resolution}; expected a multiple of points, {self.points}")
+            raise fault("resolution", f"found {self.resolution}; expected a multiple of points, {self.points}")
         return self
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from studies.familiarity import correlation_with_error, familiarity_of
-from studies.schema import Infill
+from studies.schema_learning import Infill
 from studies.setup import Setup, fixed_key
 from studies.surrogates import halves, hardware, training_config
 from surrogate.accuracy import Accuracy, measure

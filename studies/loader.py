@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 
 from solvers.physics import PHYSICS
 from studies.describe import Key, alternatives, clipped, expected, found, shown, unknown
-from studies.schema import Section, StudyModel
+from studies.schema import StudyModel
+from studies.schema_base import Section
 from studies.yaml_source import StudyError, read, value_of
 
 MAX_MESSAGES = 20

@@ -11,21 +11,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
-from studies.schema import (
-    Count,
-    Formula,
-    Geometry,
-    GradientDescent,
-    Interval,
-    Name,
-    NotNegative,
-    Physics,
-    Positive,
-    Section,
-    Seed,
-    Surrogate,
-    _mend,
-)
+from studies.schema import Geometry
+from studies.schema_base import Count, Formula, Interval, Name, NotNegative, Positive, Section, Seed, fault
+from studies.schema_learning import GradientDescent, Surrogate
+from studies.schema_physics import Physics
 
 SCHEMA_FILE = Path(__file__).with_name("operator_schema.json")
 
@@ -42,9 +31,9 @@ class Number(Section):
     def _one_law(self) -> Self:
         if (self.uniform is None) == (self.normal is None):
             found = "neither" if self.uniform is None else "both"
-            raise _mend("", f"found {found} of uniform and normal; expected one of them")
+            raise fault("", f"found {found} of uniform and normal; expected one of them")
         if self.uniform is not None and self.uniform[0] >= self.uniform[1]:
-            raise _mend("uniform", f"found {list(self.uniform)}; expected [lower, upper] with lower < upper")
+            raise fault("uniform", f"found {list(self.uniform)}; expected [lower, upper] with lower < upper")
         return self
 
 
@@ -89,7 +78,7 @@ class PhysicsTraining(GradientDescent):
     @model_validator(mode="after")
     def _points_in_order(self) -> Self:
         if self.points[0] > self.points[1]:
-            raise _mend("points", f"found {list(self.points)}; expected [least, largest]")
+            raise fault("points", f"found {list(self.points)}; expected [least, largest]")
         return self
 
 

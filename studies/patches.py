@@ -16,7 +16,7 @@ from solvers.patch_load import boundary_point, facet_lengths_near
 from solvers.problem import Patch, Problem
 from studies.loader import Study
 from studies.named import known_component, known_tag
-from studies.schema import NaturalCondition
+from studies.schema_physics import NaturalCondition
 
 
 def patches_of(

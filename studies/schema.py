@@ -9,61 +9,35 @@ where these are known.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
-    SerializerFunctionWrapHandler,
     Strict,
     Tag,
     field_validator,
-    model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+
+from studies.schema_base import (
+    Count,
+    Formula,
+    Interval,
+    Name,
+    Positive,
+    Section,
+    Seed,
+    fault,
+    plain,
+)
+from studies.schema_learning import Infill, ShapeSurrogate, Training
+from studies.schema_physics import Physics
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
-
-Formula = float | Annotated[str, Field(min_length=1, json_schema_extra={"format": "formula"})]
-Name = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Name, ...], Strict(False), Field(min_length=1)]
-Interval = Annotated[tuple[float, float], Strict(False)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-GridSize = Annotated[int, Field(ge=8)]
-
-
-def _mend(key: str, message: str) -> PydanticCustomError:
-    """Error of a cross-check that belongs to the entry ``key`` below the model that found it."""
-    return PydanticCustomError("study", "{message}", {"message": message, "key": key})
-
-
-def _plain(value: Any, key: str = "") -> Any:
-    """Pass data of finite numbers, texts, true/false, lists and mappings; refuse the rest by its key."""
-    if isinstance(value, dict | list):
-        for entry, item in value.items() if isinstance(value, dict) else enumerate(value):
-            _plain(item, f"{key}.{entry}".lstrip("."))
-    elif not isinstance(value, str | int) and not (isinstance(value, float) and math.isfinite(value)):
-        raise _mend(key, f"found {value}; expected a finite number, text, true or false, or a list of these")
-    return value
-
-
-class Section(BaseModel):
-    """Base of all sections of a study file."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Geometry(Section):
@@ -71,7 +45,7 @@ class Geometry(Section):
 
     family: Name
     """Geometry family: a shipped one such as closed_bar, or my_shapes.py:Nozzle beside this file."""
-    options: Annotated[dict[Name, Any], AfterValidator(_plain)] = Field(default_factory=dict)
+    options: Annotated[dict[Name, Any], AfterValidator(plain)] = Field(default_factory=dict)
     """Options of the family; `shapewright list` shows them."""
     bounds: dict[Name, Interval] = Field(default_factory=dict)
     """Bounds [lower, upper] of design parameters where they differ from the family's."""
@@ -91,7 +65,7 @@ class Geometry(Section):
     def _bounds_do_not_cross(cls, bounds: dict[str, Any]) -> dict[str, Any]:
         for name, (lower, upper) in bounds.items():
             if lower >= upper:
-                raise _mend(name, f"found [{lower}, {upper}]; expected [lower, upper] with lower < upper")
+                raise fault(name, f"found [{lower}, {upper}]; expected [lower, upper] with lower < upper")
         return bounds
 
     @model_validator(mode="after")
@@ -99,7 +73,7 @@ class Geometry(Section):
         for name in self.fixed:
             for section in ("bounds", "initial"):
                 if name in getattr(self, section):
-                    raise _mend(f"fixed.{name}", f"found it in {section}, too; expected it in one of them")
+                    raise fault(f"fixed.{name}", f"found it in {section}, too; expected it in one of them")
         return self
 
     @model_validator(mode="after")
@@ -107,120 +81,11 @@ class Geometry(Section):
         for name, value in self.initial.items():
             lower, upper = self.bounds.get(name, (value, value))
             if not lower <= value <= upper:
-                raise _mend(
+                raise fault(
                     f"initial.{name}",
                     f"found {value}; expected a start within bounds.{name} [{lower}, {upper}]",
                 )
         return self
-
-
-class BoundaryCondition(Section):
-    """Values of components on a boundary region, such as {on: wall, u: 0}."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Formula] = Field(init=False)
-
-    on: Name | Names
-    """Boundary region, or a list of them."""
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Boundary regions, always as a tuple."""
-        return (self.on,) if isinstance(self.on, str) else self.on
-
-    @property
-    def values(self) -> dict[str, float | str]:
-        """Component -> number or formula."""
-        return dict(self.__pydantic_extra__)
-
-    @model_validator(mode="after")
-    def _names_a_component(self) -> Self:
-        if not self.__pydantic_extra__:
-            raise _mend("", "found no component; expected at least one with its value, such as u: 0")
-        return self
-
-
-class Patch(Section):
-    """A narrow patch of a boundary region."""
-
-    at: Interval
-    """Its middle [x, y], length unit: the nearest point of the region at the start design, which then moves with it."""
-    width: Positive
-    """Distance from the middle at which the load has fallen to zero, length unit."""
-
-
-class NaturalCondition(BoundaryCondition):
-    """A flux on a boundary region, or the total of one on a narrow patch of it."""
-
-    patch: Patch | None = None
-    """Where a load acts whose total is given; left out for a flux along the whole region."""
-    total: dict[Name, float] = Field(default_factory=dict)
-    """With patch: component -> integral of its flux . n over it, exact on every shape, such as {u: 0, v: -10}."""
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As it was before there were patches: what weights were trained for holds these data."""
-        return {k: v for k, v in handler(self).items() if k not in ("patch", "total") or self.patch is not None}
-
-    @model_validator(mode="after")
-    def _names_a_component(self) -> Self:
-        if self.patch is None and self.total:
-            raise _mend("total", "found it without patch; expected patch: {at: [x, y], width: ...} beside it")
-        if self.patch is not None and (self.values or not self.total):
-            found = f"patch with {', '.join(self.values)}" if self.values else "patch without total"
-            raise _mend("", f"found {found}; expected patch and total, such as {{v: -10}}, and nothing else")
-        if self.patch is not None and isinstance(self.on, tuple) and len(self.on) > 1:
-            raise _mend("on", f"found {len(self.on)} regions; expected one, on which the patch lies")
-        if self.patch is None and not self.values:
-            raise _mend("", "found no component; expected at least one with its value, such as u: 0")
-        return self
-
-
-class Physics(Section):
-    """The boundary-value problem."""
-
-    name: Name
-    """Equations such as poisson or plane_stress; `shapewright list` shows components, coefficients and units."""
-    coefficients: dict[Name, Formula] = Field(default_factory=dict)
-    """Parameters of the physics where they differ from its defaults: a number or a formula of x and y."""
-    source: Formula | dict[Name, Formula] = Field(default_factory=dict)
-    """Source per component, a number or a formula of x and y; a bare value if there is one component only."""
-    dirichlet: Annotated[tuple[BoundaryCondition, ...], Strict(False)] = ()
-    """Prescribed values: a number or a formula of x and y; where regions meet, the later entry holds."""
-    natural: Annotated[tuple[NaturalCondition, ...], Strict(False)] = ()
-    """Prescribed flux . n: a number or a formula of x, y, nx, ny, components and their derivatives; or total on a
-    patch."""
-    pins: Annotated[tuple[Pinned, ...], Strict(False)] = ()
-    """Components whose level is fixed at a point."""
-    slip: Annotated[tuple[Name, ...], Strict(False)] = ()
-    """Boundary regions without friction: no velocity or displacement along the normal, no force along the tangent."""
-    cases: dict[Name, LoadCase] = Field(default_factory=dict)
-    """Load cases by name; what stands above holds in all of them."""
-
-    @model_serializer(mode="wrap")
-    def _without_cases_that_are_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As it was before there were cases: what weights were trained for holds these data."""
-        return {key: value for key, value in handler(self).items() if key != "cases" or value}
-
-
-class LoadCase(Section):
-    """What one load case has beside what holds in all; supports are the same in all of them."""
-
-    natural: Annotated[tuple[NaturalCondition, ...], Strict(False)] = ()
-    """Prescribed flux . n, added to that of all cases."""
-    source: Formula | dict[Name, Formula] = Field(default_factory=dict)
-    """Source per component, in place of that of all cases."""
-    dirichlet: Annotated[tuple[BoundaryCondition, ...], Strict(False)] = ()
-    """Prescribed values in place of those of all cases, on supports that these have too."""
-
-
-class Pinned(Section):
-    """A component that the equations determine only up to a constant."""
-
-    component: Name
-    """Such as the pressure of an enclosed flow."""
-    on: Name
-    """Boundary region on one corner of which it is zero."""
 
 
 class Integral(Section):
@@ -259,11 +124,11 @@ class Combined(Section):
     def _one_way(self) -> Self:
         if (self.sum is None) == (self.worst is None):
             found = "neither" if self.sum is None else "both"
-            raise _mend("", f"found {found} of sum and worst; expected one of them")
+            raise fault("", f"found {found} of sum and worst; expected one of them")
         if self.weights and self.sum is None:
-            raise _mend("weights", "found it without sum; expected none")
+            raise fault("weights", "found it without sum; expected none")
         if self.sharpness != Combined.model_fields["sharpness"].default and self.worst is None:
-            raise _mend("sharpness", "found it without worst; expected none")
+            raise fault("sharpness", "found it without worst; expected none")
         return self
 
 
@@ -329,7 +194,7 @@ class Objective(Section):
     def _one_goal(self) -> Self:
         if (self.maximize is None) == (self.minimize is None):
             found = "neither" if self.maximize is None else "both"
-            raise _mend("", f"found {found} of maximize and minimize; expected one of them")
+            raise fault("", f"found {found} of maximize and minimize; expected one of them")
         return self
 
 
@@ -379,7 +244,7 @@ class Constraint(Section):
         kinds = ("equals", "at_least", "at_most")
         found = [kind for kind in kinds if getattr(self, kind) is not None]
         if len(found) != 1:
-            raise _mend(
+            raise fault(
                 "", f"found {' and '.join(found) or 'none'} of {', '.join(kinds)}; expected exactly one"
             )
         return self
@@ -415,168 +280,21 @@ class Engine(Section):
     """Of dask: its scheduler's, such as tcp://host:8786, or its file (*.json); of slurm: local does without Slurm."""
     jobs: Count = 16
     """Of slurm: largest number of jobs, among which designs are dealt."""
-    options: Annotated[dict[Name, Any], AfterValidator(_plain)] = Field(default_factory=dict)
+    options: Annotated[dict[Name, Any], AfterValidator(plain)] = Field(default_factory=dict)
     """Of slurm: what submitit's jobs take, such as {slurm_partition: cpu, timeout_min: 120}."""
 
     @model_validator(mode="after")
     def _address_is_of_a_scheduler(self) -> Self:
         if self.name == "dask" and self.address is None:
-            raise _mend("address", "found nothing; expected the scheduler's of name dask, such as tcp://host:8786")
+            raise fault("address", "found nothing; expected the scheduler's of name dask, such as tcp://host:8786")
         if self.name == "slurm" and self.address not in (None, "local"):
-            raise _mend("address", f"found {self.address}; expected local, or nothing, of name slurm")
+            raise fault("address", f"found {self.address}; expected local, or nothing, of name slurm")
         if self.name in ("processes", "mpi") and self.address is not None:
-            raise _mend("address", f"found {self.address}, which name {self.name} has no use for; expected nothing")
+            raise fault("address", f"found {self.address}, which name {self.name} has no use for; expected nothing")
         if self.name != "slurm" and (self.options or self.jobs != Engine.model_fields["jobs"].default):
             key = "options" if self.options else "jobs"
-            raise _mend(key, f"found it with name {self.name}, which has no use for it; expected slurm")
+            raise fault(key, f"found it with name {self.name}, which has no use for it; expected slurm")
         return self
-
-
-class Surrogate(Section):
-    """The mollified graph neural operator."""
-
-    weights: Name | None = None
-    """Trained weights to use instead of training (*.safetensors), relative to this file."""
-    grid: Annotated[tuple[GridSize, GridSize], Strict(False)] = (32, 32)
-    """Points of the latent grid along x and y."""
-    width: Count = 32
-    """Channels of the latent grid."""
-    modes: Count | Annotated[tuple[Count, Count], Strict(False)] = 10
-    """Fourier modes kept, along both directions or [along x, along y]."""
-    layers: Count = 4
-    """Fourier layers."""
-    mollifier: Literal["bump", "octic", "half_cosine", "quartic", "quadratic"] = "octic"
-    """Weight of a neighbour by its distance in encoder and decoder."""
-    radius: Count = 2
-    """Radius of the neighbourhood, in spacings of the latent grid."""
-    hidden: Count = 64
-    """Width of the hidden layers of the kernels and the projection."""
-
-    @property
-    def modes_per_axis(self) -> tuple[int, int]:
-        """Fourier modes along x and y."""
-        return (self.modes, self.modes) if isinstance(self.modes, int) else self.modes
-
-    @model_validator(mode="after")
-    def _grid_resolves_modes(self) -> Self:
-        for axis, modes, points in zip("xy", self.modes_per_axis, self.grid, strict=True):
-            if 2 * modes > points:
-                limit = f"at most {points // 2} along {axis}, half the points of the grid {list(self.grid)}"
-                raise _mend("modes", f"found {modes}; expected {limit}, or a finer grid")
-        return self
-
-
-class ShapeSurrogate(Surrogate):
-    """One that knows the shapes of a family."""
-
-    grading: Positive | None = None
-    """Length beyond which the latent grid becomes coarse around the part, in the length unit; none for an even grid."""
-    contrast: Positive | None = None
-    """Factor on the difference of an encoding from that of the reference shape, if any; 10 if designs differ little."""
-
-
-class Finish(Section):
-    """A second, shorter training from the best weights of the first, in which functionals may count more."""
-
-    steps: Count = 500
-    """Largest number of steps."""
-    learning_rate: Positive = 5e-4
-    """Largest learning rate of the schedule."""
-    objective_weight: NotNegative = 0.1
-    """Weight of the objective's value."""
-    gradient_weight: NotNegative = 0.5
-    """Weight of the objective's derivative along the design directions."""
-
-
-class ModeShares(Section):
-    """Shares of directions that moments keep of a spectral weight, by what its modes stand for, in any dimension."""
-
-    frequencies: Share = 1.0
-    """Of each axis of frequencies."""
-    channels_in: Share = 1.0
-    """Of the channels in."""
-    channels_out: Share = 1.0
-    """Of the channels out."""
-
-
-class GradientDescent(Section):
-    """Which optimizer trains, and what it is told beside the learning rate."""
-
-    optimizer: Literal["tensor_galore", "adamw"] = "tensor_galore"
-    """Method of gradient descent; tensor_galore is AdamW with moments in a low-rank Tucker subspace of the gradient.
-
-    It is the default on every device. With a quarter of the channels in it takes 74 % less memory than AdamW and 2 %
-    more time for a step; test errors are 0.95, 0.98 and 0.94 times AdamW's, means over three seeds on Darcy flow and
-    on Navier-Stokes at two viscosities (benchmarks/results/tensor_galore.md).
-    """
-    rank: (
-        Share | ModeShares | Annotated[tuple[Share, ...], Strict(False), Field(min_length=3)]
-    ) = ModeShares(channels_in=0.25)
-    """Of tensor_galore: shares of a spectral weight's modes, such as {channels_in: 0.25}, which truncates only that.
-
-    That is the default because each truncated mode costs time: 0.25 of the parameters by the spectrum takes 16 % more
-    of a step at the same memory. A number is the share of the parameters that each moment, with the factors, may take,
-    see rank_rule; a list is the share of each mode's directions, the last two modes being the channels in and out.
-    """
-    rank_rule: Literal["spectrum", "uniform", "energy"] = "spectrum"
-    """Of tensor_galore with a number as rank: spent by the spectrum or alike on all modes, or a share of the energy."""
-    update_gap: Count = 200
-    """Of tensor_galore: steps between refreshes of the subspaces."""
-    scale: Positive | None = None
-    """Of tensor_galore: factor on the step from a subspace; by default the root of full size by core size."""
-    discarded: NotNegative = 1.0
-    """Of tensor_galore: weight of the step along what lies outside the subspace; 0 is the published method."""
-    moments: Literal["full", "bfloat16", "8bit"] = "full"
-    """Of tensor_galore: how moments are stored."""
-
-    @model_validator(mode="after")
-    def _moments_are_of_tensor_galore(self) -> Self:
-        for key in ("rank", "rank_rule", "update_gap", "scale", "discarded", "moments"):
-            value = getattr(self, key)
-            idle = [GradientDescent.model_fields[key].default, *([_FORMER_RANK] if key == "rank" else [])]
-            if self.optimizer == "adamw" and value not in idle:
-                shown = value if isinstance(value, str | int | float) else "it"
-                raise _mend(key, f"found {shown}, which optimizer adamw has no use for; expected tensor_galore")
-        return self
-
-
-_FORMER_RANK = 0.25
-"""The default of rank while adamw was the default; resolved.yaml of those days has it beside adamw."""
-
-
-class Training(GradientDescent):
-    """How the surrogate learns; each part of the loss is scaled to be comparable with that of the fields."""
-
-    steps: Count = 3000
-    """Largest number of steps."""
-    batch: Count = 8
-    """Designs per step."""
-    learning_rate: Positive = 2e-3
-    """Largest learning rate of the schedule."""
-    weight_decay: NotNegative = 1e-5
-    """Decoupled weight decay."""
-    slope_weight: NotNegative = 0.3
-    """Weight of the fields' spatial gradients in the loss, beside 1 for the fields."""
-    tangent_weight: NotNegative = 0.5
-    """Weight of the fields' material derivatives along the design directions."""
-    tangent_slope_weight: NotNegative = 0.0
-    """Weight of the spatial gradients of the material derivatives; for objectives that are made of slopes."""
-    objective_weight: NotNegative = 0.1
-    """Weight of the objective's value."""
-    gradient_weight: NotNegative = 0.5
-    """Weight of the objective's derivative along the design directions."""
-    check_every: Count = 250
-    """Steps between looks at the held-out design gradient; the best weights are kept."""
-    patience: Count = 8
-    """Looks without improvement after which training stops."""
-    checkpoint_every: Count = 250
-    """Steps between checkpoints, from which an interrupted training goes on."""
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Memory of the running average of the weights, which is judged and kept; 0 for the weights themselves."""
-    seed: Seed = 0
-    """Seed of initial weights and batches."""
-    finish: Finish | None = None
-    """For functionals that leap from place to place, such as a peak: noise until the fields are known."""
 
 
 class Optimizer(Section):
@@ -606,21 +324,8 @@ class Optimizer(Section):
     @model_validator(mode="after")
     def _trust_region_uses_both_models(self) -> Self:
         if self.method == "trust_region" and self.on == "fem":
-            raise _mend("on", "found fem; expected surrogate, which method trust_region corrects by finite elements")
+            raise fault("on", "found fem; expected surrogate, which method trust_region corrects by finite elements")
         return self
-
-
-class Infill(Section):
-    """Learning on the way: what trust_region solves joins the training set, and AdamW tunes the surrogate to it."""
-
-    steps: Count = 200
-    """Steps of the tuning."""
-    learning_rate: Positive = 3e-5
-    """Its largest learning rate; far below that of the training, whose end it would otherwise undo."""
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    """Share of the new designs in a batch; the others replay the original training set."""
-    margin: NotNegative = 0.02
-    """Relative growth of a mean held-out error that is tolerated; with more, the tuned weights are thrown away."""
 
 
 class Validation(Section):
@@ -677,20 +382,20 @@ class StudyModel(Section):
             same = counts[constraint.name, constraint.kind, constraint.case]
             if same > 1 or (constraint.case is not None and (constraint.name, constraint.kind) in known):
                 what = f"{constraint.name} {constraint.kind}"
-                raise _mend(str(index), f"found more than one '{what}'; expected each once")
+                raise fault(str(index), f"found more than one '{what}'; expected each once")
         return constraints
 
     @model_validator(mode="after")
     def _infill_has_centres(self) -> Self:
         if self.infill is not None and self.optimizer.method != "trust_region":
-            raise _mend("infill", f"found it with optimizer.method {self.optimizer.method}; expected trust_region")
+            raise fault("infill", f"found it with optimizer.method {self.optimizer.method}; expected trust_region")
         return self
 
     @model_validator(mode="after")
     def _samples_suffice(self) -> Self:
         if self.training.batch > self.sampling.designs:
             limit = f"at most sampling.designs, {self.sampling.designs}"
-            raise _mend("training.batch", f"found {self.training.batch}; expected {limit}")
+            raise fault("training.batch", f"found {self.training.batch}; expected {limit}")
         return self
 
 

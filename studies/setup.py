@@ -36,7 +36,7 @@ from studies.load_cases import with_cases
 from studies.loader import Study, StudyError
 from studies.named import formula, known_component, known_tag
 from studies.patches import patches_of, placed, problem_at
-from studies.schema import Surrogate
+from studies.schema_learning import Surrogate
 from surrogate.functionals import FieldSpace
 from surrogate.model_card import SurrogateFileError, load_mesh
 from surrogate.network_size import estimated_training_bytes

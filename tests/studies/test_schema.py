@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from studies.describe import alternatives, expected, names
 from studies.evolution_schema import EvolutionTraining
 from studies.operator_schema import PhysicsTraining
-from studies.schema import SCHEMA_FILE, Finish, StudyModel, Training, json_schema, json_schema_text
+from studies.schema import SCHEMA_FILE, StudyModel, json_schema, json_schema_text
+from studies.schema_learning import Finish, Training
 from surrogate.evolution_training import EvolutionTrainingConfig
 from surrogate.physics_training import PhysicsTrainingConfig
 from surrogate.training import TrainingConfig
