@@ -44,6 +44,7 @@ from studies.final_solutions import Solved, objective_at_start, objective_refere
 from studies.jumps import jumps
 from studies.models import SurrogateModel, outside_box
 from studies.peak import describe_peak
+from studies.resolution import resolution_checks
 from studies.sampling import stack_fields
 from studies.sensitivity import tolerances
 from studies.setup import Setup
@@ -139,7 +140,9 @@ def assemble(
     stationary = stationarity(setup, theta, solved.gradient, solved.gradient_at_start, functionals)
     rows = constraint_rows(setup, theta, solved, None if compared is None else compared.functionals)
     _, violated = start_values(setup, solved)
+    given = study.validation
     checks = fem_checks(setup, solved, limit, stationary)
+    checks += resolution_checks(rows, given.discretization_error, given.objective_error)
     if not violated:
         checks.append(improvement_check(setup.sign, levels[-1].value, objective_at_start(setup, solved), limit))
     checks += cad_checks(exported, max(part.optimum.length, part.optimum.height))
@@ -147,7 +150,6 @@ def assemble(
     design = design_verdict(checks, rows, found)
     model = None
     if compared is not None:
-        given = study.validation
         lines = surrogate_checks(compared, given.objective_error, given.field_error, given.gradient_cosine)
         model = model_verdict(lines, not has_fem_in_loop(study), found)
     accepted, verdict, reasons = overall(design, model, found)

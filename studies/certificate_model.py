@@ -27,7 +27,8 @@ CHANGES = {
     " and cells; constraints with miss, scale and allowed miss; `bounds_that_stop`; SHA-256 of files and study;"
     " `version` itself. `checks`"
     " is gone: `design.checks` and `model.checks`.",
-    5: "Load cases: `objective.cases`; a constraint on a functional has one entry for each case that it holds in.",
+    5: "Load cases: `objective.cases`; a constraint on a functional has one entry for each case that it holds in."
+    " Checks of the design on how well meshes tell a functional under a constraint.",
 }
 """What changed with each version of the certificate."""
 VERSION = max(CHANGES)

@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from geometries.cad import CadError, check_step
+from geometries.effort import forcing
 from geometries.mesher import MeshError
 from solvers.errors import SolveError
 from studies.certificate import stopped
@@ -30,6 +31,7 @@ from studies.convergence import DERIVATIVES_ON_BOUNDARY, USUAL, Level, extrapola
 from studies.digest import family_file, study_digest
 from studies.loader import Study, StudyError, load_study
 from studies.models import FemModel
+from studies.resolution import resolution_checks
 from studies.setup import Setup, build_setup
 from studies.verdicts import design_verdict, limits, model_verdict, overall
 from studies.workspace import Workspace, sha256
@@ -64,7 +66,7 @@ def verify(folder: Path, resolve: bool = False) -> list[Finding]:
     found = [Finding("certificate.json", True, version), *_files(folder, certificate), *_records(folder)]
     found.append(_finding("numbers", contradictions(certificate), "the certificate does not contradict itself"))
     try:
-        study = load_study(folder / "resolved.yaml")
+        study = replace(load_study(folder / "resolved.yaml"), force=True)  # whatever its size, it was run
         setup = build_setup(study)
     except (StudyError, OSError) as error:
         return [*found, Finding("resolved.yaml", False, str(error))]
@@ -154,7 +156,7 @@ def _theta(certificate: Certificate, setup: Setup) -> Tensor | None:
 
 def contradictions(certificate: Certificate) -> list[str]:
     """Numbers and results of a certificate that do not follow from its other numbers."""
-    kinds = (_check_faults, _objective_faults, _row_faults, _verdict_faults)
+    kinds = (_check_faults, _objective_faults, _row_faults, _resolution_faults, _verdict_faults)
     return [fault for kind in kinds for fault in kind(certificate)]
 
 
@@ -244,6 +246,17 @@ def _row_faults(certificate: Certificate) -> Iterator[str]:
             yield f"constraint '{row.name}': a miss of {miss} where {row.allowed} is allowed is not {row.satisfied}"
 
 
+def _resolution_faults(certificate: Certificate) -> Iterator[str]:
+    """Checks of how well meshes tell what is constrained, against those that constraints and limits lead to."""
+    given = {limit.name: limit.value for limit in certificate.limits}
+    stated = {check.name: check for check in certificate.design.checks}
+    limits_of_meshes = given.get("mesh error", 0.0), given.get("mapped mesh", 0.0)
+    for check in resolution_checks(certificate.constraints, *limits_of_meshes):
+        own = stated.get(check.name)
+        if own is None or not _same(own.value, check.value) or not _same(own.limit, check.limit):
+            yield f"check '{check.name}' is {own and own.value}; the constraint gives {check.value} <= {check.limit}"
+
+
 def _miss(row: ConstraintResult) -> float | None:
     if row.value is None:
         return None
@@ -325,7 +338,7 @@ def _cad(folder: Path, certificate: Certificate, setup: Setup, theta: Tensor) ->
 def _solved_again(folder: Path, certificate: Certificate, setup: Setup, theta: Tensor) -> Iterator[Finding]:
     """Objective and constraints by finite elements on fresh meshes of the STEP file, within the errors stated."""
     try:
-        with tempfile.TemporaryDirectory() as place:
+        with forcing(True), tempfile.TemporaryDirectory() as place:
             step = Path(shutil.copy(folder / "optimum.step", place))
             refined = refine(setup, theta, step)
         mapped, _, _ = FemModel(setup).functionals(theta)

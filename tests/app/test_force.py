@@ -61,3 +61,13 @@ def test_each_limit_names_its_key(tmp_path, override, said):
     with pytest.raises(StudyError, match=said) as caught:
         build_setup(load_study(write_tiny(tmp_path), [override]))
     assert "\n" not in str(caught.value)
+
+
+def test_what_was_made_by_force_is_verified_without(tmp_path, narrow):
+    path, out = write_tiny(tmp_path), tmp_path / "out"
+    changes = ("optimizer.on=fem", "optimizer.starts=1", "optimizer.max_iterations=60")
+    options = ["--out", str(out), *(word for change in changes for word in ("--set", change))]
+    made = CliRunner().invoke(app, ["run", str(path), *options, "--force"])
+    assert (out / "certificate.json").is_file(), made.output
+    verified = CliRunner().invoke(app, ["verify", str(out), "--resolve"])
+    assert verified.exit_code == 0, verified.output

@@ -211,8 +211,8 @@ def test_values_that_were_forged_consistently_are_found_by_solving_again(folder)
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda c: c.pop("version"), "version: found no version; expected 4"),
-        (lambda c: c.update(version=3), "version: found version 3; expected 4"),
+        (lambda c: c.pop("version"), f"version: found no version; expected {VERSION}"),
+        (lambda c: c.update(version=3), f"version: found version 3; expected {VERSION}"),
         (lambda c: c["objective"].pop("fem"), "has no entry 'objective.fem'"),
         (lambda c: c.update(more=1), "more: "),
         (lambda c: c["constraints"][0].update(value="much"), "constraints.0.value: "),
