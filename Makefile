@@ -14,10 +14,10 @@ setup:  ## make or update the environment in .venv (PYTHON=/path/to/python choos
 study: setup  ## run the shipped torsion study into out/torsion
 	$(BIN)/shapewright run studies/torsion.yaml --out out/torsion
 
-# One thread: the tests' problems are too small for more to pay.
+# One thread a process: the tests' problems are too small for more to pay. A file's tests share a process.
 test: export OMP_NUM_THREADS ?= 1
 test: lint  ## ruff, import rule and all tests (ARGS="-m 'not slow'" is handed to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: setup  ## ruff and the import rule
 	$(BIN)/ruff check .
