@@ -98,7 +98,7 @@ def mesh_fault(family: Family, control_points: NDArray[np.float64], mesh_size: f
         return None
     return (
         f"cells of size {mesh_size:g} make about {nodes:.2g} nodes, which take about {in_words(expected)} of memory;"
-        f" the limit is {MOST_NODES} nodes and {in_words(MOST_BYTES)}: make it larger, or give --force to go on"
+        f" the limit is {MOST_NODES} nodes and {in_words(MOST_BYTES)}: make them larger, or give --force to go on"
     )
 
 

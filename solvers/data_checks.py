@@ -81,9 +81,9 @@ def not_finite(
     found = [_blame(f"the coefficient '{name}'", q[name], inside) for name in problem.coefficients]
     found += [_blame(f"the source of '{c}'", q[source_name(c)], inside) for c in problem.sources]
     for natural in problem.natural:
-        place = facet_points(mesh, torch.from_numpy(nodes), natural.tag)
-        value = natural.value(torch, sample_quantities(problem, place, components, parameters))
-        found.append(_blame(f"the boundary flux of '{natural.component}' on '{natural.tag}'", value, place))
+        points = facet_points(mesh, torch.from_numpy(nodes), natural.tag)
+        value = natural.value(torch, sample_quantities(problem, points, components, parameters))
+        found.append(_blame(f"the boundary flux of '{natural.component}' on '{natural.tag}'", value, points))
     return "; ".join(filter(None, found))
 
 
@@ -95,8 +95,8 @@ def _value(function: Function, q: Mapping[str, Any]) -> Any:
         return float("nan")
 
 
-def _blame(what: str, value: Any, place: CellPoints | FacetPoints) -> str:
-    found = excess(what, ANY_NUMBER, value, {"x": place.points[..., 0], "y": place.points[..., 1]})
+def _blame(what: str, value: Any, points: CellPoints | FacetPoints) -> str:
+    found = excess(what, ANY_NUMBER, value, {"x": points.points[..., 0], "y": points.points[..., 1]})
     return "" if found is None else f"{what} is {found.found}"
 
 

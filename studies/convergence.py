@@ -45,8 +45,8 @@ USUAL, DERIVATIVES_ON_BOUNDARY = Orders(4.0, 2.8), Orders(2.0, 1.5)
 With smooth solutions orders from 3 and from 1.8 on were measured; the rest is for orders that have not settled."""
 NOT_MONOTONE = "the values do not converge monotonically on these meshes"
 DIVERGING = (
-    "the values change by no less from mesh to mesh: these meshes show no limit of theirs, and the peak of a stress"
-    " that is singular, as at a re-entrant corner, has none"
+    "the values change by no less from mesh to mesh, so that no limit shows; the peak of a singular stress, as at a"
+    " re-entrant corner, has none"
 )
 NOT_FINER = "the meshes are not each finer than the one before, so that they tell nothing of the error"
 NOT_FINITE = "a value is not finite, so that nothing is known of the error"

@@ -15,7 +15,7 @@ from studies.functionals import own_integrals
 from studies.setup import Setup
 
 PAIRS = 512
-"""Random pairs of points among which places are sought where a comparison changes."""
+"""Random pairs of points among which positions are sought where a comparison changes."""
 BISECTIONS = 60
 SMALLEST_JUMP = 1e-6
 """Change across a comparison, relative to the formula's size, that counts as a jump."""
@@ -26,7 +26,7 @@ class JumpWarning(UserWarning):
 
 
 def jumps(setup: Setup) -> list[str]:
-    """One sentence for every formula of the study that jumps, or may jump, inside cells of the start design's mesh."""
+    """A message for every formula of the study that jumps, or may jump, inside cells of the start design's mesh."""
     nodes = setup.shape_map.nodes(setup.initial)
     mesh = setup.shape_map.mesh.moved(nodes.numpy())
     found = []
@@ -35,9 +35,9 @@ def jumps(setup: Setup) -> list[str]:
             where = _where(mesh, expression, comparison, tags)
             if where:
                 found.append(
-                    f"{setup.study.place(key)}: {key}: '{expression.text}' jumps at {comparison.text}, {where}: there"
-                    " quadrature loses its order, and shape derivatives do not see the jump move through the cells;"
-                    " let a boundary follow it, or smooth it, for example by tanh"
+                    f"{setup.study.place(key)}: {key}: '{expression.text}' jumps at {comparison.text}, {where}."
+                    " Quadrature loses its order there, and shape derivatives do not see the jump move through the"
+                    " cells. Let a boundary follow it, or smooth it, for example by tanh"
                 )
     return found
 

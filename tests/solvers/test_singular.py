@@ -181,10 +181,10 @@ def test_leaky_lid_is_no_imbalance():
 def test_force_and_moment_that_only_pins_would_carry():
     pins = (Pin("u", "left"), Pin("v", "left"), Pin("v", "right"))
     pulled = Problem(PLANE_STRESS, natural=(Natural("u", "right", one),), pins=pins)
-    with pytest.raises(SolveError, match=r"total of the source is 0, that of the boundary flux 1;.*'u' only up to"):
+    with pytest.raises(SolveError, match=r"total of the source is 0, that of the boundary flux 1\..*'u' only up to"):
         FemSolver(pulled, SQUARE).solve()
     couple = tuple(Natural("v", side, lambda ops, q: q["nx"]) for side in ("left", "right"))
-    with pytest.raises(SolveError, match=r"moment of the source is 0, that of the boundary flux 1;.*rotation about"):
+    with pytest.raises(SolveError, match=r"moment of the source is 0, that of the boundary flux 1\..*rotation about"):
         FemSolver(replace(pulled, natural=couple), SQUARE).solve()
 
 
@@ -193,7 +193,7 @@ def test_point_loads_count_in_the_balance():
     pull = (Patch("left", (0.0, 0.5), 0.4, {"u": -1.0}), Patch("right", (1.0, 0.5), 0.4, {"u": 1.0}))
     balanced = Problem(PLANE_STRESS, pins=pins, patches=pull)
     assert FemSolver(balanced, SQUARE).solve().fields["displacement"][:, 0].max() > 0.5
-    with pytest.raises(SolveError, match=r"total of the source is 0, that of the boundary flux 1;"):
+    with pytest.raises(SolveError, match=r"total of the source is 0, that of the boundary flux 1\."):
         FemSolver(replace(balanced, patches=pull[1:]), SQUARE).solve()
 
 
