@@ -37,7 +37,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Shape optimization with a neural surrogate, judged by finite elements.",
+    help="Shape optimization with a neural surrogate, certified by finite elements.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -180,7 +180,7 @@ def export(options: Options) -> None:
 
 @study_command(app)
 def validate(options: Options) -> None:
-    """Judge the optimum by finite elements on its CAD read back."""
+    """Certify the optimum by finite elements on its CAD read back."""
     with _run(options) as current:
         from studies import pipeline
 
@@ -243,7 +243,7 @@ def learn(
     overwrite: Overwrite = False,
     force: Force = False,
 ) -> None:
-    """Train an operator on the physics of an operator study, and judge it on unseen instances by finite elements."""
+    """Train an operator on the physics of an operator study; its errors on unseen instances are by finite elements."""
     from app.learn import learn_operator, print_errors
 
     card, folder = learn_operator(study, out, overrides or [], device, seed, overwrite, force)

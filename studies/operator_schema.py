@@ -65,13 +65,13 @@ class PhysicsTraining(GradientDescent):
     weight_decay: NotNegative = 0.0
     """Decoupled weight decay."""
     check_every: Count = 250
-    """Steps between looks at the held-out error; the best weights are kept."""
+    """Steps between evaluations of the held-out error; the best weights are kept."""
     patience: Count = 1000
-    """Looks without improvement after which training stops."""
+    """Evaluations without improvement after which training stops."""
     checkpoint_every: Count = 100
     """Steps between checkpoints, from which an interrupted training goes on."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.995
-    """Memory of the running average of the weights, which is judged and kept; 0 for the weights themselves."""
+    """Decay of the running average of the weights, which is evaluated and kept; 0 for the weights themselves."""
     seed: Seed = 0
     """Seed of initial weights and instances."""
 
@@ -83,7 +83,7 @@ class PhysicsTraining(GradientDescent):
 
 
 class Evaluation(Section):
-    """Finite-element solutions of unseen instances, which only judge."""
+    """Finite-element solutions of unseen instances, to measure errors."""
 
     held_out: Count = 32
     """How many."""

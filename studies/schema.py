@@ -211,12 +211,14 @@ class Constraint(Section):
     at_most: float | Literal["initial"] | None = None
     """Upper limit, or initial for the value of the start design."""
     tolerance: Positive = 1e-6
-    """Violation that counts as satisfied, relative to the target, of whatever size: it was absolute below one once.
+    """Violation that counts as satisfied, relative to the target.
 
-    Where the target is 0, it is relative to the quantity at the start; where that is 0 too, to how much the quantity
-    changes over the ranges of the parameters. Of a centroid it is relative to the part's size, if that is larger.
+    Where the target is 0, it is relative to the quantity at the start. Where that is 0 too, it is relative to the
+    part's size, or for a functional to its change over the ranges of the parameters. For a centroid it is relative to
+    the part's size, if that is larger than the target. Earlier versions took it as absolute for targets below one.
 
-    A functional is judged on fresh meshes of the exported CAD: no tighter than the error of geometry.mesh_size.
+    A functional is evaluated on fresh meshes of the exported CAD: let this be no less than the error of
+    geometry.mesh_size.
     """
 
     case: Name | None = None

@@ -143,17 +143,17 @@ class Training(GradientDescent):
     gradient_weight: NotNegative = 0.5
     """Weight of the objective's derivative along the design directions."""
     check_every: Count = 250
-    """Steps between looks at the held-out design gradient; the best weights are kept."""
+    """Steps between evaluations of the held-out design gradient; the best weights are kept."""
     patience: Count = 8
-    """Looks without improvement after which training stops."""
+    """Evaluations without improvement after which training stops."""
     checkpoint_every: Count = 250
     """Steps between checkpoints, from which an interrupted training goes on."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Memory of the running average of the weights, which is judged and kept; 0 for the weights themselves."""
+    """Decay of the running average of the weights, which is evaluated and kept; 0 for the weights themselves."""
     seed: Seed = 0
     """Seed of initial weights and batches."""
     finish: Finish | None = None
-    """For functionals that leap from place to place, such as a peak: noise until the fields are known."""
+    """For functionals whose location changes by leaps, such as a peak: they are noise until the fields are learnt."""
 
 
 class Infill(Section):
