@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from geometries.mesh import TaggedMesh
-from solvers.errors import ProblemError
+from solvers.errors import ProblemError, SolveError
 from solvers.fem import FemSolution, FemSolver, FemTangent
 from solvers.problem import CaseFunctional, Function, Problem
 from solvers.sampled_quantities import Profile
@@ -36,10 +36,13 @@ class CaseSolver:
         self._fem = FemSolver(problem.single(), mesh)
 
     def solve(self, nodes: Array | None = None) -> CaseSolution:
-        """Solve every case with the mesh nodes at ``nodes`` (N, 2)."""
-        solutions = {
-            case: self._fem.solve(nodes, parameters=values) for case, values in self.problem.cases.items()
-        }
+        """Solve every case with the mesh nodes at ``nodes`` (N, 2); SolveError names the one that fails."""
+        solutions = {}
+        for case, values in self.problem.cases.items():
+            try:
+                solutions[case] = self._fem.solve(nodes, parameters=values)
+            except SolveError as error:
+                raise SolveError(f"load case '{case}': {error}") from error
         return CaseSolution(self.problem, self._fem, solutions)
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from solvers.errors import ProblemError, StaleSolutionError
+from solvers.errors import ProblemError, SolveError, StaleSolutionError
 from solvers.factorization import Factorization
 from solvers.fem import FemSolver
 from solvers.load_cases import CaseSolver, smooth_maximum, solver_of
 from solvers.patch_load import boundary_point
-from solvers.physics import PLANE_STRESS, CaseFunctional, Dirichlet, Functional, Natural, Patch, Problem
+from solvers.physics import PLANE_STRESS, CaseFunctional, Dirichlet, Functional, Natural, Patch, Pin, Problem
 from tests.solvers.solver_cases import zero
 from tests.solvers.solver_meshes import bulged, mapped_square
 
@@ -152,3 +152,18 @@ def test_the_smooth_maximum_is_below_the_true_one_by_what_it_says(values):
     assert float(smooth_maximum(1e3 * given, 50.0)) == pytest.approx(1e3 * found, rel=1e-12)
     if len(set(values)) == 1:
         assert found == pytest.approx(values[0], rel=1e-14)
+
+
+def test_the_case_that_cannot_be_solved_is_named():
+    """The body may rise: a pull along is balanced on its wall, one upward is hidden by the pin."""
+    problem = Problem(
+        PLANE_STRESS,
+        dirichlet=(Dirichlet("u", "left", zero),),
+        pins=(Pin("v", "left"),),
+        natural=(Natural("u", "right", times("along", SHEAR)), Natural("v", "right", times("up", LIFT))),
+        functionals=(over(COMPLIANCE, "total", lambda values: values.sum()),),
+        parameters={"along": 1.0, "up": 0.0},
+        cases={"along": {"along": 1.0, "up": 0.0}, "up": {"along": 0.0, "up": 1.0}},
+    )
+    with pytest.raises(SolveError, match="load case 'up': the data do not balance"):
+        CaseSolver(problem, mapped_square(4)).solve()
