@@ -1,4 +1,4 @@
-"""How a command ends: one clear message on the terminal, and an exit code that tells what kind of end it was."""
+"""How a command ends: one clear message on the terminal, and an exit code for its kind of end."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _fail(message: str, code: Exit) -> NoReturn:
 
 @contextmanager
 def _terminating() -> Iterator[None]:
-    """SIGTERM raises :class:`Terminated`, where nobody has said otherwise."""
+    """Raise :class:`Terminated` on SIGTERM, unless another handler is set."""
 
     def raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
         raise Terminated
@@ -169,7 +169,7 @@ def _terminating() -> Iterator[None]:
 
 @contextmanager
 def _shown_warnings() -> Iterator[None]:
-    """What the program itself warns of, in the same plain words as its errors; what libraries tell each other, not."""
+    """Print the program's own warnings as its errors are printed; leave out what libraries log."""
     unheard = logging.NullHandler()  # without a handler Python prints what libraries log
     with warnings.catch_warnings():
         logging.getLogger().addHandler(unheard)

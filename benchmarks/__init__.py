@@ -1,1 +1,1 @@
-"""Scripts that measure; nothing is imported from here but by them and their tests."""
+"""Scripts that measure; only they and their tests import from here."""

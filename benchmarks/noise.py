@@ -72,7 +72,7 @@ class NoisyModel:
 
 
 class Ignorant:
-    """In place of a surrogate: smooth functionals that have nothing to do with the study."""
+    """Smooth functionals unrelated to the study, as a surrogate of no use."""
 
     def __init__(self, setup: Setup) -> None:
         self.count = len(setup.problem.functionals)

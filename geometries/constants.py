@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 KEPT = 1024
-"""Tensors kept at most; the one that was not asked for longest goes first."""
+"""Tensors kept at most; the least recently used one is dropped first."""
 COMPARED = 2**15
 """Bytes up to which arrays are known again by what they hold; larger ones by being the same object."""
 

@@ -1,4 +1,4 @@
-"""What a family and its mesh would take, told before either is made; beyond a limit only where that is asked for."""
+"""Estimates of the memory of a family and its mesh before either is made, and limits that ``--force`` lifts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conditions of a study, and the scale on which each is judged, so that no verdict depends on a unit of length."""
+"""The conditions of a study, and the scale of each, so that no verdict depends on a unit of length."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def scale_of(target: float, at_start: Callable[[], float], natural: Callable[[],
 
 @dataclass(frozen=True)
 class _Start:
-    """What the start design tells of scales; solved when first asked for."""
+    """Scales from the start design; it is solved at the first use."""
 
     shape_map: ShapeMap
     problem: Problem

@@ -1,4 +1,4 @@
-"""Training the surrogate of a design study, from nothing but its problem and its data.
+"""Training of a design study's surrogate from its problem and its data alone.
 
 Needs neither dolfinx nor gmsh, nor what reads a study: :mod:`studies.surrogates` takes the problem from a study, the
 kit for a GPU machine (:mod:`benchmarks.gpu`) from a bundle that was made where the study can be read.

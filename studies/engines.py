@@ -30,7 +30,7 @@ NAMES = get_args(schema.Engine.model_fields["name"].annotation)
 CONNECT_SECONDS = 10.0
 """Time within which a scheduler answers and has a worker."""
 POLL_SECONDS = 0.5
-"""Between looks at the jobs of Slurm; submitit asks Slurm itself less often."""
+"""Time between queries of the jobs' states; submitit asks Slurm itself less often."""
 
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Engine:
         self.__enter__()
 
     def prepare(self, function: Callable[..., Any], *arguments: Any) -> list[Future[Any]]:
-        """Have every process of this machine begin with a call that makes it ready, while the caller goes on."""
+        """Start a call that prepares every worker process of this machine, without waiting for it."""
         if not isinstance(self.executor, ProcessPoolExecutor):
             return []
         with interrupts_ignored():

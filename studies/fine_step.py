@@ -1,4 +1,4 @@
-"""Steps so small that values tell nothing of them: sought on a quadratic model, and evaluated by gradients.
+"""Steps whose change of value is below rounding: found on a quadratic model, evaluated by gradients.
 
 Where the reduction that a model predicts is less than the noise of the values, their ratio is one of rounding (A. R.
 Conn, N. I. M. Gould, Ph. L. Toint, Trust-Region Methods (2000), section 17.4.2). Gradients are not: along a step s from

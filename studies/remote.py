@@ -1,4 +1,4 @@
-"""A call as bytes that only the worker opens, so that a scheduler on the way imports nothing of it."""
+"""A call as bytes that only the worker unpickles, so that the scheduler imports nothing for it."""
 
 from __future__ import annotations
 

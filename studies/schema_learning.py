@@ -77,7 +77,7 @@ class ModeShares(Section):
 
 
 class GradientDescent(Section):
-    """Which optimizer trains, and what it is told beside the learning rate."""
+    """The optimizer of the training, and its settings except the learning rate."""
 
     optimizer: Literal["tensor_galore", "adamw"] = "tensor_galore"
     """Method of gradient descent; tensor_galore is AdamW with moments in a low-rank Tucker subspace of the gradient.

@@ -39,7 +39,7 @@ from surrogate.trainer import Progress, TrainingError
 REPORTED = 3
 """Exit code of a process that has said what went wrong."""
 GRACE_SECONDS = 20.0
-"""For processes that were told to end."""
+"""Time that processes have to end by themselves, and again after SIGTERM."""
 PATIENCE = timedelta(days=30)
 """For the first process of torchrun to sample, while the others wait."""
 
@@ -209,7 +209,7 @@ class Lead:
         return train_surrogate(setup, data, held_out, reference, path, device, report)
 
     def dismiss(self) -> None:
-        """Let the others go; they have had nothing to do if nothing was left to train."""
+        """Let the other processes end, also if nothing was left to train."""
         if not self._announced:
             self._announce(False)
         distributed.destroy_process_group()

@@ -21,7 +21,7 @@ def least_residual(study: StudyModel) -> tuple[str, float, float]:
 
 
 def has_fem_in_loop(study: StudyModel) -> bool:
-    """Whether every step of the search was decided by finite elements, so that no surrogate has to be believed."""
+    """Whether finite elements decided every step of the search, so that the result does not depend on a surrogate."""
     return study.optimizer.on == "fem" or study.optimizer.method == "trust_region"
 
 

@@ -1,4 +1,4 @@
-"""A finished output folder, checked again: nothing in it may have changed, and the certificate may not contradict it.
+"""Checks of a finished output folder: no file has changed, and the certificate agrees with files, study and design.
 
 Four kinds of evidence, from cheap to dear: the hashes that stages and certificate hold of files; the certificate's
 numbers against each other; the CAD read back and measured again beside the design's own curve; and, where asked for,
@@ -44,7 +44,7 @@ WEIGHTS = "surrogate.safetensors"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked: what, whether it is in order, and what was found."""
+    """Result of one check: what was checked, whether it holds, and what was found."""
 
     what: str
     ok: bool

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """A training that was told to end; the text says where it is saved, if it is.
+    """A training that was interrupted; the text says where it is saved, if it is.
 
     Attributes:
         signal_number: SIGINT or SIGTERM.

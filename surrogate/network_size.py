@@ -1,4 +1,4 @@
-"""What a network would take, told before it is made."""
+"""Estimate of a network's memory in training before it is made."""
 
 from __future__ import annotations
 

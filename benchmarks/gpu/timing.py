@@ -11,7 +11,7 @@ import torch
 
 
 def wait(device: torch.device) -> None:
-    """Until all that was asked of a GPU is done."""
+    """Wait until all work of the GPU is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -36,7 +36,7 @@ from surrogate.training import TrainingConfig, _draw, _inputs, _loss, _scales, g
 GALORE = {"optimizer": "tensor_galore", "rank": {"channels_in": 0.25}, "moments": "full"}
 TIMED_STEPS = 12
 KEPT_FOR_THE_END = 0.15
-"""Share of a training's time that looks at held-out errors and the card take."""
+"""Share of a training's time that evaluations of held-out errors and the card take."""
 LAST_CALL = 0.08
 """Share of its time before the end at which a training is stopped, and the best weights of its checkpoint taken."""
 ROOT = Path(__file__).resolve().parents[2]
