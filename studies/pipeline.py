@@ -38,6 +38,7 @@ from studies.sampling import (
     sample_designs,
     stack_fields,
 )
+from studies.second_order import gets_better_both_ways
 from studies.setup import Setup
 from studies.stationarity import stationarity
 from studies.surrogates import open_surrogate, refreshing, train_surrogate
@@ -303,17 +304,22 @@ def _check_optimum(run: Run, optimum: Optimum) -> None:
 
 
 def _start_is_optimal(setup: Setup, best: Search) -> bool:
-    """Whether a search did not leave a start that, by finite elements, constraints and bounds hold where it is."""
+    """Whether a search did not leave a start that, by finite elements, constraints and bounds hold where it is.
+
+    A start of equal radii is stationary whichever sense the objective has, so that curvatures count too.
+    """
     if best.reason not in (ExitReason.DID_NOT_MOVE, ExitReason.OBJECTIVE_UNCHANGED) or best.violation > 1.0:
         return False
     theta = torch.from_numpy(best.theta)
+    fem = FemModel(setup)
     try:
-        values, gradients, _ = FemModel(setup).functionals(theta)
+        values, gradients, _ = fem.functionals(theta)
     except SolveError:
         return False
     gradient = torch.from_numpy(gradients[0])
     _, limit, _ = least_residual(setup.study.model)
-    return stationarity(setup, theta, gradient, gradient, (values, gradients)).residual <= limit
+    found = stationarity(setup, theta, gradient, gradient, (values, gradients))
+    return found.residual <= limit and not gets_better_both_ways(fem, theta, (values, gradients), found)
 
 
 def _failure_at_start(setup: Setup) -> str:

@@ -15,7 +15,7 @@ from studies.certificate_checks import improvement_check
 from studies.certificate_model import ConstraintResult
 from studies.convergence import LEAST_CELLS, REFINEMENT, Extrapolation
 from studies.loader import load_study
-from studies.pipeline import Run, validate
+from studies.pipeline import OptimizationError, Run, validate
 from studies.setup import build_setup
 from studies.stationarity import stationarity
 from studies.verdict_model import Check, Limit
@@ -97,6 +97,16 @@ def test_a_start_that_is_the_optimum_is_accepted_and_said_to_be(tmp_path):
     assert abs(certificate["objective"]["improvement"]) < 1e-3
     (said,) = certificate["warnings"]
     assert said.startswith("The start was already optimal")
+
+
+def test_a_start_that_is_the_worst_of_all_is_no_optimum_though_no_small_change_improves_it(tmp_path):
+    """The same star where the least stiffness is sought: it is stationary, by symmetry, and the stiffest."""
+    same = "geometry.initial={r0: 1.0, r1: 1.0, r2: 1.0, r3: 1.0, r4: 1.0, r5: 1.0}"
+    constraints = "constraints=[{quantity: area, equals: initial}, {quantity: jacobian, at_least: 0.1}]"
+    run = tiny_run(tmp_path, *FEM, same, constraints, "objective={minimize: torsional_constant}")
+    with pytest.raises(OptimizationError, match="did not move from its start"):
+        validate(run)
+    assert not (tmp_path / "certificate.json").exists()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
