@@ -292,8 +292,10 @@ def _search_key(run: Run) -> list[Any]:
 
 def _check_optimum(run: Run, optimum: Optimum) -> None:
     best = optimum.best
-    if not optimum.ok and not _start_is_optimal(run.setup, best):
-        raise OptimizationError(f"optimize: {_failure_at_start(run.setup) or best.reason.value}")
+    stayed = best.reason is ExitReason.STATIONARY and not any(i.fem and i.fem.accepted for i in best.history[1:])
+    if (stayed or not optimum.ok) and not _start_is_optimal(run.setup, best):
+        reason = ExitReason.DID_NOT_MOVE if stayed else best.reason
+        raise OptimizationError(f"optimize: {_failure_at_start(run.setup) or reason.value}")
     try:
         check_design(run.setup.shape_map, torch.from_numpy(best.theta))
     except ShapeError as error:
@@ -308,7 +310,8 @@ def _start_is_optimal(setup: Setup, best: Search) -> bool:
 
     A start of equal radii is stationary whichever sense the objective has, so that curvatures count too.
     """
-    if best.reason not in (ExitReason.DID_NOT_MOVE, ExitReason.OBJECTIVE_UNCHANGED) or best.violation > 1.0:
+    ends = ExitReason.DID_NOT_MOVE, ExitReason.OBJECTIVE_UNCHANGED, ExitReason.STATIONARY
+    if best.reason not in ends or best.violation > 1.0:
         return False
     theta = torch.from_numpy(best.theta)
     fem = FemModel(setup)

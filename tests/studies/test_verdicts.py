@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from app.verdict import sentence
+from studies import pipeline
 from studies.certificate_checks import improvement_check
 from studies.certificate_model import ConstraintResult
 from studies.convergence import LEAST_CELLS, REFINEMENT, Extrapolation
 from studies.loader import load_study
+from studies.optimizer import ExitReason, FemStep, Iterate, Optimum, Search
 from studies.pipeline import OptimizationError, Run, validate
 from studies.setup import build_setup
 from studies.stationarity import stationarity
@@ -107,6 +109,22 @@ def test_a_start_that_is_the_worst_of_all_is_no_optimum_though_no_small_change_i
     with pytest.raises(OptimizationError, match="did not move from its start"):
         validate(run)
     assert not (tmp_path / "certificate.json").exists()
+
+
+def test_a_managed_search_that_stays_where_it_began_is_an_optimum_only_by_its_curvature(tmp_path):
+    """The same star, which a trust region finds stationary at once, whichever sense the objective has."""
+    same = "geometry.initial={r0: 1.0, r1: 1.0, r2: 1.0, r3: 1.0, r4: 1.0, r5: 1.0}"
+    constraints = "constraints=[{quantity: area, equals: initial}, {quantity: jacobian, at_least: 0.1}]"
+    for goal in ("maximize", "minimize"):
+        run = tiny_run(tmp_path / goal, same, constraints, f"objective={{{goal}: torsional_constant}}")
+        theta = run.setup.initial.numpy()
+        first = Iterate(0, 0, 1, 1.0, 1.0, (), tuple(theta), FemStep(math.nan, 0.2, True, 1e-9, 1, 1))
+        best = Search(0, theta, 1.0, 0.0, ExitReason.STATIONARY, (first,))
+        if goal == "maximize":
+            pipeline._check_optimum(run, Optimum(best, (best,)))
+        else:
+            with pytest.raises(OptimizationError, match="did not move from its start"):
+                pipeline._check_optimum(run, Optimum(best, (best,)))
 
 
 @pytest.mark.parametrize("sign", [1, -1])
