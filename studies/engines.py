@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
@@ -106,6 +106,23 @@ class Engine:
             raise WorkerLostError(self._lost(error)) from error
         if isinstance(self.executor, JobExecutor):
             self.executor.follow()
+
+    def results(self, futures: Iterable[Future[T]]) -> Iterator[tuple[Future[T], T]]:
+        """Tasks as they end and what they have come to; those of lost workers are told of when the others have ended.
+
+        Raises:
+            WorkerLostError: some workers were lost; no result of another one is lost with them.
+        """
+        lost: WorkerLostError | None = None
+        for future in as_completed(futures):
+            try:
+                result = self.result(future)
+            except WorkerLostError as error:
+                lost = error
+            else:
+                yield future, result
+        if lost is not None:
+            raise lost
 
     def result(self, future: Future[T]) -> T:
         """What a task has come to.

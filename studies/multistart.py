@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,8 +72,8 @@ def _results(engine: Engine, starts: dict[int, NDArray[np.float64]]) -> Iterator
         tasks = ((search_in_worker, engine.study, index, start) for index, start in starts.items())
         for index, future in zip(starts, engine.submit(tasks), strict=True):
             futures[future] = index
-        for future in as_completed(futures):
-            yield futures[future], engine.result(future)
+        for future, result in engine.results(futures):
+            yield futures[future], result
     finally:
         for future in futures:
             future.cancel()

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
@@ -281,8 +281,8 @@ def _collect(
     load: Callable[[int], Sample | None],
 ) -> Iterator[Solved]:
     """What workers hand back, each sample in its file."""
-    for future in as_completed(futures):
-        for solved in engine.result(future):
+    for _, results in engine.results(futures):
+        for solved in results:
             if solved.sample is not None:
                 with written_whole(_file(folder, solved.index)) as part:
                     part.write_bytes(solved.content)

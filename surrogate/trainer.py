@@ -330,15 +330,20 @@ def _save(
 
 def _load(path: Path | None, config: TrainerConfig, device: torch.device) -> dict[str, Any] | None:
     """What :func:`_save` left; None where there is nothing, or not a whole file, or one of another configuration."""
+    content = None if path is None else read_checkpoint(path, device)
+    return content if content is not None and content["config"] == asdict(config) else None
+
+
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """What a training has saved in a file; None where there is none, or not a whole one."""
     try:
-        data = path.read_bytes() if path is not None else b""
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
     start = len(MAGIC) + 32
     if data[:start] != MAGIC + hashlib.sha256(data[start:]).digest():
         return None
-    content = torch.load(io.BytesIO(data[start:]), weights_only=True, map_location=device)
-    return content if content["config"] == asdict(config) else None
+    return torch.load(io.BytesIO(data[start:]), weights_only=True, map_location=device)
 
 
 def _resume(

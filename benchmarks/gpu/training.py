@@ -30,7 +30,7 @@ from benchmarks.gpu.timing import median_seconds
 from studies.design_training import DesignProblem, TrainingData, save_trained, train_network
 from surrogate.interruption import TrainingInterrupted
 from surrogate.model_card import ModelCard
-from surrogate.trainer import Progress
+from surrogate.trainer import Progress, read_checkpoint
 from surrogate.training import TrainingConfig, _draw, _inputs, _loss, _scales, graphed_loss, train
 
 GALORE = {"optimizer": "tensor_galore", "rank": {"channels_in": 0.25}, "moments": "full"}
@@ -159,9 +159,9 @@ def from_checkpoint(
     """
     files = sorted(path.parent.glob(f"{path.name}.checkpoint*"), key=lambda file: file.stat().st_mtime)
     files = [file for file in files if not file.name.endswith((".seconds", ".part"))]
-    if not files:
+    content = read_checkpoint(files[-1], device) if files else None
+    if content is None:
         raise FileNotFoundError(f"{path.name}: its time was up before the first checkpoint")
-    content = torch.load(files[-1], weights_only=True, map_location=device)
     network = problem.network(problem.normalization(data.designs, data.reference)).to(device)
     looked = math.isfinite(content["best_error"])  # before the first look there are no best ones
     network.load_state_dict(content["best_weights" if looked else "weights"])
