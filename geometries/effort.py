@@ -6,14 +6,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-if TYPE_CHECKING:
-    from geometries.family import Family
+from geometries.family_parts import FamilyParts
 
 MOST_NODES = 500_000
 """Nodes of a mesh at most."""
@@ -42,7 +40,7 @@ def forced() -> bool:
     return _forced.get()
 
 
-def estimated_nodes(family: Family, control_points: NDArray[np.float64], mesh_size: float) -> float:
+def estimated_nodes(family: FamilyParts, control_points: NDArray[np.float64], mesh_size: float) -> float:
     """Nodes of a mesh with cells of ``mesh_size`` at the part of a design (n, 2), within about a third.
 
     Equilateral cells of the size that the mesher is asked for, two nodes for each, over the area; and a row of cells
@@ -68,7 +66,7 @@ def estimated_nodes(family: Family, control_points: NDArray[np.float64], mesh_si
         return float(2 * cells + sum(lengths) / np.float64(mesh_size))
 
 
-def estimated_bytes(family: Family, nodes: float = 0.0) -> float:
+def estimated_bytes(family: FamilyParts, nodes: float = 0.0) -> float:
     """Memory of what is made for a family: all pairs of points around its part, and its matrices of basis functions."""
     points = sum(curve.count for curve in family.curves)
     around = sum(6 * curve.spans for curve in family.loops[family.part])
@@ -76,7 +74,7 @@ def estimated_bytes(family: Family, nodes: float = 0.0) -> float:
     return pairs + quadrature + slopes + 8.0 * points * nodes
 
 
-def effort_fault(family: Family) -> str | None:
+def effort_fault(family: FamilyParts) -> str | None:
     """Why the family is not made without being forced to, in words; None if it is within the limits."""
     expected = estimated_bytes(family)
     if expected <= MOST_BYTES or forced():
@@ -88,7 +86,7 @@ def effort_fault(family: Family) -> str | None:
     )
 
 
-def mesh_fault(family: Family, control_points: NDArray[np.float64], mesh_size: float) -> str | None:
+def mesh_fault(family: FamilyParts, control_points: NDArray[np.float64], mesh_size: float) -> str | None:
     """Why a mesh is not made without being forced to, in words; None if it is within the limits."""
     if forced():
         return None

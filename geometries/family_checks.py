@@ -7,24 +7,20 @@ gradients in silence; one that answers twice in two ways, or jumps, a search tha
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from geometries.effort import effort_fault
+from geometries.family_parts import FamilyParts
 from geometries.spline import LoopQuadrature
-
-if TYPE_CHECKING:
-    from geometries.family import Family
-
 
 PROBES = 6
 """Designs of the box, drawn once for all, at which a family is tried beside its default and its middle."""
 
 
-def fault(family: Family) -> str | None:
+def fault(family: FamilyParts) -> str | None:
     """What is wrong with the family, in words; None if nothing was found."""
     found = _parts_fault(family) or effort_fault(family)
     if found:
@@ -48,7 +44,7 @@ def fault(family: Family) -> str | None:
     )
 
 
-def _parts_fault(family: Family) -> str | None:
+def _parts_fault(family: FamilyParts) -> str | None:
     names = [parameter.name for parameter in family.parameters]
     if len(set(names)) != len(names) or not names:
         return f"parameters must have distinct names, found {names}"
@@ -70,7 +66,7 @@ def _parts_fault(family: Family) -> str | None:
     return None
 
 
-def _shape_fault(family: Family, theta: Tensor) -> str | None:
+def _shape_fault(family: FamilyParts, theta: Tensor) -> str | None:
     """What one answer is not: a finite tensor of the right shape, in the dtype of the design, which stays as it was."""
     given = theta.clone()
     try:
@@ -96,7 +92,7 @@ def _shown(theta: Tensor) -> str:
     return f"theta = [{values}{', ...' if len(theta) > 6 else ''}]"
 
 
-def _repeat_fault(family: Family, theta: Tensor, others: Tensor) -> str | None:
+def _repeat_fault(family: FamilyParts, theta: Tensor, others: Tensor) -> str | None:
     """Whether an answer depends on anything but theta, or is taken back when another one is given."""
     first = family.control_points(theta)
     kept = first.clone()
@@ -109,7 +105,7 @@ def _repeat_fault(family: Family, theta: Tensor, others: Tensor) -> str | None:
     return None
 
 
-def _precision_fault(family: Family, theta: Tensor) -> str | None:
+def _precision_fault(family: FamilyParts, theta: Tensor) -> str | None:
     """Surrogates are trained in single precision."""
     single = family.control_points(theta.float())
     if single.dtype != torch.float32:
@@ -117,7 +113,7 @@ def _precision_fault(family: Family, theta: Tensor) -> str | None:
     return None
 
 
-def _jump_fault(family: Family, designs: Tensor) -> str | None:
+def _jump_fault(family: FamilyParts, designs: Tensor) -> str | None:
     """Along straight lines in the box the derivative must account for the motion: the curves must not be exchanged."""
     nodes, weights = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(40))
     for start, end in pairwise(designs):
@@ -137,7 +133,7 @@ def _jump_fault(family: Family, designs: Tensor) -> str | None:
     return None
 
 
-def _batch_fault(family: Family, designs: Tensor) -> str | None:
+def _batch_fault(family: FamilyParts, designs: Tensor) -> str | None:
     designs = designs.reshape(1, *designs.shape)
     single = torch.stack([family.control_points(theta) for theta in designs[0]])[None]
     try:
@@ -153,7 +149,7 @@ def _batch_fault(family: Family, designs: Tensor) -> str | None:
     return None
 
 
-def _joint_fault(family: Family, points: Tensor) -> str | None:
+def _joint_fault(family: FamilyParts, points: Tensor) -> str | None:
     size = float((points.max(0).values - points.min(0).values).norm())
     for loop, span in zip(family.loops, family.loop_slices, strict=True):
         if loop[0].periodic:
@@ -170,14 +166,14 @@ def _joint_fault(family: Family, points: Tensor) -> str | None:
     return None
 
 
-def _orientation_fault(family: Family, points: Tensor) -> str | None:
+def _orientation_fault(family: FamilyParts, points: Tensor) -> str | None:
     for loop, span in zip(family.loops, family.loop_slices, strict=True):
         if LoopQuadrature(loop).area(points[span]) <= 0:
             return f"the loop that begins with '{loop[0].tag}' runs clockwise; every loop must run counter-clockwise"
     return None
 
 
-def _derivative_fault(family: Family, theta: Tensor) -> str | None:
+def _derivative_fault(family: FamilyParts, theta: Tensor) -> str | None:
     try:
         slopes = torch.autograd.functional.jacobian(family.control_points, theta).movedim(-1, 0)
     except Exception as error:

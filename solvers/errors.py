@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 
-class ProblemError(ValueError):
-    """A problem that is wrong or does not fit its mesh; the message names the key and what is allowed."""
-
-
 class SolveError(RuntimeError):
     """No trustworthy solution: folded mesh, singular system, no convergence, values that are not finite."""
 

@@ -15,13 +15,16 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from solvers.errors import ProblemError
 from solvers.interval import ANY_NUMBER, Interval
 
 Function = Callable[[Any, Mapping[str, Any]], Any]
 COORDINATES = ("x", "y")
 NORMAL = ("nx", "ny")
 LIFTING = ("lifting", "lifting_x", "lifting_y")
+
+
+class ProblemError(ValueError):
+    """A problem that is wrong or does not fit its mesh; the message names the key and what is allowed."""
 
 
 def source_name(component: str) -> str:

@@ -16,7 +16,6 @@ from solvers.errors import SolveError
 from solvers.fem import FemSolution
 from solvers.load_cases import CaseSolution, solver_of
 from solvers.problem import Problem
-from studies.constraints import Condition
 from studies.loader import Study
 from studies.named import in_case
 from studies.schema import Constraint
@@ -25,6 +24,55 @@ NEGLIGIBLE = 1e-9
 """A target, or a value at the start, below this share of the natural scale of its quantity is zero but for rounding."""
 POSITIONS = ("centroid_x", "centroid_y")
 """Quantities whose zero is where the origin happens to be."""
+
+
+ACTIVE = 1e-4
+"""An inequality that is met by less than this share of its scale counts as active, for every optimizer and judge."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on a quantity of the design, its target a number.
+
+    Attributes:
+        name: quantity and kind, such as ``area equals``.
+        quantity: a name of :data:`geometries.quantities.QUANTITIES`, or of a functional.
+        kind: equals, at_least or at_most.
+        target: in the quantity's unit.
+        tolerance: violation that counts as satisfied, relative to ``scale``.
+        unit: of the quantity, spelt out.
+        functional: its place among the problem's functionals; None for a geometric quantity.
+        scale: size of the target, or what takes its place where that is zero, in the quantity's unit; positive.
+        entry: its place in the study's list; conditions on a functional of several load cases share one.
+    """
+
+    name: str
+    quantity: str
+    kind: str
+    target: float
+    tolerance: float
+    unit: str
+    functional: int | None = None
+    scale: float = 1.0
+    entry: int = 0
+
+    @property
+    def allowed(self) -> float:
+        """Largest violation that counts as satisfied, in the quantity's unit."""
+        return self.tolerance * self.scale
+
+    def active(self, value: float) -> bool:
+        """Whether it holds the design at ``value`` of the quantity."""
+        return self.kind == "equals" or -self.violation(value) < ACTIVE * self.scale
+
+    def violation(self, value: float) -> float:
+        """By how much ``value`` misses the target; zero or less when it does not."""
+        gap = value - self.target
+        return abs(gap) if self.kind == "equals" else (-gap if self.kind == "at_least" else gap)
+
+    def satisfied(self, value: float) -> bool:
+        """Whether the violation is within the tolerance."""
+        return self.violation(value) <= self.allowed
 
 
 def conditions_of(

@@ -1,69 +1,20 @@
-"""The conditions of a study: on geometric quantities, which are exact, and on functionals of the solution."""
+"""Values and gaps of the conditions of a study: on geometric quantities, which are exact, and on functionals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from studies.setup import Setup
+from studies.conditions import Condition
+from studies.setup import Setup
 
 Array = NDArray[np.float64]
-ACTIVE = 1e-4
-"""An inequality that is met by less than this share of its scale counts as active, for every optimizer and judge."""
 Functionals = tuple[Array, Array]
 """(J,) values of a problem's functionals at a design, and their (J, P) gradients."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition on a quantity of the design, its target a number.
-
-    Attributes:
-        name: quantity and kind, such as ``area equals``.
-        quantity: a name of :data:`geometries.quantities.QUANTITIES`, or of a functional.
-        kind: equals, at_least or at_most.
-        target: in the quantity's unit.
-        tolerance: violation that counts as satisfied, relative to ``scale``.
-        unit: of the quantity, spelt out.
-        functional: its place among the problem's functionals; None for a geometric quantity.
-        scale: size of the target, or what takes its place where that is zero, in the quantity's unit; positive.
-        entry: its place in the study's list; conditions on a functional of several load cases share one.
-    """
-
-    name: str
-    quantity: str
-    kind: str
-    target: float
-    tolerance: float
-    unit: str
-    functional: int | None = None
-    scale: float = 1.0
-    entry: int = 0
-
-    @property
-    def allowed(self) -> float:
-        """Largest violation that counts as satisfied, in the quantity's unit."""
-        return self.tolerance * self.scale
-
-    def active(self, value: float) -> bool:
-        """Whether it holds the design at ``value`` of the quantity."""
-        return self.kind == "equals" or -self.violation(value) < ACTIVE * self.scale
-
-    def violation(self, value: float) -> float:
-        """By how much ``value`` misses the target; zero or less when it does not."""
-        gap = value - self.target
-        return abs(gap) if self.kind == "equals" else (-gap if self.kind == "at_least" else gap)
-
-    def satisfied(self, value: float) -> bool:
-        """Whether the violation is within the tolerance."""
-        return self.violation(value) <= self.allowed
 
 
 def geometric_values(setup: Setup, theta: Array) -> tuple[Array, Array]:

@@ -25,6 +25,7 @@ import torch
 from studies import schema
 from studies.loader import Study, StudyError
 from studies.remote import packed
+from studies.samples import SamplingError
 
 NAMES = get_args(schema.Engine.model_fields["name"].annotation)
 CONNECT_SECONDS = 10.0
@@ -34,10 +35,6 @@ POLL_SECONDS = 0.5
 
 
 T = TypeVar("T")
-
-
-class SamplingError(RuntimeError):
-    """Designs cannot be drawn or solved."""
 
 
 class WorkerLostError(SamplingError):

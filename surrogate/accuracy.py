@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import numpy as np
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from geometries.integration import nodal_weights
 from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
+from surrogate.familiarity import Familiarity
+from surrogate.model_card import Accuracy
 
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Means over designs.
-
-    Attributes:
-        field: component -> relative L2 error of the field.
-        objective: relative error of the first functional.
-        gradient: relative error |g - g_fem| / |g_fem| of its design gradient, in parameters scaled to their bounds.
-        cosine: of the angle between g and g_fem.
-        designs: how many were judged.
-    """
-
-    field: dict[str, float]
-    objective: float
-    gradient: float
-    cosine: float
-    designs: int
+FEWEST = 16
+"""Held-out designs below which no correlation is measured."""
+JUDGED = 64
+"""Held-out designs at most that the correlation is of."""
 
 
 def measure(surrogate: DesignSurrogate, data: Dataset, batch: int = 16) -> Accuracy:
@@ -64,3 +52,20 @@ def field_errors(predicted: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """(B, c) relative L2 errors of nodal fields (B, N, c) under nodal quadrature weights (B, N)."""
     difference = ((predicted - truth) ** 2 * weights[..., None]).sum(1)
     return torch.sqrt(difference / (truth**2 * weights[..., None]).sum(1))
+
+
+
+def correlation_with_error(known: Familiarity, held_out: Dataset) -> dict[str, float] | None:
+    """Spearman's rank correlation of the distance with the true errors of held-out designs; None of too few."""
+    if len(held_out) < FEWEST:
+        return None
+    held_out = held_out.subset(slice(0, JUDGED)).to(known.mean.device)
+    with torch.no_grad():
+        distances = known.distance(held_out.theta).cpu().numpy()
+    errors = [measure(known.surrogate, held_out.subset(slice(k, k + 1))) for k in range(len(held_out))]
+    field = [float(np.mean(list(error.field.values()))) for error in errors]
+    return {
+        "designs": len(held_out),
+        "field_error": float(spearmanr(distances, field).statistic),
+        "gradient_error": float(spearmanr(distances, [error.gradient for error in errors]).statistic),
+    }

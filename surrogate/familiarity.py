@@ -12,19 +12,16 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from surrogate.accuracy import measure
-from surrogate.dataset import Dataset
 from surrogate.design_surrogate import DesignSurrogate
 
-CELLS, SPREAD, FEWEST, JUDGED = 4, 0.99, 16, 64
-"""Cells of the coarse grid along an axis; share of the singular values kept; and held-out designs at least and at most
-that the correlation is of."""
+CELLS = 4
+"""Cells of the coarse grid along an axis."""
+SPREAD = 0.99
+"""Share of the singular values that the components keep."""
 
 
 @dataclass(frozen=True)
@@ -65,22 +62,6 @@ def familiarity_over(surrogate: DesignSurrogate, reference: Tensor, others: Tens
     whitening = axes[:kept].T * (len(features) ** 0.5 / singular[:kept])
     found = Familiarity(surrogate, mean, whitening, torch.zeros(0))
     return replace(found, typical=found.distance(others))
-
-
-def correlation_with_error(known: Familiarity, held_out: Dataset) -> dict[str, float] | None:
-    """Spearman's rank correlation of the distance with the true errors of held-out designs; None of too few."""
-    if len(held_out) < FEWEST:
-        return None
-    held_out = held_out.subset(slice(0, JUDGED)).to(known.mean.device)
-    with torch.no_grad():
-        distances = known.distance(held_out.theta).cpu().numpy()
-    errors = [measure(known.surrogate, held_out.subset(slice(k, k + 1))) for k in range(len(held_out))]
-    field = [float(np.mean(list(error.field.values()))) for error in errors]
-    return {
-        "designs": len(held_out),
-        "field_error": float(spearmanr(distances, field).statistic),
-        "gradient_error": float(spearmanr(distances, [error.gradient for error in errors]).statistic),
-    }
 
 
 def _features(surrogate: DesignSurrogate, theta: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from geometries.files import written_whole
 from geometries.mesh import TaggedMesh
-from surrogate.accuracy import Accuracy
 from surrogate.latent_grid import LatentGrid
 from surrogate.weights_checks import box_flaw, grid_flaw, kind_flaw, mesh_flaw, numbers_flaw, shown, weights_flaw
 
@@ -27,6 +26,25 @@ MESH_ARRAYS = ("nodes", "cells", "facets", "facet_tags")
 
 class SurrogateFileError(ValueError):
     """A weights file that cannot be read, or that belongs to another study."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Means over designs.
+
+    Attributes:
+        field: component -> relative L2 error of the field.
+        objective: relative error of the first functional.
+        gradient: relative error |g - g_fem| / |g_fem| of its design gradient, in parameters scaled to their bounds.
+        cosine: of the angle between g and g_fem.
+        designs: how many were judged.
+    """
+
+    field: dict[str, float]
+    objective: float
+    gradient: float
+    cosine: float
+    designs: int
 
 
 @dataclass(frozen=True)
