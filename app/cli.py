@@ -1,4 +1,4 @@
-"""The command line: a thin layer over the stages of :mod:`studies.pipeline`."""
+"""The command line: a thin layer over the stages of :mod:`run.pipeline`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from app.options import Device, Force, Options, Out, Overwrite, Seed, Set, StudyFile, study_command
-from app.outcome import Exit, reported_errors, results_go_to
-from app.progress import ProgressBars
+from shapewright.app.options import Device, Force, Options, Out, Overwrite, Seed, Set, StudyFile, study_command
+from shapewright.app.outcome import Exit, reported_errors, results_go_to
+from shapewright.app.progress import ProgressBars
 
 if TYPE_CHECKING:
-    from studies.loader import Study
-    from studies.pipeline import Run
-    from studies.workspace import Workspace
+    from shapewright.studies.run.pipeline import Run
+    from shapewright.studies.run.workspace import Workspace
+    from shapewright.studies.schema.loader import Study
 
 
 class _Commands(TyperGroup):
@@ -51,10 +51,10 @@ Resolve = Annotated[bool, typer.Option("--resolve", help="Solve it again, on fre
 
 def _loaded(options: Options) -> tuple[Study, Workspace, str]:
     """A study with what the command line says of it, its output folder, and the device."""
-    from studies.engines import engine_overrides
-    from studies.loader import load_study
-    from studies.surrogates import choose_device
-    from studies.workspace import Workspace
+    from shapewright.studies.problem.surrogates import choose_device
+    from shapewright.studies.run.engines import engine_overrides
+    from shapewright.studies.run.workspace import Workspace
+    from shapewright.studies.schema.loader import load_study
 
     sections = ("sampling", "training", "optimizer") if options.seed is not None else ()
     seeds = [f"{section}.seed={options.seed}" for section in sections]
@@ -66,12 +66,12 @@ def _loaded(options: Options) -> tuple[Study, Workspace, str]:
 @contextmanager
 def _run(options: Options) -> Iterator[Run]:
     """A study in its locked output folder, with progress bars."""
-    from app.provenance import provenance
-    from geometries.effort import forcing
-    from studies.jumps import JumpWarning, jumps
-    from studies.pipeline import Run, write_resolved
-    from studies.resolved import claim_folder
-    from studies.setup import build_setup
+    from shapewright.app.provenance import provenance
+    from shapewright.geometries.family.effort import forcing
+    from shapewright.studies.problem.jumps import JumpWarning, jumps
+    from shapewright.studies.problem.setup import build_setup
+    from shapewright.studies.run.pipeline import Run, write_resolved
+    from shapewright.studies.run.resolved import claim_folder
 
     study, workspace, device = _loaded(options)
     with forcing(options.force), workspace.lock(), ProgressBars() as bars:
@@ -88,7 +88,7 @@ def _run(options: Options) -> Iterator[Run]:
 def run(options: Options) -> None:
     """Everything: sample, train (or take the shipped surrogate), optimize, export, validate, report."""
     with _run(options) as current:
-        from studies.pipeline import validate
+        from shapewright.studies.run.pipeline import validate
 
         certificate = validate(current)
         _write_report(current)
@@ -100,7 +100,7 @@ def run(options: Options) -> None:
 def sample(options: Options) -> None:
     """Solve designs by finite elements for a surrogate to learn from."""
     with _run(options) as current:
-        from studies import pipeline
+        from shapewright.studies.run import pipeline
 
         data, held_out, _ = pipeline.sample(current)
     _say(f"{len(data)} designs and {len(held_out)} held-out ones in {current.workspace.folder}")
@@ -114,9 +114,9 @@ def train(options: Options, processes: Processes = 1) -> None:
         _train_with_others(options)
         return
     with _run(options) as current:
-        from studies import pipeline
-        from studies.surrogates import open_surrogate
-        from studies.together import Lead, in_processes
+        from shapewright.studies.problem.surrogates import open_surrogate
+        from shapewright.studies.run import pipeline
+        from shapewright.studies.run.together import Lead, in_processes
 
         if torchrun:
             lead = Lead(current.device)
@@ -137,10 +137,10 @@ def train(options: Options, processes: Processes = 1) -> None:
 
 def _train_with_others(options: Options) -> None:
     """Train as torchrun's first process does, which does everything else, and says for all how the training ends."""
-    from geometries.effort import forcing
-    from studies.together import follow
-    from surrogate.interruption import TrainingInterrupted
-    from surrogate.trainer import TrainingError
+    from shapewright.geometries.family.effort import forcing
+    from shapewright.studies.run.together import follow
+    from shapewright.surrogate.training.interruption import TrainingInterrupted
+    from shapewright.surrogate.training.loop import TrainingError
 
     study, workspace, device = _loaded(options)
     try:
@@ -156,7 +156,7 @@ def _train_with_others(options: Options) -> None:
 def optimize(options: Options) -> None:
     """Find the optimum on the surrogate (or on finite elements: --set optimizer.on=fem)."""
     with _run(options) as current:
-        from studies.pipeline import find_optimum
+        from shapewright.studies.run.pipeline import find_optimum
 
         _, found = find_optimum(current)
     _say(f"{found['exit']['text']} Objective {found['objective']:.8g} from start {found['best_start']}.")
@@ -168,7 +168,7 @@ def optimize(options: Options) -> None:
 def export(options: Options) -> None:
     """Write the optimum as CAD and read it back."""
     with _run(options) as current:
-        from studies import pipeline
+        from shapewright.studies.run import pipeline
 
         exported = pipeline.export(current)
     kind = "volume" if exported.check.solid else "area"
@@ -182,7 +182,7 @@ def export(options: Options) -> None:
 def validate(options: Options) -> None:
     """Certify the optimum by finite elements on its CAD read back."""
     with _run(options) as current:
-        from studies import pipeline
+        from shapewright.studies.run import pipeline
 
         certificate = pipeline.validate(current)
     _print_certificate(certificate, current.workspace.folder)
@@ -193,7 +193,7 @@ def validate(options: Options) -> None:
 def report(options: Options) -> None:
     """Write report.html of a validated study."""
     with _run(options) as current:
-        from studies import pipeline
+        from shapewright.studies.run import pipeline
 
         pipeline.validate(current)
         path = _write_report(current)
@@ -203,10 +203,10 @@ def report(options: Options) -> None:
 @app.command()
 def check(study: StudyFile, overrides: Set = None, seed: TestSeed = 0, force: Force = False) -> None:
     """Check schema and geometry, and Taylor-test every derivative in the chain."""
-    from app.tables import print_taylor_tests
-    from studies.checks import check_study
-    from studies.loader import load_study
-    from studies.setup import build_setup
+    from shapewright.app.tables import print_taylor_tests
+    from shapewright.studies.certify.taylor import check_study
+    from shapewright.studies.problem.setup import build_setup
+    from shapewright.studies.schema.loader import load_study
 
     setup = build_setup(replace(load_study(study, overrides or []), force=force))
     _say(
@@ -223,9 +223,9 @@ def verify(
     resolve: Resolve = False,
 ) -> None:
     """Check a finished folder again: files, certificate and CAD against each other; exits with 1 where they differ."""
-    from app.tables import print_findings
-    from studies.verify import verify as verify_folder
-    from studies.workspace import WorkspaceError
+    from shapewright.app.tables import print_findings
+    from shapewright.studies.run.verify import verify as verify_folder
+    from shapewright.studies.run.workspace import WorkspaceError
 
     if not folder.is_dir():
         raise WorkspaceError(f"{folder}: found no folder; expected the output folder of a finished study")
@@ -244,7 +244,7 @@ def learn(
     force: Force = False,
 ) -> None:
     """Train an operator on the physics of an operator study; its errors on unseen instances are by finite elements."""
-    from app.learn import learn_operator, print_errors
+    from shapewright.app.learn import learn_operator, print_errors
 
     card, folder = learn_operator(study, out, overrides or [], device, seed, overwrite, force)
     print_errors(console, card, folder)
@@ -253,7 +253,7 @@ def learn(
 @app.command(name="list")
 def list_() -> None:
     """Families, physics, objectives and quantities, with their parameters and units."""
-    from app.tables import print_catalogue
+    from shapewright.app.tables import print_catalogue
 
     print_catalogue(console)
 
@@ -261,7 +261,7 @@ def list_() -> None:
 @app.command()
 def doctor() -> None:
     """Versions, compilers, GPU, and what is missing."""
-    from app.doctor import diagnose, print_report
+    from shapewright.app.doctor.doctor import diagnose, print_report
 
     raise typer.Exit(Exit.OK if print_report(diagnose()) else Exit.FAILED)
 
@@ -272,13 +272,13 @@ def _say(text: str) -> None:
 
 
 def _write_report(current: Run) -> Path:
-    from app.report import write_report
+    from shapewright.app.report.report import write_report
 
     return write_report(current.workspace.folder)
 
 
 def _print_certificate(certificate: dict[str, Any], folder: Path) -> None:
-    from app.tables import print_certificate
+    from shapewright.app.tables import print_certificate
 
     print_certificate(console, certificate, folder)
 

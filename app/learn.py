@@ -8,16 +8,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from app.outcome import results_go_to
-from app.progress import ProgressBars
-from app.provenance import provenance
-from geometries.effort import forcing
-from studies.operator_run import run_operator_study
-from studies.operator_setup import load_operator_study
-from studies.resolved import claim_folder, write_study
-from studies.surrogates import choose_device
-from studies.workspace import Workspace
-from surrogate.operator_card import OperatorCard
+from shapewright.app.outcome import results_go_to
+from shapewright.app.progress import ProgressBars
+from shapewright.app.provenance import provenance
+from shapewright.geometries.family.effort import forcing
+from shapewright.studies.problem.operator_setup import load_operator_study
+from shapewright.studies.problem.surrogates import choose_device
+from shapewright.studies.run.operator_run import run_operator_study
+from shapewright.studies.run.resolved import claim_folder, write_study
+from shapewright.studies.run.workspace import Workspace
+from shapewright.surrogate.models.operator_card import OperatorCard
 
 
 def learn_operator(
@@ -32,8 +32,8 @@ def learn_operator(
     """Run the study in its locked output folder with progress bars; the operator's card, and the folder.
 
     Raises:
-        studies.loader.StudyError, studies.workspace.WorkspaceError, and what
-            :func:`studies.operator_run.run_operator_study` raises.
+        StudyError, WorkspaceError, and what
+            :func:`operator_run.run_operator_study` raises.
     """
     seeds = [f"training.seed={seed}"] if seed is not None else []
     loaded = replace(load_operator_study(study, (*overrides, *seeds)), force=force)

@@ -26,8 +26,8 @@ from rich.markup import escape
 errors = Console(stderr=True)
 KEPT = "What was finished is kept; the same command goes on from there."
 TRACEBACK_FILE = "traceback.txt"
-_OWN_PACKAGES = ("app", "geometries", "solvers", "studies", "surrogate")
-_OWN_FOLDERS = tuple(Path(__file__).parents[1] / name for name in _OWN_PACKAGES)
+_ROOMS = ("app", "geometries", "solvers", "studies", "surrogate")
+_OWN_FOLDERS = tuple(Path(__file__).parents[1] / name for name in _ROOMS)
 _FOLDERS: list[Path] = []
 """The output folder of the command that runs, if it has one."""
 
@@ -86,7 +86,7 @@ def _reported_failures() -> Iterator[None]:
 
 def _message(error: Exception) -> tuple[str, Exit]:
     """What to say of an error, and the exit code."""
-    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in _OWN_PACKAGES:
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] != "shapewright":
         return f"a library cannot be imported: {error}\n`shapewright doctor` says what is missing.", Exit.FAILED
     bad_input, failures = _known_errors()
     if isinstance(error, bad_input):
@@ -105,19 +105,20 @@ def _message(error: Exception) -> tuple[str, Exit]:
 
 def _known_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
     """What the user can mend in the study or the options, and what can go wrong on the way."""
-    from app.report_data import ReportError
-    from geometries.cad import CadError
-    from geometries.family import FamilyError
-    from geometries.mesher import MeshError
-    from geometries.quantities import ShapeError
-    from solvers.errors import CompilerError, ProblemError, SolveError
-    from studies.loader import StudyError
-    from studies.pipeline import OptimizationError
-    from studies.sampling import SamplingError
-    from studies.workspace import WorkspaceError
-    from surrogate.latent_grid import OutsideGridError
-    from surrogate.model_card import SurrogateFileError
-    from surrogate.trainer import TrainingError
+    from shapewright.app.report.data import ReportError
+    from shapewright.geometries.cad.mesher import MeshError
+    from shapewright.geometries.cad.step import CadError
+    from shapewright.geometries.design.measures import ShapeError
+    from shapewright.geometries.family.parts import FamilyError
+    from shapewright.geometries.fields.problem import ProblemError
+    from shapewright.solvers.errors import CompilerError, SolveError
+    from shapewright.studies.problem.samples import SamplingError
+    from shapewright.studies.run.pipeline import OptimizationError
+    from shapewright.studies.run.workspace import WorkspaceError
+    from shapewright.studies.schema.loader import StudyError
+    from shapewright.surrogate.mgno.latent_grid import OutsideGridError
+    from shapewright.surrogate.models.model_card import SurrogateFileError
+    from shapewright.surrogate.training.loop import TrainingError
 
     bad_input = (StudyError, FamilyError, ShapeError, ProblemError, SurrogateFileError, WorkspaceError)
     failures = (CadError, CompilerError, MeshError, SolveError, SamplingError, TrainingError)
@@ -126,7 +127,7 @@ def _known_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception],
 
 def _write_traceback(error: Exception) -> Path:
     """The traceback as a file in the output folder, or in the temporary folder where there is none."""
-    from studies.workspace import VERSION
+    from shapewright.studies.run.workspace import VERSION
 
     command = shlex.join(["shapewright", *sys.argv[1:]])
     head = f"shapewright {VERSION}, Python {sys.version.split()[0]}, {datetime.now(UTC).isoformat(timespec='seconds')}"
@@ -176,7 +177,7 @@ def _shown_warnings() -> Iterator[None]:
         default = warnings.showwarning
 
         def show(message: Any, category: type[Warning], filename: str, *where: Any, **options: Any) -> None:
-            if category.__module__.partition(".")[0] in _OWN_PACKAGES:
+            if category.__module__.partition(".")[0] == "shapewright":
                 errors.print(f"[bold yellow]warning:[/] {escape(str(message))}", highlight=False, soft_wrap=True)
             elif any(Path(filename).is_relative_to(folder) for folder in _OWN_FOLDERS):
                 default(message, category, filename, *where, **options)

@@ -63,7 +63,7 @@ class ProgressBars:
             self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int, detail: str) -> None:
-        """See :data:`studies.pipeline.Report`."""
+        """See :data:`pipeline.Report`."""
         with self._lock:
             if not self._console.is_terminal:
                 self._print(stage, done, total, detail)

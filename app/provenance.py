@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from studies.surrogates import hardware
-from studies.workspace import VERSION
+from shapewright.studies.problem.surrogates import hardware
+from shapewright.studies.run.workspace import VERSION
 
 PACKAGES = (
     "numpy", "scipy", "torch", "gmsh", "dolfinx-solver-real", "fenics-dolfinx", "cadquery-ocp-novtk", "sympy",

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.formatting import digits_to_show, worst_of_cases
-from geometries.catalogue import builtin_families
-from geometries.quantities import QUANTITIES
-from solvers.physics import PHYSICS
-from studies.checks import TaylorTest
+from shapewright.app.formatting import digits_to_show, worst_of_cases
+from shapewright.geometries.design.measures import QUANTITIES
+from shapewright.geometries.family.catalogue import builtin_families
+from shapewright.solvers.physics.catalogue import PHYSICS
+from shapewright.studies.certify.taylor import TaylorTest
 
 if TYPE_CHECKING:
-    from studies.verify import Finding
+    from shapewright.studies.run.verify import Finding
 
 
 def print_certificate(console: Console, certificate: dict[str, Any], folder: Path) -> None:

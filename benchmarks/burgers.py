@@ -19,14 +19,14 @@ from typing import Any
 
 import torch
 
-from app.provenance import provenance
-from studies.evolution_setup import EvolutionSetup, load_evolution_study
-from studies.workspace import write_json, write_text
-from surrogate.allocator import keep_freed_memory
-from surrogate.evolution import DERIVATIVES, EvolutionOperator
-from surrogate.evolution_training import squared_errors, train_evolution
-from surrogate.interruption import TrainingInterrupted
-from surrogate.trainer import Progress
+from shapewright.app.provenance import provenance
+from shapewright.studies.files import write_json, write_text
+from shapewright.studies.problem.evolution_setup import EvolutionSetup, load_evolution_study
+from shapewright.surrogate.models.evolution import DERIVATIVES, EvolutionOperator
+from shapewright.surrogate.training.allocator import keep_freed_memory
+from shapewright.surrogate.training.evolution_training import squared_errors, train_evolution
+from shapewright.surrogate.training.interruption import TrainingInterrupted
+from shapewright.surrogate.training.loop import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "studies" / "burgers.yaml"

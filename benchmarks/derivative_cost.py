@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.provenance import provenance
-from geometries.point_cloud import INTERIOR, PointCloud
-from studies.workspace import write_json, write_text
-from surrogate.latent_grid import LatentGrid, grid_around
-from surrogate.operator import MollifiedGraphNeuralOperator, OperatorConfig
-from surrogate.query_derivatives import FieldDerivatives, field_derivatives
+from shapewright.app.provenance import provenance
+from shapewright.geometries.design.point_cloud import INTERIOR, PointCloud
+from shapewright.studies.files import write_json, write_text
+from shapewright.surrogate.mgno.latent_grid import LatentGrid, grid_around
+from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
+from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives, field_derivatives
 
 RESULTS = Path(__file__).resolve().parent / "results"
 REPEATS = 4

@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.provenance import provenance
-from geometries.catalogue import load_family
-from geometries.extension import build_shape_map
-from geometries.integration import cell_points
-from geometries.point_cloud import INTERIOR, PointCloud, boundary_cloud, nodal_cloud, sobol_cloud
-from geometries.shape_map import ShapeMap
-from studies.workspace import write_json, write_text
-from surrogate.latent_grid import grid_around
-from surrogate.operator import MollifiedGraphNeuralOperator, OperatorConfig
+from shapewright.app.provenance import provenance
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.design.point_cloud import INTERIOR, PointCloud, boundary_cloud, nodal_cloud, sobol_cloud
+from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.family.catalogue import load_family
+from shapewright.geometries.mesh.integration import cell_points
+from shapewright.studies.files import write_json, write_text
+from shapewright.surrogate.mgno.latent_grid import grid_around
+from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MESH_SIZES = (0.4, 0.2, 0.1)

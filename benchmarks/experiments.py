@@ -21,18 +21,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.progress import ProgressBars
-from app.provenance import provenance
-from geometries.mesher import MeshError
-from solvers.errors import SolveError
-from studies.inverse import measure, recover, sensor_points
-from studies.operator_run import FemCost, fem_cost, held_out, judge, run_operator_study, seconds_per_solve
-from studies.operator_setup import OperatorSetup, load_operator_study
-from studies.target_response import Load, fem_energies, match_energies
-from studies.workspace import Workspace, write_json, write_text
-from surrogate.operator_card import OperatorCard
-from surrogate.physics_training import Solutions
-from surrogate.problem_operator import ProblemOperator
+from shapewright.app.progress import ProgressBars
+from shapewright.app.provenance import provenance
+from shapewright.geometries.cad.mesher import MeshError
+from shapewright.solvers.errors import SolveError
+from shapewright.studies.files import write_json, write_text
+from shapewright.studies.problem.operator_setup import OperatorSetup, load_operator_study
+from shapewright.studies.run.inverse import measure, recover, sensor_points
+from shapewright.studies.run.operator_run import (
+    FemCost,
+    fem_cost,
+    held_out,
+    judge,
+    run_operator_study,
+    seconds_per_solve,
+)
+from shapewright.studies.run.target_response import Load, fem_energies, match_energies
+from shapewright.studies.run.workspace import Workspace
+from shapewright.surrogate.models.operator_card import OperatorCard
+from shapewright.surrogate.models.problem_operator import ProblemOperator
+from shapewright.surrogate.training.physics_training import Solutions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -50,7 +58,7 @@ def experiment_rows(name: str, folder: Path, device: str, bars: ProgressBars) ->
     """All rows of a study: its variants, and what is designed with its operator."""
     setup, network, card = yield from study_rows(name, "physics only", (), folder / name, device, bars)
     if name in WITH_SOLUTIONS:
-        more = ("training.solutions=50", f"surrogate.weights={name}_solutions.safetensors")
+        more = ("training.solutions=50", f"surrogate.weights=weights/{name}_solutions.safetensors")
         yield from study_rows(name, "physics and 50 solutions", more, folder / f"{name}_solutions", device, bars)
     if name == "nonlinear_poisson":
         yield inverse_row(setup, network, card.seconds)

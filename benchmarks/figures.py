@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.progress import ProgressBars
-from app.provenance import provenance
-from app.report import write_report
-from geometries.cad import check_step, part_shape, write_step
-from studies.checks import check_study
-from studies.loader import load_study
-from studies.models import FemModel, SurrogateModel
-from studies.pipeline import Run, surrogate_of, validate, write_resolved
-from studies.setup import Setup, build_setup
-from studies.workspace import Workspace, write_json, write_text
+from shapewright.app.progress import ProgressBars
+from shapewright.app.provenance import provenance
+from shapewright.app.report.report import write_report
+from shapewright.geometries.cad.step import check_step, part_shape, write_step
+from shapewright.studies.certify.taylor import check_study
+from shapewright.studies.files import write_json, write_text
+from shapewright.studies.problem.models import FemModel, SurrogateModel
+from shapewright.studies.problem.setup import Setup, build_setup
+from shapewright.studies.run.pipeline import Run, surrogate_of, validate, write_resolved
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from surrogate.fno import FourierBlock
+from shapewright.surrogate.mgno.fourier_blocks import FourierBlock
 
 
 class DenseSpectralConvolution(nn.Module):
     """Complex multiplication of the lowest Fourier modes by a weight (2 m, m, in, out).
 
-    That of :class:`surrogate.fno.SpectralConvolution` with a complex parameter of order four, which is what the
+    That of :class:`fourier_blocks.SpectralConvolution` with a complex parameter of order four, which is what the
     optimizers of the benchmark, the public one included, take.
     """
 

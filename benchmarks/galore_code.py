@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from studies.workspace import content_key, file_key
+from shapewright.studies.files import content_key, file_key
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (
-    *(f"surrogate/{name}.py" for name in ("tensor_galore", "galore_*", "moment_*", "tucker*")),
+    "surrogate/optim/*.py",
     "benchmarks/galore_outliers.py",
 )
 
 
 def optimizer_code(folder: Path = ROOT) -> str:
-    """Hash of the sources of :class:`surrogate.tensor_galore.TensorGaLore` and of what derives from it."""
+    """Hash of the sources of :class:`tensor_galore.TensorGaLore` and of what derives from it."""
     files = sorted(path for pattern in SOURCES for path in folder.glob(pattern))
     return content_key(*((path.name, file_key(path)) for path in files))

@@ -1,7 +1,7 @@
 """The optimizers that the Tensor-GaLore benchmark compares, each with the settings that are tried for it.
 
 AdamW is the complex Adam with a real second moment, 12 bytes a complex parameter; dense AdamW in eight bits, too, is
-:class:`surrogate.tensor_galore.TensorGaLore` at full rank, where a test holds it equal to AdamW. GaLore on the
+:class:`tensor_galore.TensorGaLore` at full rank, where a test holds it equal to AdamW. GaLore on the
 unfolding along one mode is the Tucker subspace in which only that mode is truncated; here its moments are rotated at
 refreshes, which the published one does not do. The public Tensor-GaLore is neuraloperator's.
 """
@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.fourier_network import FourierNetwork
 from benchmarks.galore_outliers import OutlierTensorGaLore
-from surrogate.tensor_galore import TensorGaLore
+from shapewright.surrogate.optim.tensor_galore import TensorGaLore
 
 UPDATE_GAP, WEIGHT_DECAY = 200, 1e-4
 DENSE_RATES = (8e-3, 1.1e-2, 1.6e-2, 2.2e-2)

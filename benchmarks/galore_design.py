@@ -13,15 +13,17 @@ from typing import Any
 import torch
 
 from benchmarks.galore_code import optimizer_code
-from studies.loader import load_study
-from studies.pipeline import Run, sample
-from studies.setup import Setup, build_setup
-from studies.surrogates import build_surrogate, normalization_of
-from studies.workspace import Workspace, content_key, write_json
-from surrogate.accuracy import Accuracy, measure
-from surrogate.optimizer_bytes import optimizer_state_bytes
-from surrogate.trainer import make_optimizer
-from surrogate.training import TrainingConfig, train
+from shapewright.studies.files import content_key, write_json
+from shapewright.studies.problem.setup import Setup, build_setup
+from shapewright.studies.problem.surrogates import build_surrogate, normalization_of
+from shapewright.studies.run.pipeline import Run, sample
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
+from shapewright.surrogate.models.model_card import Accuracy
+from shapewright.surrogate.optim.optimizer_bytes import optimizer_state_bytes
+from shapewright.surrogate.training.accuracy import measure
+from shapewright.surrogate.training.derivative_informed import TrainingConfig, train
+from shapewright.surrogate.training.loop import make_optimizer
 
 STUDY = Path(__file__).resolve().parents[1] / "studies" / "torsion.yaml"
 OPTIMIZERS: tuple[dict[str, Any], ...] = (

@@ -20,7 +20,7 @@ from benchmarks.galore_code import optimizer_code
 from benchmarks.galore_contenders import Contender, contenders, torchs_adamw
 from benchmarks.galore_training import Clock, held_bytes
 from benchmarks.isolated import PEAK_RESET, kib
-from studies.workspace import content_key, write_json
+from shapewright.studies.files import content_key, write_json
 
 STEPS = 4
 

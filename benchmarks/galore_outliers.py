@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surrogate.tensor_galore import TensorGaLore
+from shapewright.surrogate.optim.tensor_galore import TensorGaLore
 
 
 class OutlierTensorGaLore(TensorGaLore):

@@ -12,18 +12,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app.progress import ProgressBars
-from app.provenance import provenance
 from benchmarks.studies import RESULTS, ROOT, shipped
-from studies.engines import local_executor
-from studies.familiarity import correlation_with_error, familiarity_of
-from studies.loader import load_study
-from studies.sampling import draw_designs, random_directions, solve_designs
-from studies.setup import build_setup
-from studies.surrogates import open_surrogate
-from studies.workspace import write_json, write_text
-from surrogate.accuracy import measure
-from surrogate.model_card import read_weights, save_surrogate
+from shapewright.app.progress import ProgressBars
+from shapewright.app.provenance import provenance
+from shapewright.studies.files import write_json, write_text
+from shapewright.studies.problem.novelty import familiarity_of
+from shapewright.studies.problem.samples import draw_designs, random_directions
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.problem.surrogates import open_surrogate
+from shapewright.studies.run.engines import local_executor
+from shapewright.studies.run.sampling import solve_designs
+from shapewright.studies.schema.loader import load_study
+from shapewright.surrogate.models.model_card import read_weights, save_surrogate
+from shapewright.surrogate.training.accuracy import correlation_with_error, measure
 
 DESIGNS, SEED = 128, 1000
 """Fresh designs of each study, and what their seed is above that of its training designs."""

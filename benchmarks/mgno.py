@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from app.provenance import provenance
 from benchmarks import mgno_operations as operations
 from benchmarks.isolated import Limits, Measured, available, isolated
 from benchmarks.mgno_library import SIDES, load
 from benchmarks.mgno_sides import CASES, LAYERS, RADIUS, WIDTH, data, modes_of, our_step, ours, their_step, theirs
-from studies.workspace import write_json, write_text
-from surrogate.allocator import keep_freed_memory
+from shapewright.app.provenance import provenance
+from shapewright.studies.files import write_json, write_text
+from shapewright.surrogate.training.allocator import keep_freed_memory
 
 RESULTS = Path(__file__).resolve().parent / "results"
 NOTES = Path(__file__).resolve().parent / "mgno_notes.md"

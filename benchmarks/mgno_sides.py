@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geometries.point_cloud import INTERIOR, PointCloud
-from surrogate.latent_grid import LatentGrid, grid_around
-from surrogate.operator import MollifiedGraphNeuralOperator, OperatorConfig
-from surrogate.query_derivatives import field_derivatives
+from shapewright.geometries.design.point_cloud import INTERIOR, PointCloud
+from shapewright.surrogate.mgno.latent_grid import LatentGrid, grid_around
+from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
+from shapewright.surrogate.mgno.query_derivatives import field_derivatives
 
 CASES = ("neighbour search", "encoder", "decoder", "forward", "forward+backward", "physics step")
 WIDTH, LAYERS, RADIUS = 32, 4, 2

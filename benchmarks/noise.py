@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.provenance import provenance
 from benchmarks.studies import RESULTS, ROOT
-from studies.loader import load_study
-from studies.managed import Centres, manage_study
-from studies.models import FemModel
-from studies.optimizer import Optimum, optimize
-from studies.setup import Setup, build_setup
-from studies.workspace import write_json, write_text
+from shapewright.app.provenance import provenance
+from shapewright.studies.files import write_json, write_text
+from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.optimizer import Optimum, optimize
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.setup import Setup, build_setup
+from shapewright.studies.schema.loader import load_study
 
 STUDIES = ("torsion", "stokes_body", "stokes_square", "plate_hole", "ns_body")
 LEVELS = (1e-15, 1e-14, 1e-13, 1e-12)

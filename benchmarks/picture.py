@@ -17,7 +17,7 @@ import numpy as np
 import pyvista
 from matplotlib.tri import Triangulation
 
-from geometries.triangle import SUBTRIANGLES
+from shapewright.geometries.mesh.triangle import SUBTRIANGLES
 
 
 def draw(folder: Path, target: Path) -> None:

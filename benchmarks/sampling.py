@@ -13,10 +13,11 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from studies.engines import Engine
-from studies.loader import Study, load_study
-from studies.sampling import draw_designs, make_ready, random_directions, sample_designs
-from studies.setup import build_setup
+from shapewright.studies.problem.samples import draw_designs, random_directions
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.run.engines import Engine
+from shapewright.studies.run.sampling import make_ready, sample_designs
+from shapewright.studies.schema.loader import Study, load_study
 
 STUDIES = Path(__file__).resolve().parents[1] / "studies"
 TURNS = 2

@@ -21,19 +21,19 @@ import numpy as np
 import torch
 from scipy.optimize import approx_fprime
 
-from app.progress import ProgressBars
-from app.provenance import provenance
 from benchmarks.studies_tables import NEAR, Row, as_markdown
-from studies.constraints import constraint_values, worst_violation
-from studies.correction import Array
-from studies.loader import load_study
-from studies.managed import Centres, manage_study
-from studies.models import FemModel, Model, SurrogateModel
-from studies.optimizer import Search, optimize
-from studies.schema import Optimizer
-from studies.setup import Setup, build_setup
-from studies.surrogates import open_surrogate
-from studies.workspace import content_key, file_key, write_json, write_text
+from shapewright.app.progress import ProgressBars
+from shapewright.app.provenance import provenance
+from shapewright.studies.files import content_key, file_key, write_json, write_text
+from shapewright.studies.optimize.correction import Array
+from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.optimizer import Search, optimize
+from shapewright.studies.problem.constraints import constraint_values, worst_violation
+from shapewright.studies.problem.models import FemModel, Model, SurrogateModel
+from shapewright.studies.problem.setup import Setup, build_setup
+from shapewright.studies.problem.surrogates import open_surrogate
+from shapewright.studies.schema.loader import load_study
+from shapewright.studies.schema.study import Optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -71,7 +71,7 @@ class FiniteDifferences:
         self.span = upper - self.lower
 
     def evaluate(self, theta: Array) -> tuple[Array, Array]:
-        """See :class:`studies.models.Model`; P + 1 solves each."""
+        """See :class:`models.Model`; P + 1 solves each."""
         z = (theta - self.lower) / self.span
         pairs = [self._value_and_slope(design) for design in z]
         return np.stack([value for value, _ in pairs]), np.stack([slope for _, slope in pairs]) / self.span
@@ -97,7 +97,7 @@ class NoSurrogate:
         self.functionals = len(setup.problem.functionals)
 
     def evaluate(self, theta: Array) -> tuple[Array, Array]:
-        """See :class:`studies.models.Model`; no answer."""
+        """See :class:`models.Model`; no answer."""
         count, parameters = theta.shape
         shape = (count, self.functionals)
         return np.full(shape, np.nan), np.full((*shape, parameters), np.nan)
@@ -284,7 +284,7 @@ def row(study: str, method: str, cell: dict[str, Any], alone: dict[str, Any]) ->
 
 def shipped() -> list[str]:
     """Studies whose weights are there."""
-    return [study for study in STUDIES if (ROOT / "studies" / f"{study}.safetensors").exists()]
+    return [study for study in STUDIES if (ROOT / "studies" / "weights" / f"{study}.safetensors").exists()]
 
 
 def selected(only: Sequence[str]) -> list[tuple[str, str]]:

@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 
-from app.provenance import provenance
 from benchmarks.galore_contenders import DECISIVE, Contender, Setting, contenders, load, torchs_adamw
 from benchmarks.galore_design import design_rows
 from benchmarks.galore_memory import finished_memory
 from benchmarks.galore_tables import MARGIN, as_markdown
 from benchmarks.galore_training import PROBLEMS, Budget, Parts, finished_run, problem_data, step_seconds
-from studies.workspace import write_json, write_text
-from surrogate.allocator import keep_freed_memory
+from shapewright.app.provenance import provenance
+from shapewright.studies.files import write_json, write_text
+from shapewright.surrogate.training.allocator import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -11,15 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from geometries.files import written_whole
-
+from shapewright.geometries.files import written_whole
 
 KEY_FORMAT = "0.1.0"
-"""Of how keys are made, whatever the program's version: as its first release, so that folders of that one stay valid."""
+"""Version of how keys are made, that of the first release: its folders stay valid in every later one."""
 
 
 def content_key(*parts: Any) -> str:
-    """Hash of plain data. A stage adds the version of its own files' format, so that a release keeps what it can read."""
+    """Hash of plain data, among which a stage counts the version of its own files' format."""
     text = json.dumps([KEY_FORMAT, *parts], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import studies, studies_tables
-from studies.loader import load_study
-from studies.models import FemModel
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.schema.loader import load_study
 from tests.studies.study_cases import setup_of
 
 

@@ -10,8 +10,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
-from app.doctor import DEPENDENCIES
-from app.machine import SYSTEM_LIBRARIES
+from shapewright.app.doctor.doctor import DEPENDENCIES
+from shapewright.app.doctor.machine import SYSTEM_LIBRARIES
+from tools.link_tree import ROOMS
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -123,9 +124,13 @@ def test_no_lock_file_is_tracked() -> None:
 
 def test_every_room_with_its_data_is_packaged() -> None:
     tool = PYPROJECT["tool"]["setuptools"]
-    rooms = {pattern.rstrip("*") for pattern in tool["packages"]["find"]["include"]}
-    assert rooms == {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
-    data = [Path(name) for name, _ in tracked_texts() if Path(name).parts[0] in rooms]
-    for file in data:
-        endings = {Path(pattern).suffix for pattern in tool["package-data"].get(file.parts[0], ())}
-        assert file.suffix in {".py", *endings}, f"{file} would not be installed"
+    others = {"tests", "tools", "benchmarks", "shapewright"}
+    assert set(ROOMS) == {file.parent.name for file in ROOT.glob("*/__init__.py")} - others
+    assert tool["package-dir"] == {"shapewright": "shapewright", **{f"shapewright.{room}": room for room in ROOMS}}
+    files = [Path(name) for name, _ in tracked_texts() if Path(name).parts[0] in ROOMS]
+    packages = {file.parent for file in files if file.name == "__init__.py"}
+    assert tool["packages"] == ["shapewright", *sorted(".".join(("shapewright", *p.parts)) for p in packages)]
+    data = [f"{name}.".replace(".", "/") + pattern for name, all_ in tool["package-data"].items() for pattern in all_]
+    for file in files:
+        is_data = any(("shapewright" / file).match(pattern) for pattern in data)
+        assert is_data or (file.parent in packages and file.suffix == ".py"), f"{file} would not be installed"

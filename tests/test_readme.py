@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from studies.loader import load_study
-from studies.operator_setup import load_operator_study
-from studies.setup import build_setup
+from shapewright.studies.problem.operator_setup import load_operator_study
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.schema.loader import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

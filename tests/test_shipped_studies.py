@@ -11,11 +11,11 @@ from tempfile import mkdtemp
 
 import pytest
 
-from studies.loader import load_study
-from studies.pipeline import Run, validate
-from studies.setup import build_setup
-from studies.workspace import Workspace
-from surrogate.model_card import ModelCard
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.run.pipeline import Run, validate
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
+from shapewright.surrogate.models.model_card import ModelCard
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ("torsion", "stokes_body", "stokes_square")
@@ -84,7 +84,7 @@ def test_finite_elements_alone_find_the_known_body() -> None:
 
 @pytest.mark.parametrize("study", [*STUDIES, *MANAGED])
 def test_model_card_states_held_out_errors_within_the_promise(study: str) -> None:
-    card = ModelCard(**json.loads((ROOT / "studies" / f"{study}.card.json").read_text(encoding="utf-8")))
+    card = ModelCard(**json.loads((ROOT / "studies" / "weights" / f"{study}.card.json").read_text(encoding="utf-8")))
     held_out = card.held_out
     # all 128 chose the weights too, but for ns_body, whose training left half of them to judge
     assert held_out["designs"] == (64 if study == "ns_body" else 128)

@@ -18,14 +18,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tools"))
 
-from app import machine  # noqa: E402  (the checkout is not installed yet)
+from link_tree import link_tree  # noqa: E402
+
+sys.path.insert(0, str(link_tree()))
+
+from shapewright.app.doctor import machine  # noqa: E402  (the checkout is not installed yet)
 
 VENV = ROOT / ".venv"
 STATE = VENV / "shapewright-setup"
 NEEDED_GIB = 12.0
-DOCTOR = "import sys; from app.doctor import diagnose, print_report; sys.exit(not print_report(diagnose()))"
+DOCTOR = (
+    "import sys; from shapewright.app.doctor.doctor import diagnose, print_report;"
+    " sys.exit(not print_report(diagnose()))"
+)
 
 
 def environment_key() -> str:

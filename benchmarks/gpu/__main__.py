@@ -24,7 +24,7 @@ from benchmarks.gpu.operator import POINTS, measure_operator
 from benchmarks.gpu.problems import Bundle, open_bundle
 from benchmarks.gpu.results import Recorder, read_rows, write_row, write_tables
 from benchmarks.gpu.training import queues_of, train_together
-from studies.design_training import hardware
+from shapewright.studies.problem.design_training import hardware
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -87,7 +87,7 @@ def _part(
             run_tests(record, out, deadline)
         case "designs":
             batches = (1, 2) if small else (1, 4) if rehearsal else BATCHES
-            measure_designs(record, bundle, ROOT / "studies", device, deadline, batches)
+            measure_designs(record, bundle, ROOT / "studies" / "weights", device, deadline, batches)
         case "memory":
             measure_memory(record, device, deadline, rehearsal)
         case "operator":
@@ -113,7 +113,7 @@ def replay(bundle: Bundle, out: Path, device: torch.device, deadline: float) -> 
         return
     seconds = deadline - time.monotonic()
     command = [sys.executable, "-m", "benchmarks.gpu.replay", "--bundle", str(bundle.folder), "--out", str(out)]
-    command += ["--weights", str(ROOT / "studies"), "--seconds", f"{max(1.0, seconds - 8):.1f}"]
+    command += ["--weights", str(ROOT / "studies" / "weights"), "--seconds", f"{max(1.0, seconds - 8):.1f}"]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=seconds + 15)
 
 
@@ -141,7 +141,7 @@ def gpu_test_files() -> list[Path]:
     """Test modules of the surrogate that have a test for a GPU and need neither dolfinx nor gmsh."""
     files = sorted((ROOT / "tests" / "surrogate").glob("test_*.py"))
     texts = {file: file.read_text(encoding="utf-8") for file in files}
-    needs = ("problem_cases", "solvers.fem", "geometries.mesher", "build_shape_map")
+    needs = ("problem_cases", "shapewright.solvers.fem.solver", "shapewright.geometries.cad.mesher", "build_shape_map")
     return [
         file.relative_to(ROOT)
         for file, text in texts.items()

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.gpu.problems import Bundle, open_shipped, values_close
 from benchmarks.gpu.results import Recorder
 from benchmarks.gpu.timing import median_seconds
-from surrogate.design_surrogate import DesignSurrogate
+from shapewright.surrogate.models.design_surrogate import DesignSurrogate
 
 BATCHES = (1, 64, 1024)
 JUDGED = 16

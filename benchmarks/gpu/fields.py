@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surrogate.dataset import Dataset
+from shapewright.surrogate.training.dataset import Dataset
 
 Arrays = dict[str, np.ndarray]
 

@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.progress import ProgressBars
 from benchmarks.gpu.fields import compressed, half_changes
 from benchmarks.gpu.problems import BUNDLE_FILE, Bundle, open_bundle, problem_arrays, problem_data, problem_of
-from studies.design_training import hardware
-from studies.familiarity import designs_of_box
-from studies.loader import load_study
-from studies.models import FemModel
-from studies.pipeline import Run, sample
-from studies.setup import Setup, build_setup
-from studies.surrogates import design_problem
-from studies.workspace import Workspace
-from surrogate.dataset import Dataset
-from surrogate.model_card import read_weights
+from shapewright.app.progress import ProgressBars
+from shapewright.studies.problem.design_training import hardware
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.novelty import designs_of_box
+from shapewright.studies.problem.setup import Setup, build_setup
+from shapewright.studies.problem.surrogates import design_problem
+from shapewright.studies.run.pipeline import Run, sample
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
+from shapewright.surrogate.models.model_card import read_weights
+from shapewright.surrogate.training.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ("torsion", "stokes_body", "stokes_square", "plate_hole", "ns_body")

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.fields import from_half_changes, restored
-from geometries.catalogue import load_family
-from geometries.fixed import fix_parameters
-from geometries.mesh import TaggedMesh
-from geometries.shape_map import ShapeMap
-from solvers.physics import PHYSICS, Function, Functional
-from studies.design_training import DesignProblem, TrainingData
-from studies.expressions import parse
-from surrogate.design_surrogate import DesignSurrogate
-from surrogate.functionals import FieldSpace
-from surrogate.model_card import MESH_ARRAYS, load_grid, load_surrogate
-from surrogate.operator import OperatorConfig
-from surrogate.training import TrainingConfig
+from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.family.catalogue import load_family
+from shapewright.geometries.family.fixed import fix_parameters
+from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.solvers.physics.catalogue import PHYSICS, Function, Functional
+from shapewright.studies.problem.design_training import DesignProblem, TrainingData
+from shapewright.studies.schema.expressions import parse
+from shapewright.surrogate.mgno.operator import OperatorConfig
+from shapewright.surrogate.models.design_surrogate import DesignSurrogate
+from shapewright.surrogate.models.functionals import FieldSpace
+from shapewright.surrogate.models.model_card import MESH_ARRAYS, load_grid, load_surrogate
+from shapewright.surrogate.training.derivative_informed import TrainingConfig
 
 COORDINATES = ("x", "y")
 BUNDLE_FILE = "bundle.json"
@@ -93,7 +93,7 @@ def open_shipped(problem: DesignProblem, path: Path) -> DesignSurrogate:
     """The shipped surrogate of a problem, in float32 as its file is.
 
     Raises:
-        surrogate.model_card.SurrogateFileError: no such file, or trained for another problem.
+        SurrogateFileError: no such file, or trained for another problem.
     """
     weights, _ = load_surrogate(path, problem.trained_for)
     network = problem.network(grid=load_grid(path, problem.grid, problem.radius))

@@ -17,7 +17,7 @@ from benchmarks.gpu.designs import repeated
 from benchmarks.gpu.problems import open_bundle, open_shipped, values_close
 from benchmarks.gpu.results import Recorder
 from benchmarks.gpu.timing import median_seconds, wait
-from surrogate.design_surrogate import DesignSurrogate
+from shapewright.surrogate.models.design_surrogate import DesignSurrogate
 
 BATCHES = (1, 64)
 

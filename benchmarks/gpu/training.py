@@ -27,11 +27,19 @@ from torch import Tensor
 from benchmarks.gpu.problems import Bundle, open_bundle
 from benchmarks.gpu.results import Recorder
 from benchmarks.gpu.timing import median_seconds
-from studies.design_training import DesignProblem, TrainingData, save_trained, train_network
-from surrogate.interruption import TrainingInterrupted
-from surrogate.model_card import ModelCard
-from surrogate.trainer import Progress, read_checkpoint
-from surrogate.training import TrainingConfig, _draw, _inputs, _loss, _scales, graphed_loss, train
+from shapewright.studies.problem.design_training import DesignProblem, TrainingData, save_trained, train_network
+from shapewright.surrogate.models.model_card import ModelCard
+from shapewright.surrogate.training.derivative_informed import (
+    TrainingConfig,
+    _draw,
+    _inputs,
+    _loss,
+    _scales,
+    graphed_loss,
+    train,
+)
+from shapewright.surrogate.training.interruption import TrainingInterrupted
+from shapewright.surrogate.training.loop import Progress, read_checkpoint
 
 GALORE = {"optimizer": "tensor_galore", "rank": {"channels_in": 0.25}, "moments": "full"}
 TIMED_STEPS = 12

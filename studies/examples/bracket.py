@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from geometries.family import Family, FamilyError, Parameter
-from geometries.spline import Curve
+from shapewright import Curve, Family, FamilyError, Parameter
 
 
 def Bracket(length: float = 2.0, height: float = 1.0, control_points: int = 5) -> Family:

@@ -7,8 +7,7 @@ the function are the study's ``geometry.options``.
 import torch
 from torch import Tensor
 
-from geometries.family import Family, FamilyError, Parameter
-from geometries.spline import Curve
+from shapewright import Curve, Family, FamilyError, Parameter
 
 
 def Nozzle(length: float = 3.0, inlet: float = 0.5, control_points: int = 7) -> Family:

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from geometries.catalogue import builtin_families
-from geometries.extension import build_shape_map
-from geometries.shape_map import ShapeMap
-from studies.certificate_model import VERSION, Certificate
-from studies.constraints import Condition
-from studies.export import write_vtu
-from studies.loader import Study, dump, load_study
-from studies.stationarity import Stop
-from studies.verdicts import limits
-from studies.workspace import write_json, write_text
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.family.catalogue import builtin_families
+from shapewright.studies.certify.export import write_vtu
+from shapewright.studies.certify.model import VERSION, Certificate
+from shapewright.studies.certify.verdicts import limits
+from shapewright.studies.files import write_json, write_text
+from shapewright.studies.optimize.stationarity import Stop
+from shapewright.studies.problem.conditions import Condition
+from shapewright.studies.schema.loader import Study, dump, load_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 

@@ -16,15 +16,16 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from app import cli, doctor
-from app.cli import Exit
-from app.machine import Check
-from geometries.catalogue import builtin_families
-from geometries.quantities import QUANTITIES
-from solvers.physics import PHYSICS
-from studies import engines, pipeline
-from studies.loader import load_study
-from studies.workspace import Workspace
+from shapewright.app import cli
+from shapewright.app.cli import Exit
+from shapewright.app.doctor import doctor
+from shapewright.app.doctor.machine import Check
+from shapewright.geometries.design.measures import QUANTITIES
+from shapewright.geometries.family.catalogue import builtin_families
+from shapewright.solvers.physics.catalogue import PHYSICS
+from shapewright.studies.run import engines, pipeline
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
 from tests.studies.study_cases import InlineExecutor, write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +174,7 @@ def test_check_prints_the_table_of_taylor_tests(study):
 
 
 def test_check_fails_where_a_derivative_is_wrong(study, monkeypatch):
-    from studies.models import FemModel
+    from shapewright.studies.problem.models import FemModel
 
     right = FemModel.functionals
 
@@ -309,9 +310,9 @@ def failing(monkeypatch, error):
 
 
 def test_what_a_stage_raises_is_one_message_and_a_code(study, tmp_path, monkeypatch):
-    from solvers.errors import SolveError
-    from studies.sampling import SamplingError
-    from surrogate.trainer import TrainingError
+    from shapewright.solvers.errors import SolveError
+    from shapewright.studies.problem.samples import SamplingError
+    from shapewright.surrogate.training.loop import TrainingError
 
     goes_on = "What was finished is kept; the same command goes on from there."
     for error, code, message in (
@@ -339,7 +340,7 @@ def test_an_interrupt_while_modules_are_imported_is_told_too(command, study, tmp
     real = builtins.__import__
 
     def interrupted(name, *rest):
-        if name.startswith("studies"):
+        if name.startswith("shapewright.studies"):
             raise KeyboardInterrupt
         return real(name, *rest)
 
@@ -367,7 +368,7 @@ def test_a_defect_of_the_program_is_one_line_with_a_traceback_in_a_file(study, t
 
 
 def test_a_defect_without_an_output_folder_leaves_its_traceback_in_the_temporary_folder(study, tmp_path, monkeypatch):
-    from studies import checks
+    from shapewright.studies.certify import taylor as checks
 
     def fails(setup, seed):
         raise KeyError("x")
@@ -482,7 +483,7 @@ def test_what_libraries_log_does_not_reach_the_terminal():
     """In a process of its own: pytest has handlers for it."""
     program = (
         "import logging\n"
-        "from app.outcome import reported_errors\n"
+        "from shapewright.app.outcome import reported_errors\n"
         "with reported_errors():\n"
         "    logging.getLogger('matplotlib').warning('a cache directory')\n"
         "assert not logging.getLogger().handlers\n"
@@ -492,7 +493,7 @@ def test_what_libraries_log_does_not_reach_the_terminal():
 
 
 def test_warnings_of_libraries_do_not_reach_the_terminal_and_ones_own_are_plain_words(study, tmp_path, monkeypatch):
-    from studies.models import OutsideBoxWarning
+    from shapewright.studies.problem.models import OutsideBoxWarning
 
     def warn(run):
         warnings.warn_explicit("deprecated", FutureWarning, "/usr/lib/python3/library.py", 3)

@@ -6,9 +6,9 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from app import doctor
-from app.doctor import Dependency, check_dependency, diagnose, print_report, run_apart
-from app.machine import Check
+from shapewright.app.doctor import doctor
+from shapewright.app.doctor.doctor import Dependency, check_dependency, diagnose, print_report, run_apart
+from shapewright.app.doctor.machine import Check
 
 GOOD = Check("numpy", "2.5", True, "arrays")
 BAD = Check("gmsh", "4.15, but importing it fails", False, "CAD and meshes", "apt install libglu1-mesa")

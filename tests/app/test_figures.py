@@ -6,11 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from app.field_figures import boundary, common_limits, field_figure, symmetric_limits, triangulation
-from app.figures import outlines
-from app.report_data import NodalFields
-from geometries.body_in_channel import body_in_channel
-from geometries.extension import build_shape_map
+from shapewright.app.report.data import NodalFields
+from shapewright.app.report.field_figures import (
+    boundary,
+    common_limits,
+    field_figure,
+    symmetric_limits,
+    triangulation,
+)
+from shapewright.app.report.figures import outlines
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.family.body_in_channel import body_in_channel
 
 VALUES = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e6, 1e6))
 

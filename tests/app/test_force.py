@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import app
-from geometries import effort
-from studies.loader import StudyError, load_study
-from studies.setup import build_setup
+from shapewright.app.cli import app
+from shapewright.geometries.family import effort
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.schema.loader import StudyError, load_study
 from tests.studies.study_cases import write_tiny
 
 

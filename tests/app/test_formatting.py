@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.formatting import digits_for, limit, number, percent, seconds, signed, unit, with_unit
+from shapewright.app.formatting import digits_for, limit, number, percent, seconds, signed, unit, with_unit
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
 PLAIN = str.maketrans("−⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "--0123456789")

@@ -8,10 +8,10 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from app import cli
-from app.cli import Exit
-from studies.operator_setup import load_operator_study
-from studies.workspace import Workspace
+from shapewright.app import cli
+from shapewright.app.cli import Exit
+from shapewright.studies.problem.operator_setup import load_operator_study
+from shapewright.studies.run.workspace import Workspace
 from tests.studies.operator_cases import write_operator
 from tests.studies.study_cases import write_tiny
 
@@ -93,9 +93,9 @@ def test_a_gpu_that_is_not_there_is_no_silent_cpu(study, tmp_path):
 
 
 def test_what_the_run_raises_is_one_message_and_a_code(study, tmp_path, monkeypatch):
-    from app import learn
-    from solvers.errors import SolveError
-    from surrogate.trainer import TrainingError
+    from shapewright.app import learn
+    from shapewright.solvers.errors import SolveError
+    from shapewright.surrogate.training.loop import TrainingError
 
     for error, code, said in (
         (SolveError("instance 2: singular"), Exit.FAILED, "error: instance 2: singular\nWhat was finished is kept"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app import machine
+from shapewright.app.doctor import machine
 
 
 @pytest.mark.parametrize(("version", "ok"), [((3, 11, 7), False), ((3, 12, 0), True), ((3, 14, 2), True)])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import pyvista
 
-from app.report import ReportError, write_report
+from shapewright.app.report.report import ReportError, write_report
 from tests.app.finished_study import bar, body
 
 

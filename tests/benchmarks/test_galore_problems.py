@@ -13,7 +13,7 @@ from mpi4py import MPI
 
 from benchmarks import darcy_flow, vorticity
 from benchmarks.vorticity import Flow
-from solvers.backend import fem, fem_petsc, mesh
+from shapewright.solvers.fem.backend import fem, fem_petsc, mesh
 
 
 def by_dolfinx(medium):

@@ -17,10 +17,10 @@ from benchmarks.gpu.make_bundle import study_entry
 from benchmarks.gpu.problems import BUNDLE_FILE, BundleError, open_bundle
 from benchmarks.gpu.results import Recorder, read_rows, write_tables
 from benchmarks.gpu.training import shortened, with_galore
-from studies.pipeline import sample
-from studies.surrogates import train_surrogate
-from surrogate.dataset import Dataset
-from surrogate.model_card import read_weights
+from shapewright.studies.problem.surrogates import train_surrogate
+from shapewright.studies.run.pipeline import sample
+from shapewright.surrogate.models.model_card import read_weights
+from shapewright.surrogate.training.dataset import Dataset
 from tests.studies.study_cases import tiny_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def solved(tmp_path_factory):
 
 def run_without(module, *arguments):
     program = WITHOUT.format(absent=ABSENT, argv=[module, *map(str, arguments)], module=module)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -85,7 +85,7 @@ def test_the_bundle_trains_as_the_study_does(solved, tmp_path):
     """Same seed, network, order and stages: the weights differ by the rounding of the fields alone."""
     run, data, held_out, reference, bundle = solved
     expected = train_surrogate(run.setup, data, held_out, reference, tmp_path / "study.safetensors", "cpu")
-    from studies.design_training import train_network
+    from shapewright.studies.problem.design_training import train_network
 
     found = train_network(bundle.problem("tiny"), bundle.data("tiny"), tmp_path / "bundle.safetensors", "cpu")
     assert found.held_out.gradient == pytest.approx(expected.held_out.gradient, rel=0.02)

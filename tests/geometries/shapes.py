@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from geometries.catalogue import load_family
-from geometries.extension import build_shape_map
-from geometries.family import Family, Parameter
-from geometries.shape_map import ShapeMap
-from geometries.spline import Curve
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.family.catalogue import load_family
+from shapewright.geometries.family.family import Family
+from shapewright.geometries.family.parts import Parameter
+from shapewright.geometries.family.spline import Curve
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "studies" / "examples"
 FAMILIES = {"closed_bar": 0.3, "body_in_channel": 0.05, "nozzle.py:Nozzle": 0.2}  # and the size of their cells

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import Polygon, contains_xy
 
-from geometries.boundary_sample import outline_cloud
-from geometries.cavity import cavity
-from geometries.family import Family
-from geometries.porous_square import porous_square
-from geometries.spline import LoopQuadrature
-from geometries.star_domain import star_domain
+from shapewright.geometries.design.boundary_sample import outline_cloud
+from shapewright.geometries.family.cavity import cavity
+from shapewright.geometries.family.family import Family
+from shapewright.geometries.family.porous_square import porous_square
+from shapewright.geometries.family.spline import LoopQuadrature
+from shapewright.geometries.family.star_domain import star_domain
 from tests.geometries.shapes import designs
 
 FAMILIES = {"star_domain": star_domain(), "porous_square": porous_square(), "cavity": cavity()}

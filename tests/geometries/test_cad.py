@@ -19,7 +19,7 @@ from OCP.TopAbs import TopAbs_FACE
 from OCP.TopExp import TopExp_Explorer
 from OCP.TopoDS import TopoDS_Shape
 
-from geometries.cad import (
+from shapewright.geometries.cad.step import (
     CadError,
     CadShape,
     check_step,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from geometries.cavity import cavity
-from geometries.extension import build_shape_map
-from geometries.family import FamilyError
-from geometries.integration import bernstein_jacobians
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.family.cavity import cavity
+from shapewright.geometries.family.parts import FamilyError
+from shapewright.geometries.mesh.integration import bernstein_jacobians
 from tests.geometries.shapes import designs
 
 FAMILY = cavity()

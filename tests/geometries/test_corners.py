@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geometries.corners import corners
-from geometries.spline import Curve
+from shapewright.geometries.family.corners import corners
+from shapewright.geometries.family.spline import Curve
 
 
 def polygon(points):

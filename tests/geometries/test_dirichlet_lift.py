@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import KDTree
 
-from geometries.cavity import cavity
-from geometries.dirichlet_lift import Prescribed, build_dirichlet_lift
-from geometries.extension import build_shape_map
-from solvers.fem import FemSolver
-from solvers.physics import POISSON, Dirichlet, Problem
+from shapewright.geometries.design.dirichlet_lift import Prescribed, build_dirichlet_lift
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.family.cavity import cavity
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import POISSON, Dirichlet, Problem
 from tests.geometries.shapes import designs
 
 FAMILY = cavity()

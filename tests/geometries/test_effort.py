@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from geometries import effort
-from geometries.catalogue import builtin_families
-from geometries.effort import estimated_nodes, forcing, mesh_fault
-from geometries.mesh import MeshError
-from geometries.mesher import mesh_family
+from shapewright.geometries.cad.mesher import mesh_family
+from shapewright.geometries.family import effort
+from shapewright.geometries.family.catalogue import builtin_families
+from shapewright.geometries.family.effort import estimated_nodes, forcing, mesh_fault
+from shapewright.geometries.mesh.mesh import MeshError
 from tests.geometries.shapes import family
 
 

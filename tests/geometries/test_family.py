@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from geometries.catalogue import builtin_families, load_family
-from geometries.family import Family, FamilyError, Parameter
-from geometries.spline import Curve
+from shapewright.geometries.family.catalogue import builtin_families, load_family
+from shapewright.geometries.family.family import Family
+from shapewright.geometries.family.parts import FamilyError, Parameter
+from shapewright.geometries.family.spline import Curve
 from tests.geometries.shapes import EXAMPLES, FAMILIES, designs, family
 
 SIDE = {"count": 2, "degree": 1}
@@ -270,7 +271,7 @@ def test_what_cannot_be_loaded(name, options, message):
 SHAPES = """
 from __future__ import annotations
 from dataclasses import dataclass
-from geometries.closed_bar import closed_bar
+from shapewright.geometries.family.closed_bar import closed_bar
 
 @dataclass(frozen=True)
 class Style:  # a dataclass with postponed annotations looks its module up by name
@@ -300,7 +301,7 @@ def test_a_users_file(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        ("shapes.py:Empty", {}, "returned NoneType; allowed is a geometries.family.Family"),
+        ("shapes.py:Empty", {}, "returned NoneType; allowed is a shapewright.Family"),
         ("shapes.py:Breaks", {}, "no such shape"),
         ("shapes.py:made", {"radius": 2}, r"takes no options, found \['radius'\]"),
         ("shapes.py:constant", {}, "is a int; allowed is a function that returns a Family"),

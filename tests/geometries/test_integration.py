@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geometries.integration import bernstein_jacobians, cell_points, facet_points, nodal_weights
-from geometries.mesh import TaggedMesh
-from geometries.triangle import (
+from shapewright.geometries.mesh.integration import bernstein_jacobians, cell_points, facet_points, nodal_weights
+from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.triangle import (
     NODES,
     edge_shape_functions,
     edge_shape_slopes,

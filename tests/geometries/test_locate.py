@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from geometries.cavity import cavity
-from geometries.extension import build_shape_map
-from geometries.locate import interpolation_matrix, locate, values_at
-from geometries.porous_square import porous_square
-from geometries.star_domain import star_domain
-from geometries.triangle import shape_functions
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.family.cavity import cavity
+from shapewright.geometries.family.porous_square import porous_square
+from shapewright.geometries.family.star_domain import star_domain
+from shapewright.geometries.mesh.locate import interpolation_matrix, locate, values_at
+from shapewright.geometries.mesh.triangle import shape_functions
 from tests.geometries.shapes import designs
 
 FAMILIES = {"star_domain": (star_domain(), 0.2), "porous_square": (porous_square(), 0.08), "cavity": (cavity(), 0.2)}

@@ -14,12 +14,13 @@ import torch
 from OCP.BRepBuilderAPI import BRepBuilderAPI_Transform
 from OCP.gp import gp_Ax2, gp_Dir, gp_Pnt, gp_Trsf, gp_Vec
 
-from geometries.cad import CadShape, part_shape, write_step
-from geometries.family import Family, Parameter
-from geometries.integration import bernstein_jacobians, facet_points, nodal_weights
-from geometries.mesh import EDGES, TaggedMesh
-from geometries.mesher import MeshError, mesh_family, mesh_step
-from geometries.spline import Curve, LoopQuadrature
+from shapewright.geometries.cad.mesher import MeshError, mesh_family, mesh_step
+from shapewright.geometries.cad.step import CadShape, part_shape, write_step
+from shapewright.geometries.family.family import Family
+from shapewright.geometries.family.parts import Parameter
+from shapewright.geometries.family.spline import Curve, LoopQuadrature
+from shapewright.geometries.mesh.integration import bernstein_jacobians, facet_points, nodal_weights
+from shapewright.geometries.mesh.mesh import EDGES, TaggedMesh
 from tests.geometries.shapes import FAMILIES, designs, family, polygon_family
 from tests.geometries.test_cad import full_disk
 
@@ -166,8 +167,8 @@ def test_the_same_mesh_every_time():
 
 
 COUNT_NODES = """
-from geometries.closed_bar import closed_bar
-from geometries.mesher import mesh_family
+from shapewright.geometries.family.closed_bar import closed_bar
+from shapewright.geometries.cad.mesher import mesh_family
 bar = closed_bar()
 print(len(mesh_family(bar, bar.control_points(bar.reference).numpy(), 0.4).nodes))
 """
@@ -176,7 +177,7 @@ print(len(mesh_family(bar, bar.control_points(bar.reference).numpy(), 0.4).nodes
 def test_what_a_user_configured_for_gmsh_does_not_matter(tmp_path):
     """In a process of its own: gmsh looks for its files once."""
     (tmp_path / ".gmshrc").write_text("Mesh.MeshSizeFactor = 3;\n")
-    environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"HOME": str(tmp_path)}
     command = [sys.executable, "-c", COUNT_NODES]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     of = family("closed_bar")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from geometries.catalogue import load_family
-from geometries.extension import build_shape_map
-from geometries.family import FamilyError
-from geometries.plate_with_hole import plate_with_hole
-from geometries.quantities import QUANTITIES, valid_designs
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.design.measures import QUANTITIES, valid_designs
+from shapewright.geometries.family.catalogue import load_family
+from shapewright.geometries.family.parts import FamilyError
+from shapewright.geometries.family.plate_with_hole import plate_with_hole
 from tests.geometries.shapes import EXAMPLES, designs, taylor_order
 
 

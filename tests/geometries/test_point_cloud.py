@@ -7,9 +7,16 @@ import pytest
 import torch
 from shapely import Polygon, points
 
-from geometries.extension import build_shape_map
-from geometries.integration import cell_points, facet_points
-from geometries.point_cloud import INTERIOR, PointCloud, boundary_cloud, concatenate, nodal_cloud, sobol_cloud
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.design.point_cloud import (
+    INTERIOR,
+    PointCloud,
+    boundary_cloud,
+    concatenate,
+    nodal_cloud,
+    sobol_cloud,
+)
+from shapewright.geometries.mesh.integration import cell_points, facet_points
 from tests.geometries.shapes import FAMILIES, designs, shape_map, taylor_order
 
 NAMES = pytest.mark.parametrize("name", FAMILIES)

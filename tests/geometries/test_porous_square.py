@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from geometries.extension import boundary_basis, build_shape_map
-from geometries.family import FamilyError
-from geometries.integration import bernstein_jacobians, cell_points
-from geometries.porous_square import porous_square
+from shapewright.geometries.design.extension import boundary_basis, build_shape_map
+from shapewright.geometries.family.parts import FamilyError
+from shapewright.geometries.family.porous_square import porous_square
+from shapewright.geometries.mesh.integration import bernstein_jacobians, cell_points
 from tests.geometries.shapes import designs
 
 FAMILY = porous_square()

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import LinearRing, Polygon
 
-from geometries.catalogue import load_family
-from geometries.extension import build_shape_map
-from geometries.integration import bernstein_jacobians
-from geometries.quantities import QUANTITIES, clearance, gap, jacobian, quantities_of, thickness
-from geometries.spline import loop_matrix
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.design.measures import QUANTITIES, clearance, gap, jacobian, quantities_of, thickness
+from shapewright.geometries.family.catalogue import load_family
+from shapewright.geometries.family.spline import loop_matrix
+from shapewright.geometries.mesh.integration import bernstein_jacobians
 from tests.geometries.shapes import (
     EXAMPLES,
     FAMILIES,

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geometries.extension import build_shape_map
-from geometries.integration import bernstein_jacobians, cell_points
-from geometries.quantities import ShapeError, check_design, jacobian, thickness, valid_designs
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.design.measures import ShapeError, check_design, jacobian, thickness, valid_designs
+from shapewright.geometries.mesh.integration import bernstein_jacobians, cell_points
 from tests.geometries.shapes import FAMILIES, designs, family, polygon_family, shape_map
 
 BODY = family("body_in_channel")

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import LinearRing, Point
 
-from geometries.catalogue import load_family
-from geometries.extension import boundary_basis, build_shape_map
-from geometries.family import Family, Parameter
-from geometries.integration import bernstein_jacobians, cell_points, facet_points, nodal_weights
-from geometries.mesher import MeshError, mesh_family
-from geometries.spline import Curve, LoopQuadrature, loop_matrix
-from geometries.stiffness import dirichlet_factor
+from shapewright.geometries.cad.mesher import MeshError, mesh_family
+from shapewright.geometries.design.extension import boundary_basis, build_shape_map
+from shapewright.geometries.family.catalogue import load_family
+from shapewright.geometries.family.family import Family
+from shapewright.geometries.family.parts import Parameter
+from shapewright.geometries.family.spline import Curve, LoopQuadrature, loop_matrix
+from shapewright.geometries.mesh.integration import bernstein_jacobians, cell_points, facet_points, nodal_weights
+from shapewright.geometries.mesh.stiffness import dirichlet_factor
 from tests.geometries.shapes import EXAMPLES, FAMILIES, designs, family, shape_map, taylor_order
 
 NAMES = pytest.mark.parametrize("name", FAMILIES)

@@ -12,7 +12,7 @@ from OCP.gp import gp_Pnt
 from OCP.OCP.collections import Array1_double, Array1_gp_Pnt, Array1_int
 from shapely import Polygon
 
-from geometries.spline import Curve, LoopQuadrature, loop_matrix
+from shapewright.geometries.family.spline import Curve, LoopQuadrature, loop_matrix
 
 CURVES = [Curve("p", n, periodic=True) for n in (4, 5, 8, 17)] + [Curve("c", n) for n in (4, 5, 9)] + [Curve("l", 2, 1)]
 
@@ -24,7 +24,7 @@ def radial_points(radii: list[float]) -> torch.Tensor:
 
 
 def occ_points(curve: Curve, points: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """OpenCASCADE's points of the curve; made here from the definition, not by geometries.cad."""
+    """OpenCASCADE's points of the curve; made here from the definition, not by shapewright.geometries.cad.step."""
     poles, knots = Array1_gp_Pnt(1, curve.count), Array1_double(1, curve.spans + 1)
     multiplicities = Array1_int(1, curve.spans + 1)
     for index, (x, y) in enumerate(points.tolist(), start=1):

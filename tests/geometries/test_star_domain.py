@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from geometries.extension import boundary_basis, build_shape_map, ray_extension
-from geometries.family import FamilyError
-from geometries.integration import bernstein_jacobians
-from geometries.star_domain import star_domain
+from shapewright.geometries.design.extension import boundary_basis, build_shape_map, ray_extension
+from shapewright.geometries.family.parts import FamilyError
+from shapewright.geometries.family.star_domain import star_domain
+from shapewright.geometries.mesh.integration import bernstein_jacobians
 from tests.geometries.shapes import designs
 
 FAMILY = star_domain()

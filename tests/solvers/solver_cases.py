@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from solvers.physics import (
+from shapewright.solvers.physics.catalogue import (
     HYPERELASTICITY,
     NAVIER_STOKES,
     NONLINEAR_POISSON,
@@ -18,7 +18,7 @@ from solvers.physics import (
     Pin,
     Problem,
 )
-from solvers.smooth_maximum import kreisselmeier_steinhauser, p_norm
+from shapewright.solvers.physics.smooth_maximum import kreisselmeier_steinhauser, p_norm
 from tests.solvers.solver_meshes import SIDES
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from geometries.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import TaggedMesh
 
 Array = NDArray[np.float64]
 SIDES = ("bottom", "right", "top", "left")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sympy
 
-from solvers.physics import Dirichlet, Functional, Natural, Problem
+from shapewright.solvers.physics.catalogue import Dirichlet, Functional, Natural, Problem
 
 X, Y = sympy.symbols("x y", real=True)
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from solvers.admissible import excess
-from solvers.data_checks import excesses, refusal
-from solvers.errors import SolveError
-from solvers.fem import FemSolver
-from solvers.interval import Interval
-from solvers.physics import PHYSICS, Dirichlet, Problem
+from shapewright.geometries.fields.admissible import excess
+from shapewright.geometries.fields.interval import Interval
+from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem.data_checks import excesses, refusal
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import PHYSICS, Dirichlet, Problem
 from tests.solvers.solver_cases import TORSION, zero
 from tests.solvers.solver_meshes import SIDES, bulged, mapped_square
 

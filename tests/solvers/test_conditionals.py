@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from solvers.fem import FemSolver
-from solvers.physics import Functional, Natural
-from studies.expressions import parse
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import Functional, Natural
+from shapewright.studies.schema.expressions import parse
 from tests.solvers.solver_cases import CONDUCTION
 from tests.solvers.solver_meshes import bulged, mapped_square
 

@@ -10,10 +10,10 @@ import skfem
 import torch
 from skfem.helpers import ddot, sym_grad, trace
 
-from geometries.extension import build_shape_map
-from geometries.plate_with_hole import plate_with_hole
-from solvers.fem import FemSolver
-from solvers.physics import PLANE_STRAIN, PLANE_STRESS, Dirichlet, Functional, Natural, Problem
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.family.plate_with_hole import plate_with_hole
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import PLANE_STRAIN, PLANE_STRESS, Dirichlet, Functional, Natural, Problem
 from tests.solvers.solver_cases import PLATE, PRISM, zero
 from tests.solvers.solver_meshes import SIDES, bulged, mapped_square
 from tests.solvers.test_independent import DEGREE, skfem_mesh

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.func import jvp
 
-from solvers.fem import FemSolver
-from solvers.physics import NONLINEAR_POISSON, PHYSICS, Functional
-from solvers.problem import source_name
+from shapewright.geometries.fields.problem import source_name
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import NONLINEAR_POISSON, PHYSICS, Functional
 from tests.solvers.solver_cases import CASES
 from tests.solvers.solver_meshes import bulged, mapped_square
 

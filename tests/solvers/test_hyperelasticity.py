@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from solvers.errors import SolveError
-from solvers.fem import FemSolver
-from solvers.physics import HYPERELASTICITY, PLANE_STRAIN, POISSON, Dirichlet, Problem
+from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import HYPERELASTICITY, PLANE_STRAIN, POISSON, Dirichlet, Problem
 from tests.solvers.solver_cases import RUBBER, TORSION, zero
 from tests.solvers.solver_meshes import SIDES, bulged, mapped_square
 

@@ -9,8 +9,8 @@ import pytest
 import skfem
 from skfem.helpers import ddot, div, dot, grad
 
-from solvers.fem import FemSolver
-from solvers.physics import STOKES, Dirichlet, Problem
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import STOKES, Dirichlet, Problem
 from tests.solvers.solver_cases import CONDUCTION, zero
 from tests.solvers.solver_meshes import bulged, mapped_square
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geometries.mesh import TaggedMesh
-from solvers.fem import FemSolver
+from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.solvers.fem.solver import FemSolver
 from tests.solvers.solver_cases import CASES, TORSION
 from tests.solvers.solver_meshes import bulged, mapped_square
 

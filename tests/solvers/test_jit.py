@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import ufl
 
-from solvers import jit
-from solvers.backend import MPI
-from solvers.backend import fem as dolfinx_fem
-from solvers.backend import mesh as dolfinx_mesh
-from solvers.errors import CompilerError
+from shapewright.solvers.errors import CompilerError
+from shapewright.solvers.fem import jit
+from shapewright.solvers.fem.backend import MPI
+from shapewright.solvers.fem.backend import fem as dolfinx_fem
+from shapewright.solvers.fem.backend import mesh as dolfinx_mesh
 
 ROOT = Path(__file__).parents[2]
 CHILD = """\
@@ -62,7 +62,7 @@ def damaged(whole):
 def test_damaged_libraries_are_made_anew(cache):
     """In a process of its own: loading what was cut ends it with SIGBUS."""
     integral(cubic())
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", CHILD, str(cache)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from solvers.fem import FemSolver
-from solvers.physics import POISSON, STOKES, Dirichlet, Functional, Problem
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import POISSON, STOKES, Dirichlet, Functional, Problem
 from tests.solvers.solver_cases import TORSION, zero
 from tests.solvers.solver_meshes import SIDES, identity, mapped_square, quarter_annulus
 

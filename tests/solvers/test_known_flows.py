@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geometries.body_in_channel import body_in_channel
-from geometries.mesher import mesh_family
-from solvers.fem import FemSolver
-from solvers.physics import NAVIER_STOKES, STOKES, Dirichlet, Pin, Problem
+from shapewright.geometries.cad.mesher import mesh_family
+from shapewright.geometries.family.body_in_channel import body_in_channel
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import NAVIER_STOKES, STOKES, Dirichlet, Pin, Problem
 from tests.solvers.solver_cases import zero
 from tests.solvers.solver_meshes import mapped_square
 

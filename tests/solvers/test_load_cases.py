@@ -8,12 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from solvers.errors import ProblemError, SolveError, StaleSolutionError
-from solvers.factorization import Factorization
-from solvers.fem import FemSolver
-from solvers.load_cases import CaseSolver, smooth_maximum, solver_of
-from solvers.patch_load import boundary_point
-from solvers.physics import PLANE_STRESS, CaseFunctional, Dirichlet, Functional, Natural, Patch, Pin, Problem
+from shapewright.geometries.fields.problem import ProblemError
+from shapewright.solvers.errors import SolveError, StaleSolutionError
+from shapewright.solvers.fem.factorization import Factorization
+from shapewright.solvers.fem.load_cases import CaseSolver, smooth_maximum, solver_of
+from shapewright.solvers.fem.patch_load import boundary_point
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import (
+    PLANE_STRESS,
+    CaseFunctional,
+    Dirichlet,
+    Functional,
+    Natural,
+    Patch,
+    Pin,
+    Problem,
+)
 from tests.solvers.solver_cases import zero
 from tests.solvers.solver_meshes import bulged, mapped_square
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from solvers.fem import FemSolver
-from solvers.physics import POISSON, STOKES, Dirichlet, Functional, Natural, Problem
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import POISSON, STOKES, Dirichlet, Functional, Natural, Problem
 from tests.solvers.solver_meshes import bulged, mapped_square, quarter_annulus
 
 

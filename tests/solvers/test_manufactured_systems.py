@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 import sympy
 
-from solvers.fem import FemSolver
-from solvers.physics import HYPERELASTICITY, NAVIER_STOKES, NONLINEAR_POISSON, PLANE_STRAIN, PLANE_STRESS
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import (
+    HYPERELASTICITY,
+    NAVIER_STOKES,
+    NONLINEAR_POISSON,
+    PLANE_STRAIN,
+    PLANE_STRESS,
+)
 from tests.solvers.solver_meshes import bulged, mapped_square
 from tests.solvers.sympy_solutions import X, Y, gradient, problem_with_solution
 

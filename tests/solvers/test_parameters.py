@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from solvers import weak_form
-from solvers.errors import ProblemError, SolveError
-from solvers.fem import FemSolver
-from solvers.physics import POISSON, STOKES, Dirichlet, Functional, Natural, Pin, Problem
+from shapewright.geometries.fields.problem import ProblemError
+from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem import weak_form
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import POISSON, STOKES, Dirichlet, Functional, Natural, Pin, Problem
 from tests.solvers.solver_cases import CASES, RUBBER, TORSION, WAKE, zero
 from tests.solvers.solver_meshes import SIDES, bulged, mapped_square
 

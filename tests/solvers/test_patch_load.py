@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from solvers.errors import ProblemError, SolveError
-from solvers.fem import FemSolver
-from solvers.patch_load import boundary_point
-from solvers.physics import PLANE_STRESS, POISSON, Dirichlet, Functional, Patch, Pin, Problem
-from solvers.reaction import reaction
+from shapewright.geometries.fields.problem import ProblemError
+from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem.patch_load import boundary_point
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import PLANE_STRESS, POISSON, Dirichlet, Functional, Patch, Pin, Problem
+from shapewright.solvers.physics.reaction import reaction
 from tests.solvers.solver_cases import RADIATION, zero
 from tests.solvers.solver_meshes import bulged, mapped_square
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 import ufl
 
-from solvers import ufl_ops
-from solvers.errors import ProblemError
-from solvers.fem import FemSolver
-from solvers.physics import (
+from shapewright.geometries.fields.problem import ProblemError
+from shapewright.solvers.fem import ufl_ops
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import (
     PHYSICS,
     POISSON,
     STOKES,
@@ -125,5 +125,5 @@ def test_one_formula_serves_compiled_forms_and_torch():
 def test_physics_is_importable_without_dolfinx():
     """`list` and the schema must not wait for PETSc."""
     heavy = "{'dolfinx', 'petsc4py', 'torch'}"
-    code = f"import sys, solvers.physics, solvers.errors; sys.exit(bool({heavy} & set(sys.modules)))"
+    code = f"import sys, shapewright.solvers.physics.catalogue; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

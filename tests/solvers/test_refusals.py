@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from solvers.errors import ProblemError, SolveError, StaleSolutionError
-from solvers.fem import FemSolver
-from solvers.physics import POISSON, STOKES, Dirichlet, Functional, Natural, Problem
+from shapewright.geometries.fields.problem import ProblemError
+from shapewright.solvers.errors import SolveError, StaleSolutionError
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import POISSON, STOKES, Dirichlet, Functional, Natural, Problem
 from tests.solvers.solver_cases import CHANNEL, RADIATION, TORSION, zero
 from tests.solvers.solver_meshes import SIDES, bulged, mapped_square
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from solvers.fem import FemSolver
+from shapewright.solvers.fem.solver import FemSolver
 from tests.solvers.solver_cases import CASES
 from tests.solvers.solver_meshes import bulged, mapped_square
 

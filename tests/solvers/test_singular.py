@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geometries.catalogue import load_family
-from geometries.mesher import mesh_family
-from solvers.errors import SolveError
-from solvers.fem import FemSolver
-from solvers.physics import (
+from shapewright.geometries.cad.mesher import mesh_family
+from shapewright.geometries.family.catalogue import load_family
+from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import (
     HYPERELASTICITY,
     NAVIER_STOKES,
     NONLINEAR_POISSON,

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import sympy
 
-from solvers.errors import ProblemError, SolveError
-from solvers.fem import FemSolver
-from solvers.physics import (
+from shapewright.geometries.fields.problem import ProblemError
+from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import (
     HYPERELASTICITY,
     NAVIER_STOKES,
     PLANE_STRAIN,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers.fem import FemSolver
-from solvers.smooth_maximum import (
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.smooth_maximum import (
     kreisselmeier_steinhauser,
     kreisselmeier_steinhauser_bounds,
     p_norm,

@@ -12,9 +12,9 @@ from typing import Any
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from studies.describe import names
-from studies.operator_schema import OperatorStudyModel
-from studies.schema import StudyModel
+from shapewright.studies.schema.describe import names
+from shapewright.studies.schema.operator_study import OperatorStudyModel
+from shapewright.studies.schema.study import StudyModel
 
 STUDIES = Path(__file__).parents[2] / "studies"
 NAMES = ("torsion", "stokes_body", "plate_hole", "ns_body", "lid_cavity", "nonlinear_poisson", "hyperelasticity")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from geometries.quantities import QUANTITIES
-from studies.loader import load_study
+from shapewright.geometries.design.measures import QUANTITIES
+from shapewright.studies.schema.loader import load_study
 
 LENGTH_OPTIONS = ("radius", "length", "height", "width", "center")
 """Options of the shipped families that are lengths."""

@@ -8,10 +8,10 @@ from tempfile import mkdtemp
 import numpy as np
 import torch
 
-from studies.loader import load_study
-from studies.pipeline import Run
-from studies.setup import Setup, build_setup
-from studies.workspace import Workspace
+from shapewright.studies.problem.setup import Setup, build_setup
+from shapewright.studies.run.pipeline import Run
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
 
 TINY = """\
 name: tiny

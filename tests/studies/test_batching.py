@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from studies.batching import run_in_lockstep
+from shapewright.studies.optimize.batching import run_in_lockstep
 
 
 class Counted:

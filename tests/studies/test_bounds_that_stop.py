@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from studies.models import FemModel
-from studies.optimizer import optimize
-from studies.stationarity import WIDENING, stationarity
+from shapewright.studies.optimize.optimizer import optimize
+from shapewright.studies.optimize.stationarity import WIDENING, stationarity
+from shapewright.studies.problem.models import FemModel
 from tests.studies.study_cases import setup_of
 
 TIGHT = "geometry.bounds={r0: [0.6, 0.9], r2: [0.6, 0.95], r4: [0.6, 0.92]}"

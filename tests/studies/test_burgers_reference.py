@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import ive
 
-from studies.burgers_reference import reference, solve_burgers
+from shapewright.studies.problem.burgers_reference import reference, solve_burgers
 
 VISCOSITY = 0.05
 

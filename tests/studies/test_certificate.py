@@ -16,13 +16,12 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from solvers.physics import PHYSICS
-from solvers.problem import Functional
-from solvers.sampled_quantities import Profile
-from studies.certificate import _invalid_smoothness, certify
-from studies.certificate_model import Gradient
-from studies.comparison import gradient_checks
-from studies.convergence import (
+from shapewright.geometries.fields.problem import Functional
+from shapewright.geometries.fields.sampled import Profile
+from shapewright.solvers.physics.catalogue import PHYSICS
+from shapewright.studies.certify.certificate import _invalid_smoothness, certify
+from shapewright.studies.certify.comparison import gradient_checks
+from shapewright.studies.certify.convergence import (
     NOT_FINER,
     NOT_FINITE,
     NOT_MONOTONE,
@@ -33,16 +32,17 @@ from studies.convergence import (
     extrapolated,
     reference,
 )
-from studies.export import export_cad
-from studies.loader import load_study
-from studies.models import FemModel
-from studies.optimizer import optimize
-from studies.peak import _around, describe_peak
-from studies.pipeline import Run, validate
-from studies.schema import Optimizer
-from studies.setup import build_setup
-from studies.stationarity import stationarity
-from studies.workspace import Workspace
+from shapewright.studies.certify.export import export_cad
+from shapewright.studies.certify.model import Gradient
+from shapewright.studies.certify.peak import _around, describe_peak
+from shapewright.studies.optimize.optimizer import optimize
+from shapewright.studies.optimize.stationarity import stationarity
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.run.pipeline import Run, validate
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
+from shapewright.studies.schema.study import Optimizer
 from tests.studies.study_cases import Analytic, quadratic, setup_of
 
 TORSION = Path(__file__).parents[2] / "studies" / "torsion.yaml"

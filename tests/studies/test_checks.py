@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.checks import check_study, taylor_test
+from shapewright.studies.certify.taylor import check_study, taylor_test
 from tests.studies.study_cases import setup_of
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studies.correction import Difference, corrected
+from shapewright.studies.optimize.correction import Difference, corrected
 
 
 def expensive(z):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from app.field_figures import peak_text
-from app.report import _derived
-from app.report_data import NodalFields
-from solvers.physics import HYPERELASTICITY, PLANE_STRAIN
-from studies.derived_fields import derived_arrays
-from studies.loader import load_study
-from studies.setup import build_setup
+from shapewright.app.report.data import NodalFields
+from shapewright.app.report.field_figures import peak_text
+from shapewright.app.report.report import _derived
+from shapewright.solvers.physics.catalogue import HYPERELASTICITY, PLANE_STRAIN
+from shapewright.studies.problem.derived_fields import derived_arrays
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.schema.loader import load_study
 
 PLATE = Path(__file__).parents[2] / "studies" / "plate_hole.yaml"
 

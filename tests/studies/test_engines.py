@@ -14,15 +14,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from studies import engines
-from studies.engines import Engine, engine_overrides
-from studies.loader import StudyError, load_study
-from studies.sampling import draw_designs, make_ready, random_directions, sample_designs, solve_designs
+from shapewright.studies.problem.samples import draw_designs, random_directions
+from shapewright.studies.run import engines
+from shapewright.studies.run.engines import Engine, engine_overrides
+from shapewright.studies.run.sampling import make_ready, sample_designs, solve_designs
+from shapewright.studies.schema.loader import StudyError, load_study
 from tests.studies.study_cases import InlineExecutor, setup_of, write_tiny
 
 ROOT = Path(__file__).parents[2]
 COUNT = 24
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +135,14 @@ def test_ranks_of_mpi(tmp_path):
     if not mpiexec.exists():
         pytest.skip("no mpiexec beside this Python")
     study = write_tiny(tmp_path)
-    command = ["-m", "app.cli", "sample", str(study), "--out"]
+    command = ["-m", "shapewright.app.cli", "sample", str(study), "--out"]
     line = [str(mpiexec), "-n", "2", sys.executable, "-m", "mpi4py.futures", *command, "mpi", "--engine", "mpi"]
     done = subprocess.run(line, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     assert "6 designs and 3 held-out ones in mpi" in done.stdout
-    from studies.pipeline import Run, sample
-    from studies.setup import build_setup
-    from studies.workspace import Workspace
+    from shapewright.studies.problem.setup import build_setup
+    from shapewright.studies.run.pipeline import Run, sample
+    from shapewright.studies.run.workspace import Workspace
 
     (tmp_path / "here" / ".stages").mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:

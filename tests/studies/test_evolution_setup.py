@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from studies.evolution_schema import SCHEMA_FILE, json_schema_text
-from studies.evolution_setup import load_evolution_study
-from studies.loader import StudyError
-from surrogate.tensor_galore import TensorGaLore
-from surrogate.trainer import make_optimizer
+from shapewright.studies.problem.evolution_setup import load_evolution_study
+from shapewright.studies.schema.evolution_study import SCHEMA_FILE, json_schema_text
+from shapewright.studies.schema.loader import StudyError
+from shapewright.surrogate.optim.tensor_galore import TensorGaLore
+from shapewright.surrogate.training.loop import make_optimizer
 
 STUDY = Path(__file__).parents[2] / "studies" / "burgers.yaml"
 SMALL = ("evaluation.held_out=2", "evaluation.points=32", "evaluation.resolution=512", "initial.deviation=0.3")

@@ -10,13 +10,13 @@ import torch
 import trimesh
 from pyvista import CellType
 
-from geometries.cad import check_step
-from geometries.integration import nodal_weights
-from studies import export
-from studies.convergence import refine
-from studies.export import export_cad, field_arrays, shape_data, write_vtu
-from studies.loader import load_study
-from studies.setup import build_setup
+from shapewright.geometries.cad.step import check_step
+from shapewright.geometries.mesh.integration import nodal_weights
+from shapewright.studies.certify import export
+from shapewright.studies.certify.convergence import refine
+from shapewright.studies.certify.export import export_cad, field_arrays, shape_data, write_vtu
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.schema.loader import load_study
 from tests.studies.study_cases import setup_of
 
 FACE = "geometry.thickness=null"

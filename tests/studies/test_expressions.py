@@ -11,8 +11,8 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from studies.expressions import CONSTANTS, FUNCTIONS, ExpressionError, parse
-from studies.grammar import MAX_LENGTH
+from shapewright.studies.schema.expressions import CONSTANTS, FUNCTIONS, ExpressionError, parse
+from shapewright.studies.schema.grammar import MAX_LENGTH
 
 NAMES = ("x", "y", "u", "u_x", "viscosity")
 VALUES = {"x": 0.3, "y": 0.7, "u": -1.2, "u_x": 2.5, "viscosity": 0.9}
@@ -133,7 +133,7 @@ def test_the_derivative_is_that_of_sympy(text):
 @given(formulas)
 def test_ufl_gives_what_the_formula_means(text):
     basix_ufl, ufl = pytest.importorskip("basix.ufl"), pytest.importorskip("ufl")
-    ufl_ops = pytest.importorskip("solvers.ufl_ops")
+    ufl_ops = pytest.importorskip("shapewright.solvers.fem.ufl_ops")
     expression = parsed(text)
     value = on_paper(text)
     mesh = ufl.Mesh(basix_ufl.element("Lagrange", "triangle", 1, shape=(2,)))
@@ -148,7 +148,7 @@ def test_ufl_gives_what_the_formula_means(text):
 def test_nested_absolute_values_end():
     """UFL's Abs of an Abs is its own operand, on which every traversal runs forever."""
     ufl = pytest.importorskip("ufl")
-    basix_ufl, ufl_ops = pytest.importorskip("basix.ufl"), pytest.importorskip("solvers.ufl_ops")
+    basix_ufl, ufl_ops = pytest.importorskip("basix.ufl"), pytest.importorskip("shapewright.solvers.fem.ufl_ops")
     x = ufl.SpatialCoordinate(ufl.Mesh(basix_ufl.element("Lagrange", "triangle", 1, shape=(2,))))
     value = parse("abs(abs(abs(x)))", ["x"], "source")(ufl_ops, {"x": x[0]})
     assert value((-0.5, 0.0)) == 0.5
@@ -157,7 +157,7 @@ def test_nested_absolute_values_end():
 def test_a_quotient_and_a_power_stay_cheap_for_ufl():
     """UFL takes the quadrature degree from the form of an expression: x**2 must stay a whole power."""
     ufl = pytest.importorskip("ufl")
-    basix_ufl, ufl_ops = pytest.importorskip("basix.ufl"), pytest.importorskip("solvers.ufl_ops")
+    basix_ufl, ufl_ops = pytest.importorskip("basix.ufl"), pytest.importorskip("shapewright.solvers.fem.ufl_ops")
     x = ufl.SpatialCoordinate(ufl.Mesh(basix_ufl.element("Lagrange", "triangle", 1, shape=(2,))))
     q = {"x": x[0], "y": x[1]}
     assert parse("x**2*y", q, "source")(ufl_ops, q) == x[0] ** 2 * x[1]

@@ -6,12 +6,13 @@ from dataclasses import fields
 import pytest
 import torch
 
-from studies.familiarity import correlation_with_error, describe_familiarity, familiarity_of
-from studies.sampling import draw_designs
-from studies.surrogates import build_surrogate
-from surrogate import familiarity
-from surrogate.accuracy import Accuracy
-from surrogate.dataset import Dataset
+from shapewright.studies.problem.novelty import describe_familiarity, familiarity_of
+from shapewright.studies.problem.samples import draw_designs
+from shapewright.studies.problem.surrogates import build_surrogate
+from shapewright.surrogate.models import novelty as familiarity
+from shapewright.surrogate.models.model_card import Accuracy
+from shapewright.surrogate.training.accuracy import correlation_with_error
+from shapewright.surrogate.training.dataset import Dataset
 from tests.studies.study_cases import setup_of
 
 

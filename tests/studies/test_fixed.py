@@ -9,17 +9,22 @@ import numpy as np
 import pytest
 import torch
 
-from studies.export import export_cad
-from studies.loader import StudyError, dump, load_study
-from studies.models import OutsideBoxWarning, SurrogateModel, outside_box
-from studies.operator_setup import build_operator_setup, load_operator_study
-from studies.pipeline import Run, find_optimum
-from studies.sampling import draw_designs
-from studies.setup import Setup, build_setup
-from studies.surrogates import build_surrogate, design_problem, open_surrogate
-from studies.workspace import Workspace
-from surrogate.accuracy import Accuracy
-from surrogate.model_card import ModelCard, SurrogateFileError, reference_tensors, save_surrogate
+from shapewright.studies.certify.export import export_cad
+from shapewright.studies.problem.models import OutsideBoxWarning, SurrogateModel, outside_box
+from shapewright.studies.problem.operator_setup import build_operator_setup, load_operator_study
+from shapewright.studies.problem.samples import draw_designs
+from shapewright.studies.problem.setup import Setup, build_setup
+from shapewright.studies.problem.surrogates import build_surrogate, design_problem, open_surrogate
+from shapewright.studies.run.pipeline import Run, find_optimum
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import StudyError, dump, load_study
+from shapewright.surrogate.models.model_card import (
+    Accuracy,
+    ModelCard,
+    SurrogateFileError,
+    reference_tensors,
+    save_surrogate,
+)
 from tests.studies.study_cases import setup_of, write_tiny
 
 FIXED = "geometry.fixed={r2: 0.9, r4: 1.1}"

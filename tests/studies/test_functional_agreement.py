@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from geometries.extension import build_shape_map
-from geometries.plate_with_hole import plate_with_hole
-from solvers.elasticity import PLANE_STRESS
-from solvers.fem import FemSolver
-from solvers.navier_stokes import NAVIER_STOKES
-from solvers.smooth_maximum import kreisselmeier_steinhauser, p_norm
-from surrogate.functionals import FieldSpace, integrate, integrate_all
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.family.plate_with_hole import plate_with_hole
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.elasticity import PLANE_STRESS
+from shapewright.solvers.physics.navier_stokes import NAVIER_STOKES
+from shapewright.solvers.physics.smooth_maximum import kreisselmeier_steinhauser, p_norm
+from shapewright.surrogate.models.functionals import FieldSpace, integrate, integrate_all
 from tests.geometries.shapes import taylor_order
 from tests.solvers.solver_cases import CASES
 from tests.solvers.solver_meshes import bulged, mapped_square

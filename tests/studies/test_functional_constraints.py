@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from studies.constraints import constraint_values
-from studies.history import history_table
-from studies.loader import StudyError, load_study
-from studies.managed import Centres, manage_study
-from studies.models import FemModel
-from studies.optimizer import ExitReason, optimize
-from studies.pipeline import validate
-from studies.schema import Optimizer
-from studies.setup import build_setup
-from studies.stationarity import stationarity
+from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.optimizer import ExitReason, optimize
+from shapewright.studies.optimize.stationarity import stationarity
+from shapewright.studies.problem.constraints import constraint_values
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.run.history import history_table
+from shapewright.studies.run.pipeline import validate
+from shapewright.studies.schema.loader import StudyError, load_study
+from shapewright.studies.schema.study import Optimizer
 from tests.studies.study_cases import setup_of, tiny_run, write_tiny
 
 LIGHTEST = (

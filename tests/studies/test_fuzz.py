@@ -11,17 +11,17 @@ import re
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from geometries import extension
-from geometries.family import Family
-from geometries.shape_map import ShapeMap
-from studies import operator_setup, setup
-from studies.describe import alternatives
-from studies.loader import Study, StudyError, dump, load_study
-from studies.operator_schema import OperatorStudyModel
-from studies.operator_setup import build_operator_setup, load_operator_study
-from studies.schema import StudyModel
-from studies.setup import build_setup
-from studies.surrogates import build_surrogate
+from shapewright.geometries.design import extension
+from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.family.family import Family
+from shapewright.studies.problem import operator_setup, setup
+from shapewright.studies.problem.operator_setup import build_operator_setup, load_operator_study
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.problem.surrogates import build_surrogate
+from shapewright.studies.schema.describe import alternatives
+from shapewright.studies.schema.loader import Study, StudyError, dump, load_study
+from shapewright.studies.schema.operator_study import OperatorStudyModel
+from shapewright.studies.schema.study import StudyModel
 from tests.studies.fuzz_cases import spoilt_studies
 
 WHOLE_FILE = ("not valid YAML", "the file is empty", "found ", "more than ", "has more than ", "the alias ")

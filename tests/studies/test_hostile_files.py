@@ -5,9 +5,9 @@ Each case here once did one of these; the error is one line that names the file,
 
 import pytest
 
-from studies.loader import StudyError, load_study
-from studies.operator_setup import load_operator_study
-from studies.yaml_source import MAX_BYTES, MAX_ENTRIES
+from shapewright.studies.problem.operator_setup import load_operator_study
+from shapewright.studies.schema.loader import StudyError, load_study
+from shapewright.studies.schema.yaml_source import MAX_BYTES, MAX_ENTRIES
 
 BAR = """\
 name: bar

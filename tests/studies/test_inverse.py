@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from studies.inverse import Sensors, measure, recover, sensor_points
-from studies.operator_setup import build_operator_setup, load_operator_study, solve_instances
-from studies.target_response import Load, fem_energies, match_energies, surrogate_energies
-from surrogate.problem_operator import clouds
+from shapewright.studies.problem.operator_setup import build_operator_setup, load_operator_study, solve_instances
+from shapewright.studies.run.inverse import Sensors, measure, recover, sensor_points
+from shapewright.studies.run.target_response import Load, fem_energies, match_energies, surrogate_energies
+from shapewright.surrogate.models.problem_operator import clouds
 from tests.studies.operator_cases import write_operator
 
 LOAD = Load("level", np.array([0.5, 1.0]))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from studies.jumps import jumps
+from shapewright.studies.problem.jumps import jumps
 from tests.studies.study_cases import setup_of
 
 JUMPING = {

@@ -9,9 +9,10 @@ import shutil
 import numpy as np
 import pytest
 
-from studies import engines, pipeline
-from studies.pipeline import infill
-from studies.workspace import Workspace, read_sealed, write_sealed
+from shapewright.studies.files import read_sealed, write_sealed
+from shapewright.studies.run import engines, pipeline
+from shapewright.studies.run.pipeline import infill
+from shapewright.studies.run.workspace import Workspace
 from tests.studies.operator_cases import write_operator
 from tests.studies.study_cases import InlineExecutor, tiny_run
 
@@ -103,8 +104,8 @@ def test_records_that_were_edited_are_told(tmp_path):
 
 
 def test_the_files_of_an_operator_study(tmp_path):
-    from studies.operator_run import run_operator_study
-    from studies.operator_setup import load_operator_study
+    from shapewright.studies.problem.operator_setup import load_operator_study
+    from shapewright.studies.run.operator_run import run_operator_study
 
     study = load_operator_study(write_operator(tmp_path), ("training.solutions=2",))
     folder = tmp_path / "out"

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from studies.loader import load_study
-from studies.managed import Centres, manage_study
-from studies.models import FemModel, SurrogateModel
-from studies.optimizer import ExitReason, optimize
-from studies.peak import describe_peak
-from studies.setup import build_setup
-from studies.surrogates import build_surrogate
+from shapewright.studies.certify.peak import describe_peak
+from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.optimizer import ExitReason, optimize
+from shapewright.studies.problem.models import FemModel, SurrogateModel
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.problem.surrogates import build_surrogate
+from shapewright.studies.schema.loader import load_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from app.provenance import provenance
-from app.report_data import read_folder
-from studies.checks import check_study
-from studies.loader import StudyError, dump, load_study
-from studies.models import FemModel
-from studies.optimizer import optimize
-from studies.pipeline import Run, sample, validate
-from studies.resolved import write_study
-from studies.setup import build_setup
-from studies.workspace import Workspace
+from shapewright.app.provenance import provenance
+from shapewright.app.report.data import read_folder
+from shapewright.studies.certify.taylor import check_study
+from shapewright.studies.optimize.optimizer import optimize
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.run.pipeline import Run, sample, validate
+from shapewright.studies.run.resolved import write_study
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import StudyError, dump, load_study
 from tests.studies.study_cases import write_tiny
 
 BRACKET = Path(__file__).parents[2] / "studies" / "examples" / "bracket.yaml"

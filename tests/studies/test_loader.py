@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from geometries.catalogue import load_family
-from geometries.quantities import QUANTITIES
-from solvers.physics import PHYSICS
-from studies.expressions import parse
-from studies.loader import StudyError, dump, load_study
+from shapewright.geometries.design.measures import QUANTITIES
+from shapewright.geometries.family.catalogue import load_family
+from shapewright.solvers.physics.catalogue import PHYSICS
+from shapewright.studies.schema.expressions import parse
+from shapewright.studies.schema.loader import StudyError, dump, load_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 SHIPPED = sorted(path for path in STUDIES.glob("*.yaml") if "\nkind:" not in path.read_text())

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from studies import managed
-from studies.managed import Centres, manage_study
-from studies.models import FemModel, SurrogateModel
-from studies.optimizer import ExitReason, optimize
-from studies.schema import Optimizer
-from studies.surrogates import build_surrogate
+from shapewright.studies.optimize import managed
+from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.optimizer import ExitReason, optimize
+from shapewright.studies.problem.models import FemModel, SurrogateModel
+from shapewright.studies.problem.surrogates import build_surrogate
+from shapewright.studies.schema.study import Optimizer
 from tests.studies.study_cases import Analytic, setup_of
 
 CONFIG = Optimizer(method="trust_region", starts=2, max_iterations=15, kkt_tolerance=1e-3)

@@ -8,13 +8,14 @@ import shutil
 import pytest
 import torch
 
-from studies import engines, infill, pipeline
-from studies.infill import forgotten, joined
-from studies.models import FemModel
-from studies.pipeline import INFILL_WEIGHTS, sample, validate
-from studies.surrogates import halves, open_surrogate
-from surrogate.accuracy import Accuracy, measure
-from surrogate.dataset import load_dataset
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.surrogates import halves, open_surrogate
+from shapewright.studies.run import engines, infill, pipeline
+from shapewright.studies.run.infill import forgotten, joined
+from shapewright.studies.run.pipeline import INFILL_WEIGHTS, sample, validate
+from shapewright.surrogate.models.model_card import Accuracy
+from shapewright.surrogate.training.accuracy import measure
+from shapewright.surrogate.training.dataset import load_dataset
 from tests.studies.study_cases import InlineExecutor, setup_of, tiny_run
 
 MANAGED = ("optimizer.method=trust_region", "optimizer.kkt_tolerance=1e-3", "optimizer.starts=1")

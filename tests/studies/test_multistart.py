@@ -5,11 +5,11 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 import pytest
 
-from studies import engines
-from studies.engines import WorkerLostError
-from studies.models import FemModel
-from studies.multistart import optimize_on_engine
-from studies.optimizer import optimize
+from shapewright.studies.optimize.optimizer import optimize
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.run import engines
+from shapewright.studies.run.engines import WorkerLostError
+from shapewright.studies.run.multistart import optimize_on_engine
 from tests.studies.study_cases import InlineExecutor, setup_of, tiny_run
 
 BY_FEM = ("optimizer.on=fem", "optimizer.starts=3", "optimizer.max_iterations=8", "engine={name: processes}")
@@ -67,7 +67,7 @@ def test_workers_that_are_all_lost_end_the_search(tmp_path, monkeypatch):
 
 
 def test_the_pipeline_searches_on_the_engine_where_one_is_named(expected, tmp_path, monkeypatch):
-    from studies.pipeline import find_optimum
+    from shapewright.studies.run.pipeline import find_optimum
 
     executors = []
     monkeypatch.setattr(engines, "local_executor", lambda workers: executors.append(InlineExecutor()) or executors[-1])

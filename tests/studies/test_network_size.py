@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from geometries.effort import forcing
-from studies.loader import StudyError, load_study
-from studies.setup import build_setup
-from studies.surrogates import build_surrogate
-from surrogate.network_size import estimated_parameters, estimated_training_bytes
+from shapewright.geometries.family.effort import forcing
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.problem.surrogates import build_surrogate
+from shapewright.studies.schema.loader import StudyError, load_study
+from shapewright.surrogate.mgno.network_size import estimated_parameters, estimated_training_bytes
 from tests.studies.study_cases import setup_of, write_tiny
 
 

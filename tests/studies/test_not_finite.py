@@ -7,19 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from solvers.errors import SolveError
-from solvers.fem import FemSolver
-from solvers.physics import POISSON, Dirichlet, Functional, Natural, Problem
-from studies.checks import taylor_test
-from studies.constraints import worst_violation
-from studies.infill import forgotten
-from studies.loader import load_study
-from studies.optimizer import ExitReason, optimize
-from studies.pipeline import OptimizationError, Run, find_optimum
-from studies.schema import Optimizer
-from studies.setup import build_setup
-from studies.workspace import Workspace
-from surrogate.accuracy import Accuracy
+from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import POISSON, Dirichlet, Functional, Natural, Problem
+from shapewright.studies.certify.taylor import taylor_test
+from shapewright.studies.optimize.optimizer import ExitReason, optimize
+from shapewright.studies.problem.constraints import worst_violation
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.run.infill import forgotten
+from shapewright.studies.run.pipeline import OptimizationError, Run, find_optimum
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
+from shapewright.studies.schema.study import Optimizer
+from shapewright.surrogate.models.model_card import Accuracy
 from tests.solvers.solver_cases import TORSION, zero
 from tests.solvers.solver_meshes import mapped_square
 from tests.studies.study_cases import setup_of, write_tiny

@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from studies.loader import dump
-from studies.operator_schema import SCHEMA_FILE, OperatorStudyModel, PhysicsTraining, json_schema_text
-from studies.operator_setup import load_operator_study
-from surrogate.physics_training import FIRST_SEED, PhysicsTrainingConfig
+from shapewright.studies.problem.operator_setup import load_operator_study
+from shapewright.studies.schema.loader import dump
+from shapewright.studies.schema.operator_study import (
+    SCHEMA_FILE,
+    OperatorStudyModel,
+    PhysicsTraining,
+    json_schema_text,
+)
+from shapewright.surrogate.training.physics_training import FIRST_SEED, PhysicsTrainingConfig
 
 SHIPPED = sorted(
     path for path in Path(SCHEMA_FILE).parent.glob("*.yaml") if "\nkind: operator\n" in f"\n{path.read_text()}"
@@ -26,7 +31,8 @@ def message(**sections):
 
 
 def test_the_shipped_json_schema_is_current():
-    assert SCHEMA_FILE.read_text(encoding="utf-8") == json_schema_text(), "run: python -m studies.operator_schema"
+    current = SCHEMA_FILE.read_text(encoding="utf-8")
+    assert current == json_schema_text(), "run: python -m shapewright.studies.schema.operator_study"
 
 
 def test_every_key_is_described():

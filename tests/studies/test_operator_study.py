@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from geometries.integration import bernstein_jacobians
-from solvers.errors import SolveError
-from studies.loader import StudyError, load_study
-from studies.operator_run import fem_cost, held_out, judge, run_operator_study, seconds_per_solve
-from studies.operator_setup import build_operator_setup, load_operator_study, solve_instances
-from studies.workspace import Workspace
-from surrogate.model_card import SurrogateFileError
+from shapewright.geometries.mesh.integration import bernstein_jacobians
+from shapewright.solvers.errors import SolveError
+from shapewright.studies.problem.operator_setup import build_operator_setup, load_operator_study, solve_instances
+from shapewright.studies.run.operator_run import fem_cost, held_out, judge, run_operator_study, seconds_per_solve
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import StudyError, load_study
+from shapewright.surrogate.models.model_card import SurrogateFileError
 from tests.studies.operator_cases import write_operator
 from tests.studies.study_cases import write_tiny
 from tests.studies.test_operator_schema import SHIPPED
@@ -198,7 +198,7 @@ def test_solutions_meet_the_values_that_the_lift_prescribes(tmp_path):
 
 
 def test_an_instance_that_cannot_be_solved_is_named(tmp_path, monkeypatch):
-    from solvers.fem import FemSolver
+    from shapewright.solvers.fem.solver import FemSolver
 
     def fails(self, nodes, parameters):
         raise SolveError("no convergence")

@@ -13,17 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.constraints import constraint_values, worst_violation
-from studies.models import FemModel
-from studies.optimizer import (
-    ExitReason,
-    Scaling,
-    Search,
-    _rank,
-    optimize,
-    start_designs,
-)
-from studies.schema import Optimizer
+from shapewright.studies.optimize.optimizer import ExitReason, Scaling, Search, _rank, optimize, start_designs
+from shapewright.studies.problem.constraints import constraint_values, worst_violation
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.schema.study import Optimizer
 from tests.studies.study_cases import Analytic, geometric, quadratic, setup_of
 
 MINIMIZE = "objective={minimize: torsional_constant}"

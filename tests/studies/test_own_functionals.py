@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from studies.certificate import certify
-from studies.checks import check_study
-from studies.export import export_cad
-from studies.history import history_table
-from studies.loader import StudyError, dump, load_study
-from studies.managed import Centres, manage_study
-from studies.models import FemModel, SurrogateModel
-from studies.optimizer import Iterate, Optimum, Search, optimize
-from studies.pipeline import validate
-from studies.schema import Optimizer
-from studies.setup import build_setup
-from studies.stationarity import stationarity
-from studies.surrogates import build_surrogate
+from shapewright.studies.certify.certificate import certify
+from shapewright.studies.certify.export import export_cad
+from shapewright.studies.certify.taylor import check_study
+from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.optimizer import Iterate, Optimum, Search, optimize
+from shapewright.studies.optimize.stationarity import stationarity
+from shapewright.studies.problem.models import FemModel, SurrogateModel
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.problem.surrogates import build_surrogate
+from shapewright.studies.run.history import history_table
+from shapewright.studies.run.pipeline import validate
+from shapewright.studies.schema.loader import StudyError, dump, load_study
+from shapewright.studies.schema.study import Optimizer
 from tests.studies.study_cases import setup_of, tiny_run, write_tiny
 
 TAKEN = {

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from studies.certificate import certify
-from studies.checks import _finite_elements
-from studies.export import export_cad
-from studies.loader import StudyError, dump, load_study
-from studies.setup import build_setup
+from shapewright.studies.certify.certificate import certify
+from shapewright.studies.certify.export import export_cad
+from shapewright.studies.certify.taylor import _finite_elements
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.schema.loader import StudyError, dump, load_study
 from tests.studies.study_cases import setup_of, write_tiny
 
 PLATE = """\

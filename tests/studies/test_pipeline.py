@@ -19,15 +19,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from studies import engines, pipeline
-from studies.loader import load_study
-from studies.models import OutsideBoxWarning
-from studies.pipeline import OptimizationError, Run, find_optimum, sample, train, validate
-from studies.setup import build_setup
-from studies.surrogates import open_surrogate
-from studies.workspace import Workspace, sha256
-from surrogate import training
-from surrogate.model_card import SurrogateFileError, read_weights
+from shapewright.studies.files import sha256
+from shapewright.studies.problem.models import OutsideBoxWarning
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.problem.surrogates import open_surrogate
+from shapewright.studies.run import engines, pipeline
+from shapewright.studies.run.pipeline import OptimizationError, Run, find_optimum, sample, train, validate
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
+from shapewright.surrogate.models.model_card import SurrogateFileError, read_weights
+from shapewright.surrogate.training import derivative_informed as training
 from tests.studies.study_cases import InlineExecutor, setup_of, tiny_run, write_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -261,12 +262,12 @@ def test_a_checkpoint_of_something_else_is_not_continued(tmp_path, change):
 def test_a_changed_family_of_ones_own_is_sampled_anew(tmp_path, inline):
     """Its text is not in the study file, and decides over all that is computed."""
     text = (
-        "from geometries.closed_bar import closed_bar\n"
+        "from shapewright.geometries.family.closed_bar import closed_bar\n"
         "def Bar():\n    return closed_bar(control_points=6, upper={upper})\n"
     )
     study = write_tiny(tmp_path, ("closed_bar\n  options: {control_points: 6, start: ellipse}", "shapes.py:Bar"))
-    from studies.pipeline import Run
-    from studies.setup import build_setup
+    from shapewright.studies.problem.setup import build_setup
+    from shapewright.studies.run.pipeline import Run
 
     hashes = set()
     for upper in (1.5, 1.5, 1.4):
@@ -315,7 +316,7 @@ def test_stresses_that_overflow_a_smooth_maximum_name_the_mend(tmp_path):
 
 
 def test_training_that_diverges_is_an_error_that_can_be_mended(tmp_path):
-    from surrogate.trainer import TrainingError
+    from shapewright.surrogate.training.loop import TrainingError
 
     with pytest.raises(TrainingError, match=r"lower the learning_rate"):
         train(tiny_run(tmp_path, "training.learning_rate=1e30"))
@@ -380,7 +381,7 @@ def largest_file(size):
 
 def test_a_full_disk_is_an_error_in_every_stage_and_no_loss(tmp_path, finished):
     """With a limit just below the size of each artefact, one after the other, whichever fails at it."""
-    from geometries.cad import CadError
+    from shapewright.geometries.cad.step import CadError
 
     sizes = sorted({path.stat().st_size for path in finished[1].iterdir() if path.is_file()})
     failures = []
@@ -426,7 +427,7 @@ def stopped_at(stage, done, study, folder, *overrides):
     """
     sets = [argument for override in overrides for argument in ("--set", override)]
     line = [sys.executable, "-c", STOPPING, f"{stage}:{done}", "train", str(study), "--out", str(folder), *sets]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         line, cwd=ROOT, env=environment, text=True, start_new_session=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=attend_to_ctrl_c,

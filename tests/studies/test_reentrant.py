@@ -6,16 +6,16 @@ import math
 
 import pytest
 
-from studies.certificate import _invalid_smoothness
-from studies.convergence import DIVERGING, NOT_MONOTONE, Level, extrapolate, extrapolated, refine
-from studies.export import export_cad
-from studies.loader import load_study
-from studies.setup import build_setup
+from shapewright.studies.certify.certificate import _invalid_smoothness
+from shapewright.studies.certify.convergence import DIVERGING, NOT_MONOTONE, Level, extrapolate, extrapolated, refine
+from shapewright.studies.certify.export import export_cad
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.schema.loader import load_study
 
 BRACKET = """
 import torch
-from geometries.family import Family, Parameter
-from geometries.spline import Curve
+from shapewright.geometries.family.family import Family, Parameter
+from shapewright.geometries.family.spline import Curve
 
 CORNERS = torch.tensor([[0, 0], [2, 0], [2, 1], [1, 1], [1, 2], [0, 2]], dtype=torch.float64)
 

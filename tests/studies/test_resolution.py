@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from studies.certificate_model import ConstraintResult, Evidence, read_certificate
-from studies.pipeline import validate
-from studies.resolution import resolution_checks
-from studies.verify import contradictions
+from shapewright.studies.certify.model import ConstraintResult, Evidence, read_certificate
+from shapewright.studies.certify.resolution import resolution_checks
+from shapewright.studies.run.pipeline import validate
+from shapewright.studies.run.verify import contradictions
 from tests.studies.study_cases import tiny_run
 
 LIGHTEST = (

@@ -10,20 +10,19 @@ import pytest
 import torch
 from scipy.stats import qmc
 
-from geometries.quantities import jacobian, valid_designs
-from solvers.errors import SolveError
-from solvers.fem import FemSolver
-from studies import sampling
-from studies.engines import local_executor
-from studies.sampling import (
+from shapewright.geometries.design.measures import jacobian, valid_designs
+from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.studies.problem.samples import (
     LEAST_JACOBIAN,
     SamplingError,
-    Solved,
     draw_designs,
     random_directions,
     solve_design,
-    solve_designs,
 )
+from shapewright.studies.run import sampling
+from shapewright.studies.run.engines import local_executor
+from shapewright.studies.run.sampling import Solved, solve_designs
 from tests.studies.study_cases import InlineExecutor, setup_of
 
 

@@ -6,14 +6,14 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from studies.describe import alternatives, expected, names
-from studies.evolution_schema import EvolutionTraining
-from studies.operator_schema import PhysicsTraining
-from studies.schema import SCHEMA_FILE, StudyModel, json_schema, json_schema_text
-from studies.schema_learning import Finish, Training
-from surrogate.evolution_training import EvolutionTrainingConfig
-from surrogate.physics_training import PhysicsTrainingConfig
-from surrogate.training import TrainingConfig
+from shapewright.studies.schema.describe import alternatives, expected, names
+from shapewright.studies.schema.evolution_study import EvolutionTraining
+from shapewright.studies.schema.learning import Finish, Training
+from shapewright.studies.schema.operator_study import PhysicsTraining
+from shapewright.studies.schema.study import SCHEMA_FILE, StudyModel, json_schema, json_schema_text
+from shapewright.surrogate.training.derivative_informed import TrainingConfig
+from shapewright.surrogate.training.evolution_training import EvolutionTrainingConfig
+from shapewright.surrogate.training.physics_training import PhysicsTrainingConfig
 
 MINIMAL = {
     "name": "bar",
@@ -36,7 +36,8 @@ def message(**sections):
 
 
 def test_the_shipped_json_schema_is_current():
-    assert SCHEMA_FILE.read_text(encoding="utf-8") == json_schema_text(), "run: python -m studies.schema"
+    current = SCHEMA_FILE.read_text(encoding="utf-8")
+    assert current == json_schema_text(), "run: python -m shapewright.studies.schema.study"
 
 
 def test_every_key_is_described():
@@ -61,7 +62,7 @@ def test_a_minimal_study_has_defaults():
 
 def test_no_training_option_is_lost():
     """What the training takes and what a study may set are the same, so no key is silently ignored."""
-    training = pytest.importorskip("surrogate.training")
+    training = pytest.importorskip("shapewright.surrogate.training.derivative_informed")
     fields = {field.name for field in dataclasses.fields(training.TrainingConfig)}
     assert fields == set(Training.model_fields) - {"finish"}
     assert set(Finish.model_fields) < fields

@@ -13,10 +13,10 @@ import pytest
 import skfem
 from skfem.helpers import ddot, dot, grad, sym_grad, trace
 
-from studies.loader import load_study
-from studies.pipeline import Run, validate
-from studies.setup import build_setup
-from studies.workspace import Workspace
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.run.pipeline import Run, validate
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from studies.models import FemModel
-from studies.sensitivity import hessian, tolerance_for, tolerances
+from shapewright.studies.certify.sensitivity import hessian, tolerance_for, tolerances
+from shapewright.studies.problem.models import FemModel
 from tests.studies.study_cases import setup_of
 
 

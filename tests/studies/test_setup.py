@@ -2,8 +2,8 @@
 
 import pytest
 
-from studies.loader import StudyError, load_study
-from studies.setup import build_setup, geometry_key
+from shapewright.studies.problem.setup import build_setup, geometry_key
+from shapewright.studies.schema.loader import StudyError, load_study
 from tests.studies.study_cases import write_tiny
 
 CHANGES = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from studies.loader import StudyError, load_study
-from studies.models import FemModel
-from studies.setup import build_setup
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.schema.loader import StudyError, load_study
 
 STUDY = Path(__file__).parents[2] / "studies" / "stokes_body.yaml"
 NO_SLIP = "- {on: [wall, body], u: 0.0, v: 0.0}"

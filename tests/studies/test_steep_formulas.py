@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from solvers.fem import FemSolver
-from solvers.physics import Functional
-from studies.expressions import parse
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import Functional
+from shapewright.studies.schema.expressions import parse
 from tests.solvers.solver_cases import TORSION
 from tests.solvers.solver_meshes import bulged, mapped_square
 

@@ -14,22 +14,22 @@ import psutil
 import pytest
 import torch
 
-from studies.loader import StudyError
-from studies.surrogates import open_surrogate
-from studies.together import in_processes
-from surrogate.model_card import read_weights
-from surrogate.trainer import MAGIC
+from shapewright.studies.problem.surrogates import open_surrogate
+from shapewright.studies.run.together import in_processes
+from shapewright.studies.schema.loader import StudyError
+from shapewright.surrogate.models.model_card import read_weights
+from shapewright.surrogate.training.loop import MAGIC
 from tests.studies.study_cases import setup_of, tiny_run, write_tiny
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 MANY = ("training.batch=4", "training.steps=160", "training.check_every=160", "training.checkpoint_every=10")
 CHECKPOINT = "surrogate.safetensors.checkpoint"
 
 
 def line(study, out, *options):
     sets = [part for override in MANY for part in ("--set", override)]
-    return ["-m", "app.cli", "train", str(study), "--out", str(out), *sets, *options]
+    return ["-m", "shapewright.app.cli", "train", str(study), "--out", str(out), *sets, *options]
 
 
 def start(*arguments):
@@ -87,7 +87,7 @@ def test_a_killed_process_ends_all_and_torchrun_goes_on_with_another_number(tmp_
     assert int(first.partition("/")[0]) > saved
     _, card = read_weights(out / "surrogate.safetensors")
 
-    from studies.pipeline import train
+    from shapewright.studies.run.pipeline import train
 
     alone = train(tiny_run(tmp_path / "alone", *MANY))
     expected = read_weights(alone)[1]

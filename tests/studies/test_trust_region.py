@@ -8,8 +8,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
-from studies.optimizer import ExitReason
-from studies.trust_region import ManagedProblem, Region, kkt, manage, restore, violation
+from shapewright.studies.optimize.optimizer import ExitReason
+from shapewright.studies.optimize.trust_region import ManagedProblem, Region, kkt, manage, restore, violation
 
 CONVERGE = Region(tolerance=1e-6, least_radius=1e-12, budget=400)
 SHIFT = np.array([0.15, -0.2, 0.1])

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from studies.constraints import constraint_values
-from studies.loader import load_study
-from studies.models import FemModel
-from studies.optimizer import optimize
-from studies.pipeline import Run, validate
-from studies.setup import build_setup
-from studies.stationarity import stationarity
-from studies.workspace import Workspace
+from shapewright.studies.optimize.optimizer import optimize
+from shapewright.studies.optimize.stationarity import stationarity
+from shapewright.studies.problem.constraints import constraint_values
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.run.pipeline import Run, validate
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
 from tests.studies.scaled_study import POWERS, write_scaled
 from tests.studies.study_cases import setup_of
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.verdict import sentence
-from studies import pipeline
-from studies.certificate_checks import improvement_check
-from studies.certificate_model import ConstraintResult
-from studies.convergence import LEAST_CELLS, REFINEMENT, Extrapolation
-from studies.loader import load_study
-from studies.optimizer import ExitReason, FemStep, Iterate, Optimum, Search
-from studies.pipeline import OptimizationError, Run, validate
-from studies.setup import build_setup
-from studies.stationarity import stationarity
-from studies.verdict_model import Check, Limit
-from studies.verdicts import design_verdict, least_residual, limits, model_verdict, overall
-from studies.workspace import Workspace
+from shapewright.app.report.verdict import sentence
+from shapewright.studies.certify.checks import improvement_check
+from shapewright.studies.certify.convergence import LEAST_CELLS, REFINEMENT, Extrapolation
+from shapewright.studies.certify.model import ConstraintResult
+from shapewright.studies.certify.verdict_model import Check, Limit
+from shapewright.studies.certify.verdicts import design_verdict, least_residual, limits, model_verdict, overall
+from shapewright.studies.optimize.optimizer import ExitReason, FemStep, Iterate, Optimum, Search
+from shapewright.studies.optimize.stationarity import stationarity
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.run import pipeline
+from shapewright.studies.run.pipeline import OptimizationError, Run, validate
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
 from tests.studies.study_cases import setup_of, tiny_run
 
 TORSION = Path(__file__).parents[2] / "studies" / "torsion.yaml"

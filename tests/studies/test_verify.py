@@ -9,10 +9,10 @@ import shutil
 import pytest
 import torch
 
-from geometries.cad import part_shape, write_step
-from geometries.mesh import MeshError
-from studies import pipeline
-from studies.certificate_model import (
+from shapewright.geometries.cad.step import part_shape, write_step
+from shapewright.geometries.mesh.mesh import MeshError
+from shapewright.studies.certify.digest import study_digest
+from shapewright.studies.certify.model import (
     CHANGES,
     SCHEMA_FILE,
     VERSION,
@@ -20,11 +20,12 @@ from studies.certificate_model import (
     json_schema_text,
     read_certificate,
 )
-from studies.digest import study_digest
-from studies.loader import load_study
-from studies.pipeline import validate, write_resolved
-from studies.verify import contradictions, verify
-from studies.workspace import Workspace, sha256, write_json
+from shapewright.studies.files import sha256, write_json
+from shapewright.studies.run import pipeline
+from shapewright.studies.run.pipeline import validate, write_resolved
+from shapewright.studies.run.verify import contradictions, verify
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
 from tests.studies.study_cases import setup_of, tiny_run, write_tiny
 
 FEM = ("optimizer.on=fem", "optimizer.starts=1", "optimizer.max_iterations=60")
@@ -238,7 +239,8 @@ def test_junk_in_place_of_a_certificate_is_said(folder, text):
 
 
 def test_the_schema_in_the_checkout_is_that_of_the_models_and_tells_what_changed():
-    assert SCHEMA_FILE.read_text(encoding="utf-8") == json_schema_text(), "run python -m studies.certificate_model"
+    current = SCHEMA_FILE.read_text(encoding="utf-8")
+    assert current == json_schema_text(), "run python -m shapewright.studies.certify.model"
     schema = json.loads(json_schema_text())
     for number in range(1, VERSION + 1):
         assert f"Version {number}: {CHANGES[number]}" in schema["description"]

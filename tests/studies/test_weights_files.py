@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from studies.loader import StudyError, load_study
-from studies.setup import build_setup
-from studies.surrogates import open_surrogate
-from surrogate.model_card import CARD_KEY, SurrogateFileError
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.problem.surrogates import open_surrogate
+from shapewright.studies.schema.loader import StudyError, load_study
+from shapewright.surrogate.models.model_card import CARD_KEY, SurrogateFileError
 from tests.studies.study_cases import setup_of, write_tiny
 from tests.studies.test_fixed import untrained
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.workspace import Workspace, WorkspaceError, content_key, file_key, sha256, write_json, write_text
+from shapewright.studies.files import content_key, file_key, sha256, write_json, write_text
+from shapewright.studies.run.workspace import Workspace, WorkspaceError
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
@@ -63,7 +64,7 @@ def test_an_edit_that_leaves_size_and_time_is_seen_and_named(workspace):
 
 def test_a_file_is_hashed_once_as_long_as_it_stays(workspace, monkeypatch):
     finish(workspace)
-    monkeypatch.setattr("studies.workspace.hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr("shapewright.studies.files.hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
     assert workspace.finished("stage", "k") is not None
     workspace.path("data").write_text("other size")
     workspace.path("data").write_text("another size")
@@ -93,7 +94,8 @@ def test_no_cut_of_a_record_is_taken_for_whole(workspace):
 def test_a_failed_write_leaves_the_old_file(workspace, monkeypatch):
     path = workspace.path("text")
     write_text(path, "old")
-    monkeypatch.setattr("studies.workspace.os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space")))
+    full = OSError(28, "No space")
+    monkeypatch.setattr("shapewright.studies.files.os.fsync", lambda file: (_ for _ in ()).throw(full))
     with pytest.raises(OSError, match="No space") as caught:
         write_text(path, "new and longer")
     assert path.read_text() == "old"

@@ -8,14 +8,15 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from geometries.extension import harmonic_extension
-from geometries.family import Family, Parameter
-from geometries.shape_map import ShapeMap
-from geometries.spline import Curve
-from surrogate.dataset import Dataset
-from surrogate.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
-from surrogate.functionals import FieldSpace, Function, integrate_all
-from surrogate.operator import OperatorConfig
+from shapewright.geometries.design.extension import harmonic_extension
+from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.family.family import Family
+from shapewright.geometries.family.parts import Parameter
+from shapewright.geometries.family.spline import Curve
+from shapewright.surrogate.mgno.operator import OperatorConfig
+from shapewright.surrogate.models.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
+from shapewright.surrogate.models.functionals import FieldSpace, Function, integrate_all
+from shapewright.surrogate.training.dataset import Dataset
 from tests.solvers.solver_meshes import mapped_square
 
 

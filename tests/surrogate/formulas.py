@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogate.latent_grid import LatentGrid
+from shapewright.surrogate.mgno.latent_grid import LatentGrid
 
 Array = NDArray[np.float64]
 

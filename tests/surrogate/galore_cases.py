@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from surrogate.tensor_galore import TensorGaLore
+from shapewright.surrogate.optim.tensor_galore import TensorGaLore
 
 
 class ComplexAdamW:

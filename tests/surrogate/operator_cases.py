@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from geometries.point_cloud import PointCloud
-from surrogate.kernel_integral import Decoder, Encoder
-from surrogate.latent_grid import LatentGrid
-from surrogate.mollifier import mollifier_named
-from surrogate.operator import MollifiedGraphNeuralOperator, OperatorConfig
+from shapewright.geometries.design.point_cloud import PointCloud
+from shapewright.surrogate.mgno.kernel_integral import Decoder, Encoder
+from shapewright.surrogate.mgno.latent_grid import LatentGrid
+from shapewright.surrogate.mgno.mollifier import mollifier_named
+from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
 
 GRIDS = {
     2: LatentGrid((-0.6, -0.4), (0.2, 0.25), (9, 10), radius=2),

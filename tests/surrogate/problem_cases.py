@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geometries.cavity import cavity
-from geometries.dirichlet_lift import DirichletLift, Prescribed, build_dirichlet_lift
-from geometries.extension import build_shape_map
-from geometries.integration import CellPoints
-from geometries.porous_square import porous_square
-from geometries.star_domain import star_domain
-from solvers.fem import FemSolver
-from solvers.physics import PHYSICS, Dirichlet, Function, Problem
-from surrogate.design_surrogate import latent_grid_for
-from surrogate.instances import Distribution, Instances, Population
-from surrogate.operator import OperatorConfig
-from surrogate.physics_training import Solutions
-from surrogate.point_quantities import ProblemData, quantities
-from surrogate.problem_operator import ProblemOperator, input_functions, scales
-from surrogate.query_derivatives import FieldDerivatives
+from shapewright.geometries.design.dirichlet_lift import DirichletLift, Prescribed, build_dirichlet_lift
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.family.cavity import cavity
+from shapewright.geometries.family.porous_square import porous_square
+from shapewright.geometries.family.star_domain import star_domain
+from shapewright.geometries.mesh.integration import CellPoints
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.physics.catalogue import PHYSICS, Dirichlet, Function, Problem
+from shapewright.surrogate.mgno.operator import OperatorConfig
+from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives
+from shapewright.surrogate.models.design_surrogate import latent_grid_for
+from shapewright.surrogate.models.instances import Distribution, Instances, Population
+from shapewright.surrogate.models.point_quantities import ProblemData, quantities
+from shapewright.surrogate.models.problem_operator import ProblemOperator, input_functions, scales
+from shapewright.surrogate.training.physics_training import Solutions
 
 FAMILIES = {
     "star_domain": lambda: star_domain((3,), 0.2, control_points=32),

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from geometries.integration import nodal_weights
-from surrogate.accuracy import field_errors, measure
-from surrogate.dataset import Dataset
+from shapewright.geometries.mesh.integration import nodal_weights
+from shapewright.surrogate.training.accuracy import field_errors, measure
+from shapewright.surrogate.training.dataset import Dataset
 from tests.surrogate.design_cases import random_designs, shape_map, small_surrogate
 
 SURROGATE = small_surrogate()

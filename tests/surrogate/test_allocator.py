@@ -4,7 +4,7 @@ import platform
 import subprocess
 import sys
 
-PROGRAM = "from surrogate.allocator import keep_freed_memory; print(keep_freed_memory())"
+PROGRAM = "from shapewright.surrogate.training.allocator import keep_freed_memory; print(keep_freed_memory())"
 
 
 def test_says_whether_it_did_anything():

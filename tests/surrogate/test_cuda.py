@@ -8,14 +8,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surrogate.accuracy import measure
-from surrogate.familiarity import correlation_with_error, familiarity_over
-from surrogate.fno import FourierBlock
-from surrogate.latent_grid import grid_around
-from surrogate.mollifier import mollifier_named
-from surrogate.neighbourhood_sums import gather, scatter
-from surrogate.tensor_galore import TensorGaLore
-from surrogate.training import TrainingConfig, train
+from shapewright.surrogate.mgno.fourier_blocks import FourierBlock
+from shapewright.surrogate.mgno.latent_grid import grid_around
+from shapewright.surrogate.mgno.mollifier import mollifier_named
+from shapewright.surrogate.mgno.window_sums import gather, scatter
+from shapewright.surrogate.models.novelty import familiarity_over
+from shapewright.surrogate.optim.tensor_galore import TensorGaLore
+from shapewright.surrogate.training.accuracy import correlation_with_error, measure
+from shapewright.surrogate.training.derivative_informed import TrainingConfig, train
 from tests.surrogate.design_cases import exact_dataset, random_designs, small_surrogate
 from tests.surrogate.galore_cases import random
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from surrogate.dataset import Dataset, load_dataset
+from shapewright.surrogate.training.dataset import Dataset, load_dataset
 from tests.surrogate.design_cases import exact_dataset
 
 DATA = exact_dataset(5, seed=3)

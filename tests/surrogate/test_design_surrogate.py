@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
-from surrogate.design_surrogate import latent_grid_for
-from surrogate.latent_grid import OutsideGridError
+from shapewright.surrogate.mgno.latent_grid import OutsideGridError
+from shapewright.surrogate.models.design_surrogate import latent_grid_for
 from tests.surrogate.design_cases import exact_fields, lively_surrogate, random_designs, shape_map, small_surrogate
 from tests.surrogate.formulas import WEIGHTS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.discretization_convergence import Convergence
-from geometries.extension import build_shape_map
+from shapewright.geometries.design.extension import build_shape_map
 from tests.solvers.solver_meshes import mapped_square
 from tests.surrogate.design_cases import lid_family
 

@@ -5,17 +5,17 @@ import math
 import pytest
 import torch
 
-from surrogate.evolution import EvolutionOperator
-from surrogate.evolution_training import (
+from shapewright.surrogate.mgno.operator import OperatorConfig
+from shapewright.surrogate.models.evolution import EvolutionOperator
+from shapewright.surrogate.models.periodic_functions import GaussianRandomField, PeriodicFunctions
+from shapewright.surrogate.training.evolution_training import (
     EvolutionSolutions,
     EvolutionTrainingConfig,
     burgers_residual,
     squared_errors,
     train_evolution,
 )
-from surrogate.operator import OperatorConfig
-from surrogate.periodic_functions import GaussianRandomField, PeriodicFunctions
-from surrogate.residual_to_error import residual_to_error
+from shapewright.surrogate.training.residual_to_error import residual_to_error
 
 FIELD = GaussianRandomField(2.0, 0.7)
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.expressions import parse
-from surrogate.functionals import FieldSpace, integrate, integrate_all
+from shapewright.studies.schema.expressions import parse
+from shapewright.surrogate.models.functionals import FieldSpace, integrate, integrate_all
 from tests.solvers.solver_meshes import SIDES, bulged, mapped_square
 from tests.surrogate.design_cases import Integral
 

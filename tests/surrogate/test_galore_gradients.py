@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surrogate.galore_update import update
-from surrogate.tensor_galore import TensorGaLore
+from shapewright.surrogate.optim.tensor_galore import TensorGaLore
+from shapewright.surrogate.optim.update import update
 from tests.surrogate.galore_cases import feed, galore, parameter, random
 
 KINDS = ("full", "bfloat16", "8bit")

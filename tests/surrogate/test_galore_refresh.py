@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surrogate.galore_state import factors_of
-from surrogate.tucker import completed, lift, project, spectra_and_bases, sweep, truncate
+from shapewright.surrogate.optim.state import factors_of
+from shapewright.surrogate.optim.tucker import completed, lift, project, spectra_and_bases, sweep, truncate
 from tests.surrogate.galore_cases import feed, galore, low_rank, parameter, random
 
 SHAPE = (10, 9, 8)

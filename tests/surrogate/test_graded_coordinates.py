@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geometries.extension import build_shape_map
-from geometries.plate_with_hole import plate_with_hole
-from geometries.point_cloud import boundary_cloud, nodal_cloud
-from surrogate.graded_coordinates import GradedCoordinates
+from shapewright.geometries.design.extension import build_shape_map
+from shapewright.geometries.design.point_cloud import boundary_cloud, nodal_cloud
+from shapewright.geometries.family.plate_with_hole import plate_with_hole
+from shapewright.surrogate.mgno.graded_coordinates import GradedCoordinates
 
 GRADED = GradedCoordinates((0.3, -0.2), 1.2)
 places = st.floats(-50, 50)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from surrogate.grid_derivatives import central_differences, fourier_derivatives
+from shapewright.surrogate.models.grid_derivatives import central_differences, fourier_derivatives
 
 
 def sampled(points: int, function, shift: float = 0.0) -> tuple[torch.Tensor, float]:

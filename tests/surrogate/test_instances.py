@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from surrogate.instances import Distribution, Population
+from shapewright.surrogate.models.instances import Distribution, Population
 
 BOUNDS = torch.tensor([[-0.2, 0.2], [1.0, 3.0]], dtype=torch.float64)
 LAWS = {"load": Distribution("uniform", 0.02, 0.12), "beta": Distribution("normal", 1.0, 2.0)}

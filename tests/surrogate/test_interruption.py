@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from surrogate.interruption import Interruption, TrainingInterrupted
-from surrogate.training import train
+from shapewright.surrogate.training.derivative_informed import train
+from shapewright.surrogate.training.interruption import Interruption, TrainingInterrupted
 from tests.surrogate.design_cases import small_surrogate
 from tests.surrogate.test_training import DATA, HELD_OUT, SHORT, assert_same_weights, unbroken, weights_of
 

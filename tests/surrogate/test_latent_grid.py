@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate.latent_grid import LatentGrid, OutsideGridError, grid_around
+from shapewright.surrogate.mgno.latent_grid import LatentGrid, OutsideGridError, grid_around
 from tests.surrogate.formulas import grid_nodes, scaled_offset
 
 GRIDS = {

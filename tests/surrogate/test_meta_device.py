@@ -12,10 +12,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from geometries import constants, point_cloud
-from surrogate import latent_grid, neighbourhood_sums
-from surrogate.fno import FourierBlock
-from surrogate.training import TrainingConfig, _draw, _inputs, _loss_of, _scales
+from shapewright.geometries.design import point_cloud
+from shapewright.geometries.mesh import constants
+from shapewright.surrogate.mgno import latent_grid
+from shapewright.surrogate.mgno import window_sums as neighbourhood_sums
+from shapewright.surrogate.mgno.fourier_blocks import FourierBlock
+from shapewright.surrogate.training.derivative_informed import TrainingConfig, _draw, _inputs, _loss_of, _scales
 from tests.surrogate.design_cases import exact_dataset, small_surrogate
 
 META = torch.device("meta")

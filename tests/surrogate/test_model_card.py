@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from surrogate.accuracy import Accuracy
-from surrogate.model_card import (
+from shapewright.surrogate.models.model_card import (
     CARD_KEY,
+    Accuracy,
     ModelCard,
     SurrogateFileError,
     card_path,

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate.mollifier import MOLLIFIERS, mollifier_named
+from shapewright.surrogate.mgno.mollifier import MOLLIFIERS, mollifier_named
 from tests.surrogate.formulas import EXACT_SMOOTHNESS, WEIGHTS
 
 every = pytest.mark.parametrize("name", WEIGHTS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surrogate.galore_state import factors_of
-from surrogate.moment_rotation import rotate_moments
-from surrogate.tucker import lift, mode_product, project, spectra_and_bases, truncate
+from shapewright.surrogate.optim.moment_rotation import rotate_moments
+from shapewright.surrogate.optim.state import factors_of
+from shapewright.surrogate.optim.tucker import lift, mode_product, project, spectra_and_bases, truncate
 from tests.surrogate.galore_cases import feed, galore, low_rank, parameter, random
 
 SHAPE = (10, 9, 8)

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from surrogate.model_card import SurrogateFileError, save_surrogate
-from surrogate.operator_card import OperatorCard, load_operator, save_operator
+from shapewright.surrogate.models.model_card import SurrogateFileError, save_surrogate
+from shapewright.surrogate.models.operator_card import OperatorCard, load_operator, save_operator
 from tests.surrogate.problem_cases import poisson
 
 TRAINED_FOR = {"geometry": {"family": "star_domain", "mesh_size": 0.5}, "physics": {"name": "poisson"}}

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geometries.point_cloud import concatenate
-from surrogate.latent_grid import grid_around
-from surrogate.operator import MollifiedGraphNeuralOperator
-from surrogate.query_derivatives import field_derivatives
+from shapewright.geometries.design.point_cloud import concatenate
+from shapewright.surrogate.mgno.latent_grid import grid_around
+from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator
+from shapewright.surrogate.mgno.query_derivatives import field_derivatives
 from tests.surrogate.operator_cases import (
     GRIDS,
     encoder,

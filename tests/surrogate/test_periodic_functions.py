@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate.periodic_functions import GaussianRandomField
+from shapewright.surrogate.models.periodic_functions import GaussianRandomField
 
 
 def test_covariance_is_that_of_the_squared_exponential_less_its_mean() -> None:

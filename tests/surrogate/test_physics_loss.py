@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from geometries.integration import cell_points
-from geometries.stiffness import weighted_stiffness
-from solvers.physics import PHYSICS, Dirichlet
-from surrogate.physics_loss import FLOOR, WeakResidual, energy
+from shapewright.geometries.mesh.integration import cell_points
+from shapewright.geometries.mesh.stiffness import weighted_stiffness
+from shapewright.solvers.physics.catalogue import PHYSICS, Dirichlet
+from shapewright.surrogate.training.physics_loss import FLOOR, WeakResidual, energy
 from tests.surrogate.problem_cases import case, nodal_quantities, poisson, squeezed
 
 CASES = {

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from surrogate import physics_training
-from surrogate.instances import Population
-from surrogate.physics_training import (
+from shapewright.surrogate.models.instances import Population
+from shapewright.surrogate.training import physics_training
+from shapewright.surrogate.training.loop import TrainingError
+from shapewright.surrogate.training.physics_training import (
     FIRST_SEED,
     PhysicsTrainingConfig,
     Solutions,
@@ -17,7 +18,6 @@ from surrogate.physics_training import (
     squared_errors,
     train_on_physics,
 )
-from surrogate.trainer import TrainingError
 from tests.surrogate.problem_cases import poisson
 
 SHORT = PhysicsTrainingConfig(steps=6, batch=2, points=(60, 90), check_every=2, checkpoint_every=2)

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers.physics import Dirichlet
-from studies.expressions import parse
-from surrogate.point_quantities import at_points
-from surrogate.problem_operator import clouds, input_functions, quadrature
+from shapewright.solvers.physics.catalogue import Dirichlet
+from shapewright.studies.schema.expressions import parse
+from shapewright.surrogate.models.point_quantities import at_points
+from shapewright.surrogate.models.problem_operator import clouds, input_functions, quadrature
 from tests.surrogate.problem_cases import case, poisson, squeezed
 
 CASES = {"poisson": poisson, "squeezed": squeezed}

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surrogate.fno import FourierBlock, SpectralConvolution, check_modes
+from shapewright.surrogate.mgno.fourier_blocks import FourierBlock, SpectralConvolution, check_modes
 
 CASES = {1: ((9,), (3,)), 2: ((8, 7), (3, 2)), 3: ((6, 5, 8), (2, 1, 3))}
 every = pytest.mark.parametrize("dimension", CASES)

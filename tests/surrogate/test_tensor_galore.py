@@ -8,9 +8,9 @@ import math
 import pytest
 import torch
 
-from surrogate.galore_state import factors_of
-from surrogate.tensor_galore import TensorGaLore
-from surrogate.tucker import lift, project
+from shapewright.surrogate.optim.state import factors_of
+from shapewright.surrogate.optim.tensor_galore import TensorGaLore
+from shapewright.surrogate.optim.tucker import lift, project
 from tests.surrogate.galore_cases import ComplexAdamW, descend, feed, galore, least_squares, low_rank, parameter, random
 
 SHAPE = (6, 5, 4)

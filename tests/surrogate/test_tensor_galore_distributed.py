@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_two_processes_equal_one(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.surrogate.galore_worker", str(rank), "2", str(tmp_path)],

@@ -9,11 +9,11 @@ import math
 import pytest
 import torch
 
-import surrogate.galore_batches as module
-from surrogate.fno import FourierBlock
-from surrogate.optimizer_bytes import optimizer_state_bytes
-from surrogate.parameter_groups import parameter_groups
-from surrogate.tensor_galore import TensorGaLore
+import shapewright.surrogate.optim.batches as module
+from shapewright.surrogate.mgno.fourier_blocks import FourierBlock
+from shapewright.surrogate.optim.optimizer_bytes import optimizer_state_bytes
+from shapewright.surrogate.optim.tensor_galore import TensorGaLore
+from shapewright.surrogate.training.parameter_groups import parameter_groups
 from tests.surrogate.galore_cases import descend, feed, galore, least_squares, low_rank, parameter, random
 
 SHAPE = (10, 9, 8)

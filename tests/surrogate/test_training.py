@@ -8,10 +8,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from surrogate.accuracy import measure
-from surrogate.optimizer_bytes import optimizer_state_bytes
-from surrogate.trainer import Progress, TrainingError, make_optimizer
-from surrogate.training import TrainingConfig, _loss, _norms, _scales, train
+from shapewright.surrogate.optim.optimizer_bytes import optimizer_state_bytes
+from shapewright.surrogate.training.accuracy import measure
+from shapewright.surrogate.training.derivative_informed import TrainingConfig, _loss, _norms, _scales, train
+from shapewright.surrogate.training.loop import Progress, TrainingError, make_optimizer
 from tests.surrogate.design_cases import exact_dataset, small_surrogate
 
 DATA, HELD_OUT = exact_dataset(40, seed=1), exact_dataset(12, seed=2)
@@ -237,7 +237,7 @@ def test_reports_every_step():
 
 
 def test_every_design_is_seen_once_in_an_epoch_and_every_tangent_in_turn(monkeypatch):
-    import surrogate.training as training
+    import shapewright.surrogate.training.derivative_informed as training
 
     seen = []
     loss = training._loss

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from surrogate import processes
-from surrogate.trainer import TrainingError
-from surrogate.training import TrainingConfig, train
+from shapewright.surrogate.training import processes
+from shapewright.surrogate.training.derivative_informed import TrainingConfig, train
+from shapewright.surrogate.training.loop import TrainingError
 from tests.surrogate.design_cases import exact_dataset, small_surrogate
 from tests.surrogate.together_worker import STEPS, run
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def results_of(count, folder):
@@ -83,7 +83,7 @@ def test_batches_with_no_share_for_each_are_refused(monkeypatch):
 
 
 def test_checkpoints_that_differ_between_machines_are_refused(monkeypatch):
-    from surrogate import trainer
+    from shapewright.surrogate.training import loop as trainer
 
     monkeypatch.setattr(processes, "of_first", lambda function, like: 8.0)
     with pytest.raises(TrainingError, match=r"find different checkpoints; the output folder has to be the same"):

@@ -8,7 +8,7 @@ import torch
 from tensorly.decomposition import tucker
 from tensorly.tenalg import multi_mode_dot
 
-from surrogate.tucker import lift, project, spectra_and_bases, sweep, truncate
+from shapewright.surrogate.optim.tucker import lift, project, spectra_and_bases, sweep, truncate
 
 SHAPE, RANKS = (7, 6, 5, 4), (3, 2, 4, 4)
 both_fields = pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])

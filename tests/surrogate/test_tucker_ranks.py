@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tensorly.tucker_tensor import validate_tucker_rank
 
-from surrogate.tucker import lift, project, spectra_and_bases, truncate
-from surrogate.tucker_ranks import check_rank, choose_ranks, size
+from shapewright.surrogate.optim.tucker import lift, project, spectra_and_bases, truncate
+from shapewright.surrogate.optim.tucker_ranks import check_rank, choose_ranks, size
 
 shapes = st.lists(st.integers(1, 12), min_size=2, max_size=5).map(tuple)
 shares = st.floats(0.01, 1.0)

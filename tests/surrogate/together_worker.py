@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from surrogate import trainer
-from surrogate.trainer import make_optimizer
-from surrogate.training import TrainingConfig, train
+from shapewright.surrogate.training import loop as trainer
+from shapewright.surrogate.training.derivative_informed import TrainingConfig, train
+from shapewright.surrogate.training.loop import make_optimizer
 from tests.surrogate.design_cases import exact_dataset, small_surrogate
 
 STEPS = 50

@@ -1,0 +1,1 @@
+"""CAD: B-spline faces and solids by OpenCASCADE, meshes by gmsh."""

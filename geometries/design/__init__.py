@@ -1,0 +1,1 @@
+"""From design parameters to domains: shape map, measures and margins, point clouds."""

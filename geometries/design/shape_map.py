@@ -1,0 +1,61 @@
+"""The differentiable map from design parameters to the domain: X(theta) = X0 + E (C(theta) - C0)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from shapewright.geometries.family.family import Family
+from shapewright.geometries.mesh.constants import constant
+from shapewright.geometries.mesh.mesh import TaggedMesh
+
+
+@dataclass(frozen=True)
+class ShapeMap:
+    """A family on its reference mesh.
+
+    Attributes:
+        family: parameters and curves.
+        mesh: mesh of the design in the middle of the bounds, N nodes.
+        extension: (N, n) harmonic extension of the boundary motion of each control point.
+        made_for: family whose middle the mesh is of, where some of its parameters are held fixed in ``family``.
+    """
+
+    family: Family
+    mesh: TaggedMesh
+    extension: Tensor
+    made_for: Family | None = None
+
+    @property
+    def origin(self) -> Family:
+        """The family with all its parameters free, in the middle of whose bounds the mesh was made."""
+        return self.made_for or self.family
+
+    def __post_init__(self) -> None:
+        # before a transform of torch.func asks for them first: what it makes does not outlast it
+        _ = self.reference_nodes, self._reference_points
+
+    @cached_property
+    def reference_nodes(self) -> Tensor:
+        """(N, 2) float64 nodes of the reference design."""
+        return torch.from_numpy(self.mesh.nodes)
+
+    @cached_property
+    def _reference_points(self) -> Tensor:
+        return self.origin.control_points(self.origin.reference)
+
+    def nodes(self, theta: Tensor) -> Tensor:
+        """(..., N, 2) mesh nodes of the designs theta (..., P), in their dtype and on their device."""
+        motion = self.family.control_points(theta) - constant(self._reference_points, theta)
+        return constant(self.reference_nodes, theta) + constant(self.extension, theta) @ motion
+
+    def velocity(self, theta: Tensor, direction: Tensor) -> Tensor:
+        """(N, 2) motion of the nodes per unit step along ``direction`` (P,): dX/dtheta . direction."""
+        return torch.func.jvp(self.nodes, (theta,), (direction,))[1]
+
+    def pull_back(self, theta: Tensor, nodal_gradient: Tensor) -> Tensor:
+        """(P,) gradient in theta from a gradient (N, 2) with respect to the mesh nodes."""
+        return torch.func.vjp(self.nodes, theta)[1](nodal_gradient)[0]

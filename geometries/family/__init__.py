@@ -1,0 +1,1 @@
+"""Geometry families: parameters, B-spline boundaries, and their checks."""

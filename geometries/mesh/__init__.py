@@ -1,0 +1,1 @@
+"""Meshes: cells, quadrature, integration, location of points."""

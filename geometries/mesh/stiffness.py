@@ -1,0 +1,51 @@
+"""Stiffness matrix of quadratic elements on curved cells, and the functions that vanish on parts of the boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.linalg import splu
+
+from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.triangle import shape_functions, shape_gradients, triangle_quadrature
+
+
+def dirichlet_factor(mesh: TaggedMesh, tags: list[str]) -> NDArray[np.float64]:
+    """(N,) smooth function that vanishes to first order on the regions ``tags`` and is 1 at most.
+
+    It solves -lap(d) = 1 with d = 0 there; without tags it is 1 everywhere.
+    """
+    if not tags:
+        return np.ones(len(mesh.nodes))
+    fixed = np.unique(np.concatenate([mesh.facets_on(tag).ravel() for tag in tags]))
+    free = np.setdiff1d(np.arange(len(mesh.nodes)), fixed)
+    load = np.zeros(len(mesh.nodes))
+    points, weights = triangle_quadrature()
+    determinant = np.linalg.det(_jacobians(mesh, points))
+    np.add.at(load, mesh.cells, np.einsum("q,mq,qi->mi", weights, determinant, shape_functions(points)))
+    factor = np.zeros(len(mesh.nodes))
+    stiffness = weighted_stiffness(mesh, lambda x: np.ones(x.shape[:-1]))
+    factor[free] = splu(stiffness[free][:, free].tocsc()).solve(load[free])
+    return factor / factor.max()
+
+
+def weighted_stiffness(mesh: TaggedMesh, weight: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> csr_matrix:
+    """(N, N) CSR matrix of int w grad(phi_i) . grad(phi_j) on the curved cells; ``weight`` maps (..., 2) to (...)."""
+    points, quadrature = triangle_quadrature()
+    jacobian = _jacobians(mesh, points)
+    gradients = np.einsum("qik,mqkd->mqid", shape_gradients(points), np.linalg.inv(jacobian))
+    positions = np.einsum("qi,mid->mqd", shape_functions(points), mesh.nodes[mesh.cells])
+    scale = quadrature * np.linalg.det(jacobian) * weight(positions)
+    local = np.einsum("mq,mqid,mqjd->mij", scale, gradients, gradients)
+    rows = np.repeat(mesh.cells, 6, axis=1).ravel()
+    columns = np.tile(mesh.cells, (1, 6)).ravel()
+    size = len(mesh.nodes)
+    return coo_matrix((local.ravel(), (rows, columns)), shape=(size, size)).tocsr()
+
+
+def _jacobians(mesh: TaggedMesh, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M, Q, 2, 2) with [d, k] = dx_d / dxi_k."""
+    return np.einsum("mid,qik->mqdk", mesh.nodes[mesh.cells], shape_gradients(points))

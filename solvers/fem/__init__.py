@@ -1,0 +1,1 @@
+"""Finite elements by dolfinx on moving meshes, with tangents and adjoint shape gradients."""

@@ -1,0 +1,132 @@
+"""Several load cases of one problem on one mesh: one factorization where the matrix is shared, and functionals of all.
+
+A case is a set of values of the problem's parameters. The solver takes them one after the other; in a linear problem
+whose matrix knows no parameter, the factors of the first one serve all others, and all adjoints and tangents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from shapewright.geometries.fields.problem import CaseFunctional, Function, Problem, ProblemError
+from shapewright.geometries.fields.sampled import Profile
+from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem.solver import FemSolution, FemSolver, FemTangent
+
+Array = NDArray[np.float64]
+
+
+def solver_of(problem: Problem, mesh: TaggedMesh) -> FemSolver | CaseSolver:
+    """What solves the problem: the plain solver, or that of its load cases."""
+    return CaseSolver(problem, mesh) if problem.cases else FemSolver(problem, mesh)
+
+
+class CaseSolver:
+    """Solves all load cases of a problem; arguments and errors as of :class:`solver.FemSolver`."""
+
+    def __init__(self, problem: Problem, mesh: TaggedMesh) -> None:
+        self.problem = problem
+        self._fem = FemSolver(problem.single(), mesh)
+
+    def solve(self, nodes: Array | None = None) -> CaseSolution:
+        """Solve every case with the mesh nodes at ``nodes`` (N, 2); SolveError names the one that fails."""
+        solutions = {}
+        for case, values in self.problem.cases.items():
+            try:
+                solutions[case] = self._fem.solve(nodes, parameters=values)
+            except SolveError as error:
+                raise SolveError(f"load case '{case}': {error}") from error
+        return CaseSolution(self.problem, self._fem, solutions)
+
+
+@dataclass(eq=False)
+class CaseSolution:
+    """Solutions of all cases; derivatives are there until the solver solves on other nodes.
+
+    Attributes:
+        problem: with its cases.
+        cases: case -> its solution.
+        adjoints: number of adjoint solves so far.
+    """
+
+    problem: Problem
+    _fem: FemSolver = field(repr=False)
+    cases: Mapping[str, FemSolution]
+    adjoints: int = 0
+    _gradients: dict[tuple[str, str], Array] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        first = next(iter(self.cases.values()))
+        self.nodes, self.dofs, self.fields = first.nodes, first.dofs, first.fields
+        """Of the mesh, and the fields of the first case."""
+        found = {f.name: self._combined(f) for f in self.problem.functionals}
+        self.values: Mapping[str, float] = {name: value for name, (value, _) in found.items()}
+        self._slopes = {name: slopes for name, (_, slopes) in found.items()}
+
+    def _combined(self, functional: CaseFunctional) -> tuple[float, Array]:
+        """The functional's value, and its derivative (K,) by its values in all cases."""
+        single = np.array([solution.values[functional.of] for solution in self.cases.values()])
+        argument = torch.tensor(single, requires_grad=True)
+        with torch.enable_grad():
+            value = functional.combine(argument)
+        (slopes,) = torch.autograd.grad(value, argument)
+        return float(value.detach()), slopes.numpy()
+
+    def gradient(self, name: str) -> Array:
+        """(N, 2) derivative of the functional ``name`` by the node positions, by one adjoint for each case it needs."""
+        functional = self._known(name)
+        total = np.zeros_like(self.nodes)
+        for case, slope in zip(self.cases, self._slopes[name], strict=True):
+            if slope != 0.0:
+                total += slope * self._gradient(case, functional.of)
+        return total
+
+    def _gradient(self, case: str, of: str) -> Array:
+        if (case, of) not in self._gradients:
+            self._fem.revisit(self.cases[case])
+            self._gradients[case, of] = self.cases[case].gradient(of)
+            self.adjoints += 1
+        return self._gradients[case, of]
+
+    def tangent(self, velocity: Array) -> FemTangent:
+        """Derivatives for nodes that move with ``velocity`` (N, 2); the fields are those of the first case."""
+        tangents = []
+        for solution in self.cases.values():
+            self._fem.revisit(solution)
+            tangents.append(solution.tangent(velocity))
+        values = {}
+        for functional in self.problem.functionals:
+            single = np.array([tangent.values[self._known(functional.name).of] for tangent in tangents])
+            values[functional.name] = float(self._slopes[functional.name] @ single)
+        return FemTangent(tangents[0].fields, values)
+
+    def profile(self, quantity: Function, on: str | None = None) -> Profile:
+        """Of the first case; see :meth:`solver.FemSolution.profile`."""
+        return next(iter(self.cases.values())).profile(quantity, on)
+
+    def _known(self, name: str) -> CaseFunctional:
+        found = [functional for functional in self.problem.functionals if functional.name == name]
+        if not found:
+            known = ", ".join(functional.name for functional in self.problem.functionals) or "none"
+            raise ProblemError(f"unknown functional '{name}'; this problem has {known}")
+        return found[0]
+
+
+def smooth_maximum(values: Any, sharpness: float) -> Any:
+    """Smooth maximum of values (K,): m + s/rho log mean exp(rho (v - m)/s), with their mean m and size s = |v|_rms.
+
+    It is that of Kreisselmeier and Steinhauser with the mean in place of the sum, in units of the values' own size:
+    equal values have themselves as maximum, and it lies below the true one by at most s log(K) / rho.
+    """
+    middle, size = values.mean(), torch.sqrt((values**2).mean())
+    if not float(size.detach()) > 0:
+        return values.max()
+    scaled = sharpness * (values - middle) / size
+    return middle + size / sharpness * (torch.logsumexp(scaled, 0) - np.log(len(values)))

@@ -1,0 +1,1 @@
+"""The built-in physics, written once for UFL and torch."""

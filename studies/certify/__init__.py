@@ -1,0 +1,1 @@
+"""The finite-element certificate of an optimum, and checks of derivatives."""

@@ -1,0 +1,40 @@
+"""SHA-256 of what a certificate is of: the study, a geometry family of one's own, the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from shapewright.studies.certify.model import Sources
+from shapewright.studies.files import sha256
+from shapewright.studies.schema.loader import Study
+
+
+def sources_of(study: Study, weights: Path | None) -> dict[str, str | None]:
+    """Content of :class:`model.Sources`; ``weights`` are those of the surrogate that searched."""
+    file = family_file(study)
+    sources = Sources(
+        study=study_digest(study),
+        family=None if file is None else sha256(file),
+        weights=None if weights is None else sha256(weights),
+    )
+    return sources.model_dump()
+
+
+def family_file(study: Study) -> Path | None:
+    """The Python file of a geometry family of one's own; None of a shipped family."""
+    file, own, _ = study.model.geometry.family.rpartition(":")
+    return study.folder / file if own else None
+
+
+def study_digest(study: Study) -> str:
+    """SHA-256 of what a study says, wherever its files lie and however it is written.
+
+    Description, number of workers and place of the weights are left out, which nothing depends on; so are values that
+    are the default, so that a key that a later version adds changes nothing.
+    """
+    excluded = {"description": True, "sampling": {"workers"}, "surrogate": {"weights"}}
+    data = study.model.model_dump(mode="json", exclude=excluded, exclude_defaults=True)
+    data["geometry"]["family"] = Path(study.model.geometry.family).name
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,442 @@
+"""The certificate as frozen models: every entry with its type, unit and meaning; one writer and one reader.
+
+``python -m shapewright.studies.certify.model`` writes ``studies/certificate_schema.json``. Numbers that may fail to be
+finite, which JSON has not, are null there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from shapewright.studies.certify.verdict_model import DesignVerdict, Entry, Limit, ModelVerdict, Number
+from shapewright.studies.files import write_json
+
+SCHEMA_FILE = Path(__file__).parents[1] / "certificate_schema.json"
+
+CHANGES = {
+    1: "Objective, constraints, fields, gradient and CAD by finite elements on the STEP file read back.",
+    2: "Tolerances of the parameters, familiarity of the design to the surrogate, corners of the part.",
+    3: "Smooth maxima with the true one, infill, the KKT residual that a managed run has to reach.",
+    4: "Two verdicts, `design` and `model`, each with its checks; `limits` beside their defaults and loosened ones in"
+    " `verdict`; errors relative to `objective.reference`; levels of refinement that are measurably finer, with size"
+    " and cells; constraints with miss, scale and allowed miss; `bounds_that_stop`; SHA-256 of files and study;"
+    " `version` itself. `checks`"
+    " is gone: `design.checks` and `model.checks`.",
+    5: "Load cases: `objective.cases`; a constraint on a functional has one entry for each case that it holds in."
+    " Checks of the design on how well meshes tell a functional under a constraint.",
+}
+"""What changed with each version of the certificate."""
+VERSION = max(CHANGES)
+
+
+class CertificateError(RuntimeError):
+    """A file holds no certificate of this version; the text names file and entry."""
+
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Level(Entry):
+    """A functional on one fresh mesh of the STEP file."""
+
+    size: float
+    """Cell size that gmsh was asked for, length unit."""
+    h: float
+    """Root of the mean cell area, length unit."""
+    cells: int
+    dofs: int
+    value: Number
+
+
+class Peak(Entry):
+    """The true maximum behind a smooth one, on the finest mesh."""
+
+    on: str | None
+    """Boundary region; null for the domain."""
+    maximum: Number
+    minimum: Number
+    mean: Number
+    flatness: Number
+    """Largest less least, over the mean."""
+    place: tuple[float, ...]
+    """Coordinates of the maximum, length unit."""
+    at_least: Number
+    at_most: Number
+    """Bounds of the maximum by the smooth one alone."""
+    profile: tuple[tuple[Number, Number], ...] | None
+    """Angle about the middle of the boundary in degrees, and value; null where it is not once around."""
+
+
+class CaseResult(Entry):
+    """The objective's functional in one load case, on fresh meshes of the STEP file."""
+
+    weight: float | None
+    """In the sum; null of the worst."""
+    fem: Number
+    fem_levels: tuple[Level, ...]
+    fem_extrapolated: Number
+    observed_order: Number
+    discretization_error: Number
+    """Of ``fem``, in the unit of the objective."""
+    grid_convergence_index: Number
+    """Half a band about ``fem``, in the unit of the objective."""
+    extrapolation: str
+
+
+class Worst(Entry):
+    """The true worst of the load cases beside the smooth one that was sought."""
+
+    case: str
+    value: Number
+    """Largest of the cases, least of what is maximized, on the finest mesh."""
+    sharpness: float
+    smooth_off: Number
+    """By how much the smooth maximum lies below it, the smooth minimum above."""
+    smooth_off_at_most: Number
+    """What the sharpness promises of that."""
+
+
+class Cases(Entry):
+    """The load cases of the objective."""
+
+    functional: str
+    """What is added over the cases, or the worst of which counts."""
+    each: dict[str, CaseResult]
+    worst: Worst | None
+    """Null of a weighted sum."""
+
+
+class Objective(Entry):
+    """The objective by finite elements, and by the surrogate."""
+
+    name: str
+    unit: str
+    sense: Literal["minimize", "maximize"]
+    initial_fem: Number
+    """At the start, on a fresh mesh as fine as the finest."""
+    surrogate: Number
+    """Null where finite elements alone searched."""
+    fem: Number
+    """At the optimum, on the finest fresh mesh of the STEP file."""
+    fem_mapped: Number
+    """At the optimum, on the mesh that the optimizer moved."""
+    fem_levels: tuple[Level, ...]
+    fem_extrapolated: Number
+    """To cells of size zero; ``fem`` where no order can be believed."""
+    reference: Number
+    """What errors are relative to: the larger of the value's size and its change from the start."""
+    observed_order: Number
+    discretization_error: Number
+    """Of ``fem``, over ``reference``."""
+    grid_convergence_index: Number
+    """Half a band about ``fem`` meant to hold the limit with 95 % confidence, over ``reference``."""
+    extrapolation: str
+    surrogate_relative_error: Number
+    """Against ``fem_extrapolated``, over ``reference``."""
+    improvement: Number
+    """Change from the start in the wanted sense, over the size of the objective there; null where that is zero."""
+    start_feasible: bool
+    """Whether the start meets all constraints, so that its objective measures a gain."""
+    peak: Peak | None
+    peak_at_start: Peak | None
+    cases: Cases | None = None
+    """Of a study with load cases."""
+
+
+class Evidence(Entry):
+    """How a functional under a constraint was come by, in its unit."""
+
+    surrogate: Number
+    fem_mapped: Number
+    fem_levels: tuple[Level, ...]
+    observed_order: Number
+    discretization_error: Number
+    grid_convergence_index: Number
+    extrapolation: str
+
+
+class ConstraintResult(Entry):
+    """A constraint at the optimum; geometric ones by the design's own B-spline, others by fresh meshes of the STEP."""
+
+    name: str
+    quantity: str
+    kind: Literal["equals", "at_least", "at_most"]
+    unit: str
+    at_start: Number
+    value: Number
+    target: float
+    miss: Number
+    """By how much the value misses the target, in the quantity's unit; negative by how much it has to spare."""
+    tolerance: float
+    """Relative to ``scale``."""
+    scale: float
+    """What the tolerance is relative to, in the quantity's unit."""
+    allowed: float
+    """Largest miss that counts as satisfied, in the quantity's unit: tolerance times scale."""
+    satisfied: bool
+    evidence: Evidence | None
+    """Of a functional of the solution; null of a geometric quantity."""
+
+
+class ParameterResult(Entry):
+    """A design parameter at the optimum, with the objective's derivatives by finite elements there."""
+
+    value: float
+    lower: float
+    upper: float
+    initial: float
+    unit: str
+    bound_hit: bool
+    sensitivity: Number
+    """First derivative of the objective."""
+    curvature: Number
+    """Second derivative."""
+    tolerance: Number
+    """How far it alone may be off for a change of the objective by ``validation.manufacturing``."""
+
+
+class BoundStop(Entry):
+    """A bound that stops the search, and what moving it by a tenth of its range promises to first order."""
+
+    parameter: str
+    side: Literal["lower", "upper"]
+    bound: float
+    unit: str
+    """Of the parameter."""
+    per_unit: float
+    """By how much the objective gets better per unit that the bound moves outward, positive."""
+    moved_to: float
+    gain: float
+    """In the objective's unit, positive."""
+
+
+class Gradient(Entry):
+    """The surrogate's design gradient against the finite-element adjoint's, parameters scaled to their bounds."""
+
+    cosine: Number
+    cosine_at_start: Number
+    relative_error: Number
+    size_to_start: Number
+    error_to_start: Number
+
+
+class Correlation(Entry):
+    """Rank correlation of a design's distance with the surrogate's error, on held-out designs."""
+
+    designs: int
+    field_error: Number
+    gradient_error: Number
+
+
+class FamiliarityResult(Entry):
+    """How far the design is from what the surrogate has seen, in its latent features."""
+
+    distance: Number
+    typical_median: Number
+    typical_95_percent: Number
+    farther_in_box: Number
+    """Share of designs of the training box that are farther."""
+    correlation: Correlation | None
+
+
+class Extent(Entry):
+    """Lengths of the part along x and y, and their ratio."""
+
+    length: float
+    height: float
+    ratio: float
+
+
+class Corner(Entry):
+    """A corner of the part: where, length unit, and its angle in degrees."""
+
+    place: tuple[float, ...]
+    angle: float
+
+
+class Part(Entry):
+    """Size of the part, and its corners at the optimum."""
+
+    initial: Extent
+    optimum: Extent
+    corners: tuple[Corner, ...]
+    unit: str
+
+
+class Stl(Entry):
+    """The triangulation of a solid, by trimesh."""
+
+    watertight: bool
+    consistent_winding: bool
+    volume: float
+    facets: int
+
+
+class Cad(Entry):
+    """The STEP file read back."""
+
+    file: str
+    kind: Literal["solid", "face"]
+    valid: bool
+    area_or_volume_reread: Number
+    area_or_volume_design: Number
+    relative_error: Number
+    max_deviation: Number
+    """Largest distance between the curve read back and the design's, length unit."""
+    b_spline_edges: int
+    stl: Stl | None
+    domain_relative_error: Number
+    """Of ``domain.step``; null where the part is the domain."""
+
+
+class Errors(Entry):
+    """Errors of a surrogate, relative."""
+
+    field: dict[str, Number]
+    objective: Number
+    gradient: Number
+    cosine: Number
+    designs: int
+
+
+class BeforeAndAfter(Entry):
+    """Errors of a surrogate before and after its tuning."""
+
+    before: Errors
+    after: Errors
+
+
+class InfillResult(Entry):
+    """What came of tuning the surrogate by the solutions of the search."""
+
+    designs: int
+    kept: bool
+    held_out: BeforeAndAfter
+    optimum: BeforeAndAfter
+
+
+class Ending(Entry):
+    """Why the optimizer ended."""
+
+    reason: str
+    text: str
+
+
+class Sources(Entry):
+    """SHA-256 of what the certificate is of."""
+
+    study: Digest
+    """Of the study as resolved, without description, number of workers and place of the weights."""
+    family: Digest | None
+    """Of the file of a geometry family of one's own."""
+    weights: Digest | None
+    """Of the surrogate that searched."""
+
+
+class Certificate(Entry):
+    """What ``certificate.json`` holds."""
+
+    version: Literal[5]
+    """Of this schema; the schema's description says what changed with each."""
+    study: str
+    accepted: bool
+    """Whether to rely on the design; the exit code is 0 only then."""
+    verdict: str
+    """In a sentence; names limits that are looser than their defaults."""
+    reasons: tuple[str, ...]
+    """Why it is not accepted, or that all checks passed."""
+    design: DesignVerdict
+    model: ModelVerdict | None
+    """Null where finite elements alone searched."""
+    limits: tuple[Limit, ...]
+    """All limits that the study sets, beside their defaults."""
+    parameters: dict[str, ParameterResult]
+    joint_tolerance: Number
+    """Share of the parameters' tolerances that is allowed for all at once."""
+    objective: Objective
+    constraints: tuple[ConstraintResult, ...]
+    field_relative_l2_error: dict[str, Number] | None
+    """Component -> error of the surrogate's field at the optimum."""
+    gradient: Gradient | None
+    kkt_residual: Number
+    """Share of the objective's gradient, or of 5 % of that at the start where it is smaller, that is not balanced."""
+    multipliers: dict[str, Number]
+    """Constraint -> change of the optimal objective per unit of its target."""
+    bounds_that_stop: tuple[BoundStop, ...] = ()
+    """The one that promises most first; those that promise next to nothing are left out."""
+    familiarity: FamiliarityResult | None
+    part: Part
+    cad: Cad
+    warnings: tuple[str, ...]
+    fem_solves: dict[str, int]
+    infill: InfillResult | None = None
+    exit: Ending | None = None
+    timings: dict[str, float] = Field(default_factory=dict)
+    """Stage -> seconds."""
+    sources: Sources | None = None
+    files: dict[str, Digest] = Field(default_factory=dict)
+    """SHA-256 of the files that belong to the design: CAD, mesh, fields."""
+
+    def with_run(self, **content: Any) -> Certificate:
+        """The certificate with what the run adds to it."""
+        return Certificate.model_validate({**dict(self), **content})
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data, as JSON holds it."""
+        return self.model_dump(mode="json")
+
+
+def write_certificate(path: Path, certificate: Certificate) -> None:
+    """Write it as JSON, whole or not at all."""
+    write_json(path, certificate.as_data())
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Read and check a certificate.
+
+    Raises:
+        CertificateError: there is none, or it does not follow the schema; names the entries that do not.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CertificateError(f"{path}: there is no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CertificateError(f"{path}: is no JSON ({error})") from error
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != VERSION:
+        found = "no version" if version is None else f"version {version!r:.40}"
+        raise CertificateError(
+            f"{path}: version: found {found}; expected {VERSION}, which `shapewright validate STUDY.yaml` makes"
+        )
+    try:
+        return Certificate.model_validate(content)
+    except ValidationError as error:
+        raise CertificateError(f"{path}: " + "; ".join(_fault(e) for e in error.errors()[:10])) from None
+
+
+def _fault(error: Mapping[str, Any]) -> str:
+    """What is wrong with an entry."""
+    entry = ".".join(map(str, error["loc"]))
+    if error["type"] == "missing":
+        return f"has no entry '{entry}'"
+    return f"{entry}: {error['msg']}"
+
+
+def json_schema_text() -> str:
+    """What ``certificate_schema.json`` holds."""
+    schema = Certificate.model_json_schema()
+    history = " ".join(f"Version {number}: {text}" for number, text in CHANGES.items())
+    schema["description"] = f"{schema['description']} {history}"
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(json_schema_text(), encoding="utf-8")
+    print(f"wrote {SCHEMA_FILE}")

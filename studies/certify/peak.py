@@ -1,0 +1,54 @@
+"""The true maximum behind a smooth one, with what the smooth one says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from shapewright.geometries.fields.problem import Functional
+from shapewright.geometries.fields.sampled import Profile
+from shapewright.solvers.fem.load_cases import CaseSolution
+from shapewright.solvers.fem.solver import FemSolution
+
+SHOWN, LONGER = 360, 1.05
+"""Points of a profile, at most about twice as many; and how much longer than the boundary a way through them may be."""
+
+
+def describe_peak(functional: Functional, solution: FemSolution | CaseSolution) -> dict[str, Any] | None:
+    """What the certificate says of a smooth maximum on the finest mesh; None of a functional that is none.
+
+    ``at_least`` and ``at_most`` bound the maximum by the functional's value alone: the first by the measure of the
+    region, the second by the largest slope that the quantity shows along a boundary. None where no bound is known.
+    ``profile`` holds the quantity around a boundary: angle about its middle in degrees, and value.
+    """
+    if functional.maximum_of is None:
+        return None
+    profile = solution.profile(functional.maximum_of, functional.on)
+    least = largest = None
+    if functional.bounds is not None:
+        measure = float(profile.weights.sum())
+        least, largest = functional.bounds(solution.values[functional.name], measure, profile.slope)
+    return {
+        "on": functional.on,
+        "maximum": profile.maximum,
+        "minimum": profile.minimum,
+        "mean": profile.mean,
+        "flatness": profile.flatness,
+        "place": profile.place_of_maximum.tolist(),
+        "at_least": least,
+        "at_most": largest,
+        "profile": None if functional.on is None else _around(profile),
+    }
+
+
+def _around(profile: Profile) -> list[list[float]] | None:
+    """(angle in degrees, value) about the middle of a boundary, by angle; None if it is not once around that."""
+    x, y = (profile.points - profile.weights @ profile.points / profile.weights.sum()).T
+    angle = np.degrees(np.arctan2(y, x)) % 360
+    order = np.argsort(angle)
+    steps = np.diff(profile.points[order], axis=0, append=profile.points[order[:1]])
+    if np.linalg.norm(steps, axis=1).sum() > LONGER * profile.weights.sum():
+        return None
+    order = order[:: max(1, len(order) // SHOWN)]
+    return [[float(f"{number:.7g}") for number in pair] for pair in np.stack([angle, profile.values], -1)[order]]

@@ -1,0 +1,1 @@
+"""Constrained optimization: SLSQP from many starts, the trust region, conditions of optimality."""

@@ -1,0 +1,296 @@
+"""A study's optimum by a trust region: the surrogate, corrected at every centre by FEM and its adjoint."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.studies.files import read_sealed, write_sealed
+from shapewright.studies.optimize.correction import Array, Evaluate
+from shapewright.studies.optimize.optimizer import (
+    ExitReason,
+    FemStep,
+    Iterate,
+    Optimum,
+    Scaling,
+    Search,
+    optimize,
+    scaling_of,
+)
+from shapewright.studies.optimize.trust_region import ManagedProblem, Region, Step, manage, restore
+from shapewright.studies.problem.constraints import (
+    Functionals,
+    constraint_gaps,
+    constraint_values,
+    geometric_values,
+    worst_violation,
+)
+from shapewright.studies.problem.models import Model, unfolded
+from shapewright.studies.problem.samples import random_directions, solve_design
+from shapewright.studies.problem.setup import Setup
+from shapewright.studies.schema.study import Optimizer
+from shapewright.surrogate.training.dataset import Dataset, read_dataset
+
+SAME = 1e-12
+"""Designs that differ by less, in shares of the parameters' ranges, are one."""
+DOUBTFUL = 0.1
+"""Error of the surrogate at its own optimum, relative to the gain it promises, beyond which the start is tried too."""
+
+
+class Centres:
+    """Finite-element solutions on demand, with adjoint gradients and tangents; each its own file, solved once.
+
+    Args:
+        setup: study.
+        folder: of the files; what lies there is not solved again, but counted.
+        tangents: random directions per design along which the material derivative of the fields is recorded.
+    """
+
+    def __init__(self, setup: Setup, folder: Path, tangents: int = 0) -> None:
+        self.setup, self.folder, self.tangents = setup, folder, tangents
+        self.solves: Counter[str] = Counter(forward=0, adjoint=0, tangent=0)
+        self.solved: dict[bytes, Dataset | None] = {}
+        """By design, in the order of the solves; None where there is no answer."""
+        self._solver: FemSolver | None = None
+
+    def __call__(self, theta: Array) -> Dataset | None:
+        """The solution at a design (P,) as a data set of one; None where there is no answer."""
+        lower, upper = self.setup.family.bounds.numpy().T
+        key = np.round((theta - lower) / (upper - lower) / SAME).astype(np.int64).tobytes()
+        if key not in self.solved:
+            self.solved[key] = self._solve(theta, self._file(key))
+        return self.solved[key]
+
+    @property
+    def files(self) -> list[Path]:
+        """Those of the solutions asked for, in their order."""
+        return [self._file(key) for key, found in self.solved.items() if found is not None]
+
+    def _file(self, key: bytes) -> Path:
+        return self.folder / f"{hashlib.sha256(key).hexdigest()[:16]}.npz"
+
+    def _solve(self, theta: Array, file: Path) -> Dataset | None:
+        design = torch.from_numpy(np.array(theta))
+        if not unfolded(self.setup, design[None])[0]:
+            return None
+        self.solves["forward"] += 1
+        found = self._left(file, design)
+        if found is None:
+            self._solver = self._solver or FemSolver(self.setup.problem, self.setup.shape_map.mesh)
+            directions = random_directions(self.setup, 1, self.tangents, len(self.solved))[0]
+            try:
+                sample = solve_design(self.setup, self._solver, design, directions)
+            except SolveError:
+                return None
+            found = Dataset(**{name: torch.from_numpy(array)[None] for name, array in vars(sample).items()})
+            self.folder.mkdir(parents=True, exist_ok=True)
+            found.save(file)
+        self.solves["adjoint"] += found.gradients.shape[1]
+        self.solves["tangent"] += found.tangents.shape[1]
+        return found
+
+
+    def _left(self, file: Path, design: Tensor) -> Dataset | None:
+        """What an earlier run left of a design; None where there is nothing, or not a whole solution of it."""
+        found = read_dataset(file)
+        if found is None or found.theta.shape != (1, len(design)):
+            return None
+        span = self.setup.family.bounds[:, 1] - self.setup.family.bounds[:, 0]
+        nodes, fields = len(self.setup.shape_map.mesh.nodes), len(self.setup.problem.physics.components)
+        functionals = len(self.setup.problem.functionals)
+        whole = (
+            bool(((found.theta[0] - design).abs() <= 2 * SAME * span).all())
+            and found.solution.shape == (1, nodes, fields)
+            and found.values.shape == (1, functionals)
+            and found.gradients.shape == (1, functionals, len(design))
+            and found.tangents.shape == (1, self.tangents, nodes, fields)
+        )
+        return found if whole else None
+
+
+def manage_study(
+    setup: Setup,
+    surrogate: Model,
+    config: Optimizer,
+    centres: Centres,
+    proposals: Path,
+    report: Callable[[Iterate], None] = lambda iterate: None,
+) -> Optimum:
+    """Search on the surrogate from many starts, then lead its best design to a stationary one by finite elements.
+
+    The last of the searches is that of the trust region. What the surrogate found is kept in the file ``proposals``,
+    so that a run which is broken off goes on from it and from the solutions of ``centres``.
+    """
+    proposed = _proposed(setup, surrogate, config, proposals, report)
+    theta = _start(setup, surrogate, centres, proposed)
+    solution = centres(theta)
+    scaling = _scaling(setup, solution)
+    problem = managed_problem(setup, surrogate, centres, scaling)
+    spent = len(centres.solved) - 1  # the start itself is the first of the budget
+    region = Region(
+        config.radius, config.least_radius, tolerance=config.kkt_tolerance, budget=max(1, config.max_solves - spent)
+    )
+    index, history = len(proposed.searches), []
+
+    def record(step: Step) -> None:
+        if np.isfinite(step.values).all():
+            history.append(_iterate(setup, scaling, index, len(history), step, centres))
+            report(history[-1])
+
+    found = manage(problem, scaling.z(theta), region, record)
+    theta = scaling.theta(found.centre.z)
+    violation = worst_violation(setup, _quantities(setup, theta, centres))
+    objective = setup.sign * scaling.objective * float(found.centre.values[0])
+    best = Search(index, theta, objective, violation, found.reason, tuple(history))
+    return Optimum(best, (*proposed.searches, best))
+
+
+def _scaling(setup: Setup, solution: Dataset | None) -> Scaling:
+    if solution is None:
+        return scaling_of(setup, 1.0, np.zeros(len(setup.initial)))
+    values, gradients = _functionals(solution)
+    return scaling_of(setup, float(values[0]), gradients[0])
+
+
+def managed_problem(setup: Setup, surrogate: Model, centres: Centres, scaling: Scaling) -> ManagedProblem:
+    """The study in scaled parameters: conditions on functionals are corrected like the objective, others exact."""
+    factor = setup.sign / scaling.objective
+    geometric = [c for c in setup.constraints if c.functional is None]
+    expensive_ones = [c for c in setup.constraints if c.functional is not None]
+    places = [c.functional for c in expensive_ones]
+
+    def scaled(values: Array, gradients: Array) -> tuple[Array, Array]:
+        gaps, rows = constraint_gaps(expensive_ones, values[places], gradients[places] * scaling.span)
+        return np.append(factor * values[0], gaps), np.vstack([factor * gradients[0] * scaling.span, rows])
+
+    def expensive(z: Array) -> tuple[Array, Array]:
+        solution = centres(scaling.theta(z))
+        if solution is None:
+            return np.full(1 + len(places), np.nan), np.full((1 + len(places), len(z)), np.nan)
+        return scaled(*_functionals(solution))
+
+    def cheap(z: Array) -> tuple[Array, Array]:
+        values, gradients = surrogate.evaluate(scaling.theta(z)[None])
+        return scaled(values[0], gradients[0])
+
+    def exact(z: Array) -> tuple[Array, Array]:
+        values, rows = geometric_values(setup, scaling.theta(z))
+        return constraint_gaps(geometric, values, rows * scaling.span)
+
+    def gradient_scale() -> float:
+        return float(np.linalg.norm(expensive(scaling.z(setup.initial.numpy()))[1][0]))
+
+    return ManagedProblem(
+        expensive,
+        remembered(cheap),
+        remembered(exact),
+        np.array([c.kind == "equals" for c in geometric], dtype=bool),
+        np.array([c.kind == "equals" for c in expensive_ones], dtype=bool),
+        gradient_scale,
+        min([0.1 * c.tolerance for c in geometric], default=1e-7),
+        min([0.1 * c.tolerance for c in expensive_ones], default=1e-7),
+    )
+
+
+def _functionals(solution: Dataset) -> Functionals:
+    """All functionals and their gradients at a centre."""
+    return solution.values[0].numpy(), solution.gradients[0].numpy()
+
+
+def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
+    """The same function, which knows its last answers: scipy asks for values and Jacobian apart."""
+    answers: dict[bytes, tuple[Array, Array]] = {}
+
+    def answer(z: Array) -> tuple[Array, Array]:
+        key = z.tobytes()
+        if key not in answers:
+            if len(answers) == last:
+                del answers[next(iter(answers))]
+            answers[key] = evaluate(z)
+        return answers[key]
+
+    return answer
+
+
+def _start(setup: Setup, surrogate: Model, centres: Centres, proposed: Optimum) -> Array:
+    """The surrogate's design, or the study's start where the surrogate is too far off to be taken at its word."""
+    unit = _scaling(setup, None)
+    problem = managed_problem(setup, surrogate, centres, unit)
+    designs = setup.initial.numpy(), proposed.best.theta
+    start, first = (unit.theta(restore(problem, unit.z(theta))) for theta in designs)
+    solution = centres(first) if proposed.ok else None
+    if solution is None:
+        return start
+    values, _ = surrogate.evaluate(np.stack([start, first]))
+    foretold, exact = setup.sign * values[:, 0], setup.sign * float(solution.values[0, 0])
+    if abs(exact - foretold[1]) <= DOUBTFUL * (foretold[0] - foretold[1]):
+        return first
+    at_start = centres(start)
+    return start if at_start is not None and setup.sign * float(at_start.values[0, 0]) < exact else first
+
+
+def _quantities(setup: Setup, theta: Array, centres: Centres) -> Array:
+    """(C,) what the study's conditions are on at a centre (P,)."""
+    solution = centres(theta)
+    none = np.full(len(setup.problem.functionals), np.nan)
+    functionals = (none, np.full((len(none), len(theta)), np.nan)) if solution is None else _functionals(solution)
+    return constraint_values(setup, theta, functionals)[0]
+
+
+def _iterate(setup: Setup, scaling: Scaling, start: int, number: int, step: Step, centres: Centres) -> Iterate:
+    theta, solves = scaling.theta(step.z), centres.solves
+    return Iterate(
+        start,
+        number,
+        number + 1,
+        setup.sign * scaling.objective * float(step.values[0]),
+        scaling.objective * float(np.linalg.norm(step.jacobian[0])),
+        tuple(_quantities(setup, theta, centres).tolist()),
+        tuple(theta.tolist()),
+        FemStep(step.ratio, step.radius, step.accepted, step.kkt, solves["forward"], solves["adjoint"]),
+    )
+
+
+def _proposed(
+    setup: Setup, surrogate: Model, config: Optimizer, file: Path, report: Callable[[Iterate], None]
+) -> Optimum:
+    """What the surrogate alone finds; from the file where it is there."""
+    left = _left_proposals(file)
+    if left is not None:
+        return left
+    optimum = optimize(setup, surrogate, config.model_copy(update={"method": "slsqp"}), report)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    searches = [asdict(s) | {"theta": s.theta.tolist(), "reason": s.reason.name} for s in optimum.searches]
+    write_sealed(file, {"best": optimum.searches.index(optimum.best), "searches": searches})
+    return optimum
+
+
+def _left_proposals(file: Path) -> Optimum | None:
+    """What an earlier run found; None where there is nothing, or what was cut or edited."""
+    content = read_sealed(file)
+    try:
+        searches = tuple(_search(entry) for entry in content["searches"]) if content else ()
+        return Optimum(searches[content["best"]], searches) if content else None
+    except (KeyError, IndexError, TypeError, ValueError):  # of an earlier version
+        return None
+
+
+def _search(entry: dict) -> Search:
+    """A search as it was before it was written; JSON has no numbers that are not finite."""
+    history = tuple(
+        Iterate(**i | {"quantities": tuple(i["quantities"]), "theta": tuple(i["theta"])}) for i in entry["history"]
+    )
+    objective, violation = (math.nan if entry[key] is None else entry[key] for key in ("objective", "violation"))
+    return Search(
+        entry["start"], np.array(entry["theta"]), objective, violation, ExitReason[entry["reason"]], history
+    )

@@ -1,0 +1,1 @@
+"""From a checked study to what the stages work with: problems, conditions, models, samples."""

@@ -1,0 +1,179 @@
+"""Load cases of a study: the problem with all of them, and the functionals over them.
+
+A case is a parameter of the problem that is one in this case and zero in the others: what stands under a case is
+multiplied by its parameter, so that one residual, one matrix and one solver serve all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+from shapewright.geometries.family.family import Family
+from shapewright.geometries.fields.problem import (
+    CaseFunctional,
+    Dirichlet,
+    Function,
+    Functional,
+    Natural,
+    Problem,
+    ProblemError,
+)
+from shapewright.solvers.fem.load_cases import smooth_maximum
+from shapewright.studies.problem.boundary_data import boundary_conditions_of, sources_of
+from shapewright.studies.problem.functionals import objective_key
+from shapewright.studies.problem.patches import patches_of
+from shapewright.studies.schema.loader import Study
+from shapewright.studies.schema.named import formula_name, in_case
+from shapewright.studies.schema.study import Combined
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The sum of formulas, each times a parameter that is one in its load case and zero in the others."""
+
+    parts: tuple[tuple[str, Function], ...]
+
+    def __call__(self, ops: Any, q: Mapping[str, Any]) -> Any:
+        """See :data:`problem.Function`."""
+        return sum(q[selector] * function(ops, q) for selector, function in self.parts)
+
+
+def selector_of(case: str) -> str:
+    """The problem's parameter that is one in this case."""
+    return f"case_{case}"
+
+
+def with_cases(study: Study, family: Family, problem: Problem) -> Problem:
+    """The problem with the study's load cases, if it has any; ``problem`` has what holds in all of them.
+
+    Raises:
+        StudyError: names file, line and key.
+    """
+    model = study.model.physics
+    if not model.cases:
+        _no_combination(study)
+        return problem
+    if study.model.optimizer.on != "fem":
+        expected = "fem: a surrogate does not learn load cases; or none of physics.cases"
+        raise study.error("optimizer.on", f"'{study.model.optimizer.on}' with physics.cases", expected)
+    selectors = {case: selector_of(case) for case in model.cases}
+    components, place = problem.physics.components, ("x", "y")
+    everywhere = (*place, *components, *(c.name for c in problem.physics.coefficients), "nx", "ny")
+    natural, sources, dirichlet = list(problem.natural), [], []
+    for case, entry in model.cases.items():
+        key = f"physics.cases.{case}"
+        formula_name(study, key, case)
+        for condition in boundary_conditions_of(study, family, f"{key}.natural", entry.natural, components, everywhere):
+            component, tag, function = condition
+            natural.append(Natural(component, tag, Selected(((selectors[case], function),))))
+        sources.append(sources_of(study, f"{key}.source", entry.source, components, place))
+        dirichlet.append(_supported(study, family, problem, case))
+    patches = patches_of(study, family, components, {case: selector_of(case) for case in model.cases})
+    names = list(selectors.values())
+    try:
+        return replace(
+            problem,
+            natural=tuple(natural),
+            sources=_chosen(problem.sources, sources, names),
+            dirichlet=tuple(
+                Dirichlet(d.component, d.tag, _value(d, dirichlet, names)) for d in problem.dirichlet
+            ),
+            patches=(*problem.patches, *patches),
+            functionals=tuple(_functionals(study, problem)),
+            parameters={name: float(name == names[0]) for name in names},
+            cases={case: {name: float(name == own) for name in names} for case, own in selectors.items()},
+        )
+    except ProblemError as error:
+        raise study.error("physics.cases", "conditions that contradict each other", str(error)) from error
+
+
+def _no_combination(study: Study) -> None:
+    """Refuse what only load cases have."""
+    if isinstance(study.model.objective.given, Combined):
+        expected = "the name of a functional; sum and worst are of the load cases in physics.cases"
+        raise study.error(objective_key(study), f"'{study.model.objective.name}'", expected)
+    for index, entry in enumerate(study.model.constraints):
+        if entry.case is not None:
+            raise study.error(f"constraints.{index}.case", f"'{entry.case}'", "none where there is no physics.cases")
+
+
+def _supported(study: Study, family: Family, problem: Problem, case: str) -> dict[tuple[str, str], Function]:
+    """Prescribed values of one case, all where the common ones are too."""
+    key = f"physics.cases.{case}.dirichlet"
+    entries, components = study.model.physics.cases[case].dirichlet, problem.physics.components
+    found = boundary_conditions_of(study, family, key, entries, components, ("x", "y"))
+    supports = {(d.component, d.tag) for d in problem.dirichlet}
+    for component, tag, _ in found:
+        if (component, tag) not in supports:
+            expected = "values on supports that physics.dirichlet prescribes: all cases have the same"
+            raise study.error(key, f"a value of '{component}' on '{tag}'", expected)
+    return {(component, tag): function for component, tag, function in found}
+
+
+def _value(common: Dirichlet, cases: Sequence[Mapping[tuple[str, str], Function]], names: Sequence[str]) -> Function:
+    own = [case.get((common.component, common.tag)) for case in cases]
+    if not any(own):
+        return common.value
+    return Selected(tuple((name, value or common.value) for name, value in zip(names, own, strict=True)))
+
+
+def _chosen(
+    common: Mapping[str, Function], cases: Sequence[Mapping[str, Function]], names: Sequence[str]
+) -> dict[str, Function]:
+    """Sources, of which those of a case replace the common ones of their component."""
+    found = dict(common)
+    for component in dict.fromkeys(c for case in cases for c in case):
+        parts = [case.get(component, common.get(component)) for case in cases]
+        found[component] = Selected(
+            tuple((name, part) for name, part in zip(names, parts, strict=True) if part is not None)
+        )
+    return found
+
+
+def _functionals(study: Study, problem: Problem) -> Iterator[CaseFunctional]:
+    """The objective over all cases, it in each case, and whatever stands under a condition."""
+    model = study.model.objective
+    cases = list(study.model.physics.cases)
+    known = {functional.name: functional for functional in problem.functionals}
+    if not isinstance(model.given, Combined):
+        expected = f"{{sum: {model.name}}} or {{worst: {model.name}}}, which say what counts of the load cases"
+        raise study.error(objective_key(study), f"'{model.name}'", expected)
+    for case in model.given.weights:
+        _known_case(study, f"{objective_key(study)}.weights.{case}", case)
+    of = known[model.functional_name]
+    yield _over(of, model.name, partial(_combine, model.given, cases, model.sign))
+    wanted = {of.name: set(cases)}
+    for index, entry in enumerate(study.model.constraints):
+        if entry.case is not None:
+            _known_case(study, f"constraints.{index}.case", entry.case)
+        if entry.name in known:
+            wanted.setdefault(entry.name, set()).update([entry.case] if entry.case else cases)
+    for name, own in wanted.items():
+        for place, case in enumerate(cases):
+            if case in own:
+                yield _over(known[name], in_case(name, case), partial(_pick, place))
+
+
+def _known_case(study: Study, key: str, case: str) -> None:
+    if case not in study.model.physics.cases:
+        raise study.error(key, f"'{case}'", f"a load case: {', '.join(study.model.physics.cases)}")
+
+
+def _over(functional: Functional, name: str, combine: Any) -> CaseFunctional:
+    given = {f.name: getattr(functional, f.name) for f in fields(Functional)}
+    given |= {"name": name, "maximum_of": None, "bounds": None}
+    return CaseFunctional(**given, of=functional.name, combine=combine)
+
+
+def _pick(place: int, values: Any) -> Any:
+    return values[place]
+
+
+def _combine(combined: Combined, cases: Sequence[str], sign: int, values: Any) -> Any:
+    """The objective of values (K,): their weighted sum, or the smooth maximum (minimum of what is maximized)."""
+    if combined.sum is not None:
+        return sum(combined.weights.get(case, 1.0) * value for case, value in zip(cases, values, strict=True))
+    return sign * smooth_maximum(sign * values, combined.sharpness)

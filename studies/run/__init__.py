@@ -1,0 +1,1 @@
+"""The stages of a study, their folder, and where designs are solved."""

@@ -1,0 +1,256 @@
+"""Running an operator study: solve held-out instances, train on the physics, judge; all of it resumes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from shapewright.geometries.cad.mesher import mesh_family
+from shapewright.geometries.design.dirichlet_lift import DirichletLift
+from shapewright.geometries.files import written_whole
+from shapewright.geometries.mesh.integration import nodal_weights
+from shapewright.geometries.mesh.locate import interpolation_matrix
+from shapewright.solvers.fem.solver import FemSolver
+from shapewright.studies.files import content_key, write_json
+from shapewright.studies.problem.operator_setup import OperatorSetup, build_operator_setup, solve_instances
+from shapewright.studies.problem.surrogates import hardware, refreshing
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import Study
+from shapewright.surrogate.models.instances import Instances
+from shapewright.surrogate.models.model_card import SurrogateFileError, half_precision
+from shapewright.surrogate.models.operator_card import OperatorCard, load_operator, save_operator
+from shapewright.surrogate.models.problem_operator import ProblemOperator, clouds
+from shapewright.surrogate.training.allocator import keep_freed_memory
+from shapewright.surrogate.training.loop import Progress
+from shapewright.surrogate.training.physics_training import Solutions, held_out_errors, train_on_physics
+from shapewright.surrogate.training.work_clock import WorkClock
+
+Report = Callable[[str, int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Errors of an operator on unseen instances.
+
+    Attributes:
+        mean, median, worst: points of the input cloud -> squared relative error over the instances.
+    """
+
+    mean: dict[int, float]
+    median: dict[int, float]
+    worst: dict[int, float]
+
+
+def run_operator_study(
+    study: Study, workspace: Workspace, device: str, report: Report = lambda stage, done, total, text: None
+) -> tuple[OperatorSetup, ProblemOperator, OperatorCard]:
+    """Train, or open the weights that the study names or an earlier run of it left, and judge on unseen instances.
+
+    ``operator.json`` with history and errors is left in the folder, and ``operator.safetensors`` with its card where it
+    was trained. The card of weights that the study names is returned with the errors that they have here.
+
+    Raises:
+        StudyError, TrainingError, SurrogateFileError,
+            SolveError.
+    """
+    keep_freed_memory()
+    setup = build_operator_setup(study)
+    network = setup.network()
+    model = study.model
+    if model.surrogate.weights is not None:
+        try:
+            card = load_operator(study.folder / model.surrogate.weights, network, setup.trained_for())
+        except SurrogateFileError as error:
+            key = "surrogate.weights"
+            raise SurrogateFileError(f"{study.place(key)}: {key}: {error}") from error
+        judgement = _judged(setup, network.to(device), workspace, [], report)
+        return setup, network, replace(card, squared_relative_error=_by_points(judgement))
+    path, key = workspace.path("operator.safetensors"), content_key(_training_key(setup), model.evaluation.points)
+    if workspace.finished("learn", key) is not None:
+        card = load_operator(path, network, setup.trained_for())
+        return setup, network.to(device), card
+    network = network.to(device)
+    history, seconds = _train(setup, network, workspace, report)
+    half_precision(network)  # judged as it is saved
+    judgement = _judged(setup, network, workspace, history, report)
+    card = OperatorCard(
+        trained_for=setup.trained_for(),
+        training=model.training.model_dump(mode="json"),
+        squared_relative_error=_by_points(judgement),
+        hardware=hardware(device),
+        seconds=round(seconds, 1),
+    )
+    save_operator(path, network, card)
+    workspace.finish("learn", key, [path.name, "operator.json"], seconds)
+    return setup, network, card
+
+
+def _judged(
+    setup: OperatorSetup, network: ProblemOperator, workspace: Workspace, history: list[Progress], report: Report
+) -> Judgement:
+    """Errors on unseen instances, left in ``operator.json``."""
+    judgement = judge(setup, network, held_out(setup, workspace, report))
+    content = {"history": [asdict(entry) for entry in history], "errors": asdict(judgement)}
+    write_json(workspace.path("operator.json"), content)
+    return judgement
+
+
+def _by_points(judgement: Judgement) -> dict[str, float]:
+    return {str(points): error for points, error in judgement.mean.items()}
+
+
+def held_out(setup: OperatorSetup, workspace: Workspace, report: Report) -> Solutions:
+    """Unseen instances with their solutions on the resolved mesh, from the folder where they are there."""
+    evaluation = setup.study.model.evaluation
+    return _solved(setup, workspace, "held_out", setup.truth_lift, evaluation.held_out, evaluation.seed, report)
+
+
+def judge(setup: OperatorSetup, network: ProblemOperator, truth: Solutions) -> Judgement:
+    """Errors at the cloud sizes that the study names."""
+    found: dict[str, dict[int, float]] = {"mean": {}, "median": {}, "worst": {}}
+    with torch.no_grad():
+        for points in setup.study.model.evaluation.points:
+            errors = held_out_errors(network, truth, points)
+            for name, function in (("mean", torch.mean), ("median", torch.median), ("worst", torch.max)):
+                found[name][points] = float(function(errors))
+    return Judgement(**found)
+
+
+def seconds_per_solve(
+    setup: OperatorSetup, network: ProblemOperator, instances: Instances, points: int, lift: DirichletLift
+) -> float:
+    """Time per instance for a whole batch: sampling clouds, encoding, fields at the mesh nodes of ``lift``.
+
+    Processor time on a CPU, which other work on the machine does not lengthen, as in :func:`fem_cost`; wall time on a
+    GPU. The median of four after a first one that warms up; a batch of more than 32 warms itself up and is timed once.
+    """
+    instances = instances.to(network.scale)
+    clock = time.process_time if network.scale.device.type == "cpu" else time.perf_counter
+    times = []
+    with torch.no_grad():
+        for _ in range(5 if len(instances) <= 32 else 1):
+            start = clock()
+            for part in range(0, len(instances), 32):
+                own = instances.subset(slice(part, part + 32))
+                latent = network.encode(own, *clouds(lift, own, points, seed=0))
+                network.nodal_fields(latent, own, lift, lift.shape_map.nodes(own.theta)).sum().item()
+            times.append(clock() - start)
+    return float(np.median(times[1:] or times)) / len(instances)
+
+
+@dataclass(frozen=True)
+class FemCost:
+    """Finite elements on a coarse mesh: cell size, nodes, squared relative error, and seconds for one solve."""
+
+    mesh_size: float
+    nodes: int
+    squared_relative_error: float
+    seconds: float
+
+
+def fem_cost(setup: OperatorSetup, truth: Solutions, mesh_size: float) -> FemCost:
+    """Mesh each instance afresh with coarser cells, solve, and compare at the resolved mesh's nodes.
+
+    The time is the solver's processor time, with everything compiled and all symbolic work done; meshing is not in it.
+
+    Raises:
+        SolveError, MeshError: the mesh is too coarse for a shape.
+    """
+    fine_map, field, judged = truth.lift.shape_map, setup.problem.physics.fields[0].name, setup.data.judged
+    errors, times, counts = [], [], []
+    for index in range(len(truth)):
+        theta = truth.instances.theta[index]
+        numbers = {name: float(values[index]) for name, values in truth.instances.numbers.items()}
+        mesh = mesh_family(setup.family, setup.family.control_points(theta).numpy(), mesh_size)
+        solver = FemSolver(setup.problem, mesh)
+        solver.solve(parameters=numbers)
+        start = time.process_time()
+        solution = solver.solve(parameters=numbers)
+        times.append(time.process_time() - start)
+        fine = fine_map.nodes(theta)
+        found = torch.from_numpy(interpolation_matrix(mesh, fine.numpy()) @ solution.fields[field])
+        weights, exact = nodal_weights(fine_map.mesh, fine)[:, None], truth.fields[index, :, :judged]
+        errors.append(float(((found - exact) ** 2 * weights).sum() / (exact**2 * weights).sum()))
+        counts.append(len(mesh.nodes))
+    return FemCost(mesh_size, round(float(np.mean(counts))), float(np.mean(errors)), float(np.median(times)))
+
+
+def _training_key(setup: OperatorSetup) -> str:
+    """Of everything that the trained weights depend on, the instances by which the best are chosen included."""
+    evaluation = setup.study.model.evaluation.model_dump(mode="json", exclude={"points"})
+    return content_key(setup.trained_for(), setup.study.model.training.model_dump(mode="json"), evaluation)
+
+
+def _train(
+    setup: OperatorSetup, network: ProblemOperator, workspace: Workspace, report: Report
+) -> tuple[list[Progress], float]:
+    """History and seconds; the checkpoint stays, so that another judgement needs no other training."""
+    model, evaluation = setup.study.model, setup.study.model.evaluation
+    seed = evaluation.seed + 2  # the weights are not chosen by the instances that judge
+    validation = _solved(setup, workspace, "validation", setup.truth_lift, evaluation.held_out, seed, report)
+    known = None
+    if model.training.solutions:
+        seed = evaluation.seed + 1
+        known = _solved(setup, workspace, "known", setup.lift, model.training.solutions, seed, report)
+    checkpoint = workspace.path(f"training-{_training_key(setup)}.checkpoint")
+    log, clock = workspace.path("training.csv"), WorkClock(checkpoint.with_suffix(".seconds"))
+    if not checkpoint.exists():
+        log.unlink(missing_ok=True)
+
+    def step(progress: Progress) -> None:
+        clock.tick()
+        if progress.step % 50 == 0:
+            with log.open("a") as file:
+                file.write(f"{progress.step},{progress.loss:.6g},{progress.error:.6g},{clock.total:.1f}\n")
+        text = f"loss {progress.loss:.4g}, held-out squared relative error {progress.error:.3g}"
+        report("train", progress.step, progress.steps, text + refreshing(progress))
+
+    history = train_on_physics(
+        network,
+        setup.training_lifts,
+        setup.population,
+        validation,
+        setup.training_config(),
+        known,
+        setup.residual_weights(),
+        checkpoint,
+        step,
+    )
+    return history, clock.total
+
+
+def _solved(
+    setup: OperatorSetup,
+    workspace: Workspace,
+    name: str,
+    lift: DirichletLift,
+    count: int,
+    seed: int,
+    report: Report,
+) -> Solutions:
+    instances = setup.population.draw(count, seed)
+    key = content_key(name, setup.problem_key(), count, seed, lift.shape_map.mesh.nodes.tolist())
+    path = workspace.path(f"{name}-{key}.npy")
+    fields = _left(path, (count, len(lift.shape_map.mesh.nodes), len(setup.problem.physics.components)))
+    if fields is not None:
+        return Solutions(instances, torch.from_numpy(fields), lift)
+    solutions = solve_instances(setup, lift, instances, lambda done: report(name, done, count, "finite elements"))
+    with written_whole(path) as part, part.open("wb") as file:
+        np.save(file, solutions.fields.numpy())
+    return solutions
+
+
+def _left(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
+    """Fields that an earlier run left; None where there are none, or not whole ones."""
+    try:
+        fields = np.load(path)
+    except Exception:  # numpy reports a broken file in many ways
+        return None
+    whole = isinstance(fields, np.ndarray) and fields.dtype == np.float64 and fields.shape == shape
+    return fields if whole and np.isfinite(fields).all() else None

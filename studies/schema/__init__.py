@@ -1,0 +1,1 @@
+"""Study files: sections, readers, errors with their lines, formulas."""

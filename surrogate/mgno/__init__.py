@@ -1,0 +1,1 @@
+"""The mollified graph neural operator and its exact derivatives."""

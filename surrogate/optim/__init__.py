@@ -1,0 +1,1 @@
+"""Tensor-GaLore: Adam in low-rank Tucker subspaces of tensor gradients."""

@@ -1,0 +1,1 @@
+"""Training: the loop, data sets, losses, errors on held-out designs."""
