@@ -97,7 +97,7 @@ def _part(
         case "torsion":
             train_together(record, bundle, [[first]], out, device, deadline, steps)
         case "others":
-            queues = queues_of(bundle, others, graphs_pay(out, first))
+            queues = queues_of(bundle, others, graphs_pay(out, first), device)
             train_together(record, bundle, queues, out, device, deadline, steps)
 
 

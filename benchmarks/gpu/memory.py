@@ -138,12 +138,14 @@ def _rows(record: Recorder, case: str, found: dict[str, Any], base: dict[str, An
 
     record.row(f"{case}, parameters", found["parameters"] / 1e6, "million")
     record.row(f"{case}, optimizer", found["bytes"] / 2**20, "MiB", saved("bytes"))
-    record.row(f"{case}, peak of a step", found["peak"], "MiB", saved("peak"))
-    record.row(f"{case}, peak of the first step", found["first_peak"], "MiB", saved("first_peak"))
+    for key, name in (("peak", "a step"), ("first_peak", "the first step")):
+        if found[key] is not None:
+            record.row(f"{case}, peak of {name}", found[key], "MiB", saved(key))
     ratio = f"{found['seconds'] / base['seconds']:.2f} times AdamW's" if base.get("seconds") else ""
     record.row(f"{case}, step", 1e3 * found["seconds"], "ms", ratio)
     if "refresh_share" in found:
         record.row(f"{case}, refreshes", 100 * found["refresh_share"], "% of the time", f"every {UPDATE_GAP} steps")
+    if found.get("refresh_peak") is not None:
         record.row(f"{case}, peak of a step with refreshes", found["refresh_peak"], "MiB", saved_peak(found, base))
 
 

@@ -50,7 +50,7 @@ LAST_CALL = 0.08
 ROOT = Path(__file__).resolve().parents[2]
 
 GRACE = 15.0
-"""Seconds that a training may take beyond its time before its process is ended."""
+"""Seconds at most by which a training is told to end before its process is ended."""
 
 
 class GraphRefused(RuntimeError):
@@ -74,9 +74,11 @@ def train_together(
             pool.submit(_train_queue, record, bundle, queue, out, device, deadline, steps, len(queues))
 
 
-def queues_of(bundle: Bundle, names: Sequence[str], graphed: bool) -> list[list[str]]:
-    """Two queues, the longest training first, where graphs leave the GPU to be the limit; else one each."""
+def queues_of(bundle: Bundle, names: Sequence[str], graphed: bool, device: torch.device) -> list[list[str]]:
+    """One queue on a CPU; two, the longest training first, where graphs leave the GPU to be the limit; else one each."""
     ordered = sorted(names, key=lambda name: -wanted_steps(bundle, name))
+    if device.type == "cpu":
+        return [ordered]
     if not graphed or len(ordered) < 3:
         return [[name] for name in ordered]
     return [ordered[:1], ordered[1:]]
@@ -101,11 +103,12 @@ def _train_queue(
             record.row(name, None, "left out: no time")
             continue
         command = [sys.executable, "-m", "benchmarks.gpu.training", name, "--bundle", str(bundle.folder)]
-        command += ["--out", str(out), "--device", device.type, "--seconds", f"{max(1.0, seconds):.1f}"]
+        own = max(1.0, seconds - min(GRACE, 0.25 * seconds))
+        command += ["--out", str(out), "--device", device.type, "--seconds", f"{own:.1f}"]
         command += ["--beside", str(beside - 1)] + ([] if steps is None else ["--steps", str(steps)])
         child = subprocess.Popen(command, cwd=ROOT, env=environment)
         try:
-            code = child.wait(max(5.0, seconds + GRACE) if steps is None else 600.0)
+            code = child.wait(max(5.0, seconds) if steps is None else 600.0)
             if code:
                 record.row(name, f"the training's process ended with exit code {code}", "failure")
         except subprocess.TimeoutExpired:

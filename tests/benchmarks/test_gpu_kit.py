@@ -197,6 +197,6 @@ def test_a_training_whose_time_is_up_keeps_what_it_has(solved, tmp_path, monkeyp
 def test_long_trainings_come_first_and_share_a_gpu_by_twos(solved, monkeypatch):
     steps = {"short": 800, "long": 6900, "middle": 5500}
     monkeypatch.setattr(training, "wanted_steps", lambda bundle, name: steps[name])
-    assert training.queues_of(solved[-1], list(steps), graphed=True) == [["long"], ["middle", "short"]]
-    assert training.queues_of(solved[-1], list(steps), graphed=False) == [["long"], ["middle"], ["short"]]
-    assert training.queues_of(solved[-1], [], graphed=True) == []
+    assert training.queues_of(solved[-1], list(steps), True, torch.device("cuda")) == [["long"], ["middle", "short"]]
+    assert training.queues_of(solved[-1], list(steps), False, torch.device("cuda")) == [["long"], ["middle"], ["short"]]
+    assert training.queues_of(solved[-1], [], True, torch.device("cuda")) == []
