@@ -32,7 +32,7 @@ from shapewright.studies.run.operator_run import (
     FemCost,
     fem_cost,
     held_out,
-    judge,
+    measure_errors,
     run_operator_study,
     seconds_per_solve,
 )
@@ -75,17 +75,17 @@ def study_rows(
         study = load_operator_study(ROOT / "studies" / f"{name}.yaml", overrides)
         setup, network, card = run_operator_study(study, workspace, device, bars)
         truth = held_out(setup, workspace, bars)
-        judgement = judge(setup, network, truth)
-        costs = fem_costs(setup, truth, min(judgement.mean.values()))
+        errors = measure_errors(setup, network, truth)
+        costs = fem_costs(setup, truth, min(errors.mean.values()))
         one, many = truth.instances.subset(slice(0, 1)), setup.population.draw(256, 7)
-        for points, error in judgement.mean.items():
+        for points, error in errors.mean.items():
             enough = next((cost for cost in costs if cost.squared_relative_error <= error), None)
             yield {
                 "experiment": name,
                 "variant": f"{variant}, {points} points",
                 "squared_relative_error": error,
-                "median": judgement.median[points],
-                "worst": judgement.worst[points],
+                "median": errors.median[points],
+                "worst": errors.worst[points],
                 "train_seconds": card.seconds,
                 "solve_seconds": seconds_per_solve(setup, network, one, points, setup.lift),
                 "solve_seconds_of_256": seconds_per_solve(setup, network, many, points, setup.lift),

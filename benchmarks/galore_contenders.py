@@ -98,7 +98,7 @@ def contenders() -> tuple[Contender, ...]:
         Contender("AdamW, half the width", None, _ours(1.0), dense, width_share=0.5),
         *low_rank("ours", _ours, RANKS),
         *low_rank("ours, 8 bits", _ours, RANKS, moments="8bit"),
-        *low_rank("ours, nothing along the discarded part", _ours, [0.25], discarded=0.0),
+        *low_rank("ours, nothing along the discarded part", _ours, [0.25], residual_weight=0.0),
         Contender("ours, outliers apart", 0.25, _outliers, projected),
         Contender("ours, ranks by energy", ENERGY, _ours(0.25, rank=ENERGY, rank_rule="energy"), projected),
         *low_rank("ours, channels in alone", _unfolding, [0.25], mode=2),
@@ -107,7 +107,7 @@ def contenders() -> tuple[Contender, ...]:
     for rank in PUBLIC_RANKS:
         found.append(Contender("neuraloperator's Tensor-GaLore", rank, _public(rank), projected, ours=False))
     for mode, name in enumerate(MODES):
-        found += low_rank(f"GaLore on {name}", _unfolding, [0.25], mode=mode, discarded=0.0)
+        found += low_rank(f"GaLore on {name}", _unfolding, [0.25], mode=mode, residual_weight=0.0)
     return tuple(found)
 
 

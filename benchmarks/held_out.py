@@ -16,7 +16,7 @@ from benchmarks.studies import RESULTS, ROOT, shipped
 from shapewright.app.progress import ProgressBars
 from shapewright.app.provenance import provenance
 from shapewright.studies.files import write_json, write_text
-from shapewright.studies.problem.novelty import familiarity_of
+from shapewright.studies.problem.novelty import novelty_of
 from shapewright.studies.problem.samples import draw_designs, random_directions
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.problem.surrogates import open_surrogate
@@ -41,7 +41,7 @@ def row(study: str, bars: ProgressBars, state: bool) -> dict[str, Any]:
         data = solve_designs(
             setup.study, theta, directions, Path(folder), executor, lambda done, total: bars(study, done, total, "")
         )
-    correlation = correlation_with_error(familiarity_of(setup, network, card.box), data)
+    correlation = correlation_with_error(novelty_of(setup, network, card.box), data)
     if state:
         save_surrogate(weights, read_weights(weights)[0], replace(card, correlation=correlation))
     return {
@@ -54,7 +54,7 @@ def row(study: str, bars: ProgressBars, state: bool) -> dict[str, Any]:
 
 def as_markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     """The table."""
-    judged = rows[0]["correlation"]["designs"]
+    primary = rows[0]["correlation"]["designs"]
     head = [
         "# Shipped surrogates on fresh designs",
         "",
@@ -62,7 +62,7 @@ def as_markdown(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
         f" {machine['started'][:10]}.",
         f"Mean relative errors on {DESIGNS} designs that neither taught a surrogate nor chose its weights. The cards",
         "state those on the held-out designs of the training. Correlation: Spearman's, of the distance of the latent",
-        f"features of a design from those of the training designs with its error, over {judged} of the designs.",
+        f"features of a design from those of the training designs with its error, over {primary} of the designs.",
         "",
         "| study | fields | objective | design gradient | cosine | gradient by the card | correlation: fields"
         " | gradient |",

@@ -28,7 +28,7 @@ import torch
 from benchmarks.studies import RESULTS, ROOT
 from shapewright.app.provenance import provenance
 from shapewright.studies.files import write_json, write_text
-from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import Optimum, optimize
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.setup import Setup, build_setup
@@ -47,7 +47,7 @@ def perturbed(part: np.ndarray, theta: np.ndarray, level: float, seed: int) -> n
     return part * (1 + level * np.random.default_rng(list(digest[:16])).uniform(-1, 1, part.shape))
 
 
-class NoisyCentres(Centres):
+class NoisyStore(SolutionStore):
     """Solutions whose values and gradients are off."""
 
     level, seed = 0.0, 0
@@ -105,10 +105,10 @@ def searches(name: str, coarser: float, seeds: range, tolerance: float | None) -
     for level in LEVELS:
         for seed in seeds:
             with TemporaryDirectory() as folder:
-                centres = NoisyCentres(setup, Path(folder))
-                centres.level, centres.seed = level, seed
+                store = NoisyStore(setup, Path(folder))
+                store.level, store.seed = level, seed
                 starts = Path(folder) / "starts.json"
-                add("managed", level, seed, manage_study(setup, Ignorant(setup), managed, centres, starts))
+                add("managed", level, seed, search_by_trust_region(setup, Ignorant(setup), managed, store, starts))
             if seed == seeds[0]:
                 add("slsqp", level, seed, optimize(setup, NoisyModel(model, level, seed), config))
     return rows

@@ -26,7 +26,7 @@ from shapewright.app.progress import ProgressBars
 from shapewright.app.provenance import provenance
 from shapewright.studies.files import content_key, file_key, write_json, write_text
 from shapewright.studies.optimize.correction import Array
-from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import Search, optimize
 from shapewright.studies.problem.constraints import constraint_values, worst_violation
 from shapewright.studies.problem.models import FemModel, Model, SurrogateModel
@@ -115,9 +115,9 @@ def surrogate_only(setup: Setup, surrogate: Model | None, config: Optimizer) -> 
 def managed(setup: Setup, surrogate: Model | None, config: Optimizer) -> tuple[Search, Counter[str]]:
     """The trust region from there."""
     with TemporaryDirectory() as folder:
-        centres = Centres(setup, Path(folder))
-        found = manage_study(setup, surrogate, config, centres, Path(folder) / "starts.json")
-    return found.best, centres.solves
+        store = SolutionStore(setup, Path(folder))
+        found = search_by_trust_region(setup, surrogate, config, store, Path(folder) / "starts.json")
+    return found.best, store.solves
 
 
 def interpolated(setup: Setup, surrogate: Model | None, config: Optimizer) -> tuple[Search, Counter[str]]:
@@ -172,10 +172,10 @@ def _measured(method: Method, setups: Sequence[Setup], surrogate: Model | None, 
         searches.append(search)
         solves += spent
     seconds = time.process_time() - started
-    judged = FemModel(setups[0]).evaluate(np.stack([search.theta for search in searches]))
+    primary = FemModel(setups[0]).evaluate(np.stack([search.theta for search in searches]))
     violations = [
         worst_violation(setup, constraint_values(setup, search.theta, (values, gradients))[0])
-        for setup, search, values, gradients in zip(setups, searches, *judged, strict=True)
+        for setup, search, values, gradients in zip(setups, searches, *primary, strict=True)
     ]
     progress: list[tuple[int, float, float]] = []
     if len(searches) == 1:
@@ -183,7 +183,7 @@ def _measured(method: Method, setups: Sequence[Setup], surrogate: Model | None, 
         for entry in searches[0].history:
             forward = entry.evaluations * per_design if entry.fem is None else entry.fem.forward
             progress.append((forward, entry.objective, worst_violation(setups[0], np.array(entry.quantities))))
-    return Found(judged[0][:, 0], violations, solves, seconds, progress)
+    return Found(primary[0][:, 0], violations, solves, seconds, progress)
 
 
 METHODS: dict[str, Callable[[Setup, Model | None], Found]] = {

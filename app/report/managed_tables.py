@@ -64,7 +64,7 @@ def infill_table(finished: Finished) -> Table | None:
     return Table(("Error", "#Before", "#After"), rows, note)
 
 
-def familiarity(finished: Finished) -> str:
+def novelty(finished: Finished) -> str:
     """How far the optimum is from what the surrogate has seen, in a sentence or two; empty without a surrogate."""
     known = finished.certificate["familiarity"]
     if not known:

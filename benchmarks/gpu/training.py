@@ -151,8 +151,8 @@ def train_one(
     shipped = bundle.note(name).get("card")
     alone = "alone" if beside == 0 else f"{beside} other trainings beside"
     alone += ", steps replayed from a CUDA graph" if graphed else ""
-    finish = (problem.finish or {}).get("steps", 0)
-    record.row(f"{name}, training", spent, "s", f"{took} + {finish} steps on {device.type}, {alone}{stopped}")
+    fine_tuning = (problem.fine_tuning or {}).get("steps", 0)
+    record.row(f"{name}, training", spent, "s", f"{took} + {fine_tuning} steps on {device.type}, {alone}{stopped}")
     for part, error in card_errors(card).items():
         before = _of_card(shipped, part)
         beside_text = "" if before is None else f"shipped card {before:.3g}: {error / before:.2f} times"
@@ -243,20 +243,20 @@ def fitting(
     half = TIMED_STEPS // 2
     step = (ticks[-1] - ticks[half]) / (TIMED_STEPS - 1 - half)
     affordable = int((deadline - time.monotonic()) * (1 - KEPT_FOR_THE_END) / step)
-    wanted = problem.training.steps + (problem.finish or {}).get("steps", 0)
+    wanted = problem.training.steps + (problem.fine_tuning or {}).get("steps", 0)
     print(f"  a step takes {1e3 * step:.1f} ms: {min(wanted, affordable)} of {wanted} steps", flush=True)
     return problem if affordable >= wanted else shortened(problem, max(20, affordable))
 
 
 def shortened(problem: DesignProblem, steps: int) -> DesignProblem:
     """The problem with ``steps`` steps, shared between training and finish as its own are; the card says so."""
-    finish = None if problem.finish is None else dict(problem.finish)
-    if finish is not None:
-        finish["steps"] = max(1, steps * finish["steps"] // (problem.training.steps + finish["steps"]))
-        steps = max(1, steps - finish["steps"])
+    fine_tuning = None if problem.fine_tuning is None else dict(problem.fine_tuning)
+    if fine_tuning is not None:
+        fine_tuning["steps"] = max(1, steps * fine_tuning["steps"] // (problem.training.steps + fine_tuning["steps"]))
+        steps = max(1, steps - fine_tuning["steps"])
     training: TrainingConfig = replace(problem.training, steps=steps)
-    section = dict(problem.training_section) | {"steps": steps} | ({} if finish is None else {"finish": finish})
-    return replace(problem, training=training, finish=finish, training_section=section)
+    section = dict(problem.training_section) | {"steps": steps} | ({} if fine_tuning is None else {"finish": fine_tuning})
+    return replace(problem, training=training, fine_tuning=fine_tuning, training_section=section)
 
 
 def card_errors(card: ModelCard) -> dict[str, float]:

@@ -32,7 +32,7 @@ from shapewright.studies.certify.model import (
     Certificate,
     ConstraintResult,
     Evidence,
-    FamiliarityResult,
+    NoveltyResult,
     Level,
     Objective,
     ParameterResult,
@@ -47,7 +47,7 @@ from shapewright.studies.problem.constraints import constraint_values
 from shapewright.studies.problem.derived_fields import derived_arrays
 from shapewright.studies.problem.jumps import jumps
 from shapewright.studies.problem.models import SurrogateModel, outside_box
-from shapewright.studies.problem.novelty import describe_familiarity, familiarity_of
+from shapewright.studies.problem.novelty import describe_novelty, novelty_of
 from shapewright.studies.problem.samples import stack_fields
 from shapewright.studies.problem.setup import Setup
 
@@ -85,8 +85,8 @@ def certify(
     write_fields(setup, solved, compared, folder)
     known = None
     if surrogate is not None:
-        statistics = familiarity_of(setup, surrogate.surrogate, surrogate.box)
-        known = describe_familiarity(statistics, theta) | {"correlation": correlation}
+        statistics = novelty_of(setup, surrogate.surrogate, surrogate.box)
+        known = describe_novelty(statistics, theta) | {"correlation": correlation}
     outside = {} if surrogate is None else outside_box(setup, theta.numpy()[None], surrogate.box)
     return assemble(setup, theta, exported, solved, compared, known, list(outside.values()))
 
@@ -178,7 +178,7 @@ def assemble(
         kkt_residual=stationary.residual,
         multipliers=stationary.multipliers,
         bounds_that_stop=tuple(BoundStop(**asdict(stop)) for stop in stops),
-        familiarity=None if known is None else FamiliarityResult.model_validate(known),
+        novelty=None if known is None else NoveltyResult.model_validate(known),
         part=part,
         cad=_cad(exported),
         warnings=tuple(warnings),

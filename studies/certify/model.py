@@ -233,7 +233,7 @@ class Correlation(Entry):
     gradient_error: Number
 
 
-class FamiliarityResult(Entry):
+class NoveltyResult(Entry):
     """How far the design is from what the surrogate has seen, in its latent features."""
 
     distance: Number
@@ -369,7 +369,7 @@ class Certificate(Entry):
     """Constraint -> change of the optimal objective per unit of its target."""
     bounds_that_stop: tuple[BoundStop, ...] = ()
     """The one that promises most first; those that promise next to nothing are left out."""
-    familiarity: FamiliarityResult | None
+    novelty: NoveltyResult | None
     part: Part
     cad: Cad
     warnings: tuple[str, ...]

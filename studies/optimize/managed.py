@@ -27,7 +27,7 @@ from shapewright.studies.optimize.optimizer import (
     optimize,
     scaling_of,
 )
-from shapewright.studies.optimize.trust_region import ManagedProblem, Region, Step, manage, restore
+from shapewright.studies.optimize.trust_region import TrustRegionProblem, Region, Step, minimize_by_trust_region, restore
 from shapewright.studies.problem.constraints import (
     Functionals,
     constraint_gaps,
@@ -43,11 +43,11 @@ from shapewright.surrogate.training.dataset import Dataset, read_dataset
 
 SAME = 1e-12
 """Designs that differ by less, in shares of the parameters' ranges, are one."""
-DOUBTFUL = 0.1
+MAXIMAL_MODEL_ERROR = 0.1
 """Error of the surrogate at its own optimum, relative to the gain it promises, beyond which the start is tried too."""
 
 
-class Centres:
+class SolutionStore:
     """Finite-element solutions on demand, with adjoint gradients and tangents; each its own file, solved once.
 
     Args:
@@ -118,11 +118,11 @@ class Centres:
         return found if whole else None
 
 
-def manage_study(
+def search_by_trust_region(
     setup: Setup,
     surrogate: Model,
     config: Optimizer,
-    centres: Centres,
+    store: SolutionStore,
     proposals: Path,
     report: Callable[[Iterate], None] = lambda iterate: None,
 ) -> Optimum:
@@ -132,11 +132,11 @@ def manage_study(
     so that a run which is broken off goes on from it and from the solutions of ``centres``.
     """
     proposed = _proposed(setup, surrogate, config, proposals, report)
-    theta = _start(setup, surrogate, centres, proposed)
-    solution = centres(theta)
+    theta = _start(setup, surrogate, store, proposed)
+    solution = store(theta)
     scaling = _scaling(setup, solution)
-    problem = managed_problem(setup, surrogate, centres, scaling)
-    spent = len(centres.solved) - 1  # the start itself is the first of the budget
+    problem = trust_region_problem(setup, surrogate, store, scaling)
+    spent = len(store.solved) - 1  # the start itself is the first of the budget
     region = Region(
         config.radius, config.least_radius, tolerance=config.kkt_tolerance, budget=max(1, config.max_solves - spent)
     )
@@ -144,12 +144,12 @@ def manage_study(
 
     def record(step: Step) -> None:
         if np.isfinite(step.values).all():
-            history.append(_iterate(setup, scaling, index, len(history), step, centres))
+            history.append(_iterate(setup, scaling, index, len(history), step, store))
             report(history[-1])
 
-    found = manage(problem, scaling.z(theta), region, record)
+    found = minimize_by_trust_region(problem, scaling.z(theta), region, record)
     theta = scaling.theta(found.centre.z)
-    violation = worst_violation(setup, _quantities(setup, theta, centres))
+    violation = worst_violation(setup, _quantities(setup, theta, store))
     objective = setup.sign * scaling.objective * float(found.centre.values[0])
     best = Search(index, theta, objective, violation, found.reason, tuple(history))
     return Optimum(best, (*proposed.searches, best))
@@ -162,7 +162,7 @@ def _scaling(setup: Setup, solution: Dataset | None) -> Scaling:
     return scaling_of(setup, float(values[0]), gradients[0])
 
 
-def managed_problem(setup: Setup, surrogate: Model, centres: Centres, scaling: Scaling) -> ManagedProblem:
+def trust_region_problem(setup: Setup, surrogate: Model, store: SolutionStore, scaling: Scaling) -> TrustRegionProblem:
     """The study in scaled parameters: conditions on functionals are corrected like the objective, others exact."""
     factor = setup.sign / scaling.objective
     geometric = [c for c in setup.constraints if c.functional is None]
@@ -174,7 +174,7 @@ def managed_problem(setup: Setup, surrogate: Model, centres: Centres, scaling: S
         return np.append(factor * values[0], gaps), np.vstack([factor * gradients[0] * scaling.span, rows])
 
     def expensive(z: Array) -> tuple[Array, Array]:
-        solution = centres(scaling.theta(z))
+        solution = store(scaling.theta(z))
         if solution is None:
             return np.full(1 + len(places), np.nan), np.full((1 + len(places), len(z)), np.nan)
         return scaled(*_functionals(solution))
@@ -190,7 +190,7 @@ def managed_problem(setup: Setup, surrogate: Model, centres: Centres, scaling: S
     def gradient_scale() -> float:
         return float(np.linalg.norm(expensive(scaling.z(setup.initial.numpy()))[1][0]))
 
-    return ManagedProblem(
+    return TrustRegionProblem(
         expensive,
         remembered(cheap),
         remembered(exact),
@@ -222,40 +222,40 @@ def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
     return answer
 
 
-def _start(setup: Setup, surrogate: Model, centres: Centres, proposed: Optimum) -> Array:
+def _start(setup: Setup, surrogate: Model, store: SolutionStore, proposed: Optimum) -> Array:
     """The surrogate's design, or the study's start where the surrogate is too far off to be taken at its word."""
     unit = _scaling(setup, None)
-    problem = managed_problem(setup, surrogate, centres, unit)
+    problem = trust_region_problem(setup, surrogate, store, unit)
     designs = setup.initial.numpy(), proposed.best.theta
     start, first = (unit.theta(restore(problem, unit.z(theta))) for theta in designs)
-    solution = centres(first) if proposed.ok else None
+    solution = store(first) if proposed.ok else None
     if solution is None:
         return start
     values, _ = surrogate.evaluate(np.stack([start, first]))
-    foretold, exact = setup.sign * values[:, 0], setup.sign * float(solution.values[0, 0])
-    if abs(exact - foretold[1]) <= DOUBTFUL * (foretold[0] - foretold[1]):
+    predicted, exact = setup.sign * values[:, 0], setup.sign * float(solution.values[0, 0])
+    if abs(exact - predicted[1]) <= MAXIMAL_MODEL_ERROR * (predicted[0] - predicted[1]):
         return first
-    at_start = centres(start)
+    at_start = store(start)
     return start if at_start is not None and setup.sign * float(at_start.values[0, 0]) < exact else first
 
 
-def _quantities(setup: Setup, theta: Array, centres: Centres) -> Array:
+def _quantities(setup: Setup, theta: Array, store: SolutionStore) -> Array:
     """(C,) what the study's conditions are on at a centre (P,)."""
-    solution = centres(theta)
+    solution = store(theta)
     none = np.full(len(setup.problem.functionals), np.nan)
     functionals = (none, np.full((len(none), len(theta)), np.nan)) if solution is None else _functionals(solution)
     return constraint_values(setup, theta, functionals)[0]
 
 
-def _iterate(setup: Setup, scaling: Scaling, start: int, number: int, step: Step, centres: Centres) -> Iterate:
-    theta, solves = scaling.theta(step.z), centres.solves
+def _iterate(setup: Setup, scaling: Scaling, start: int, number: int, step: Step, store: SolutionStore) -> Iterate:
+    theta, solves = scaling.theta(step.z), store.solves
     return Iterate(
         start,
         number,
         number + 1,
         setup.sign * scaling.objective * float(step.values[0]),
         scaling.objective * float(np.linalg.norm(step.jacobian[0])),
-        tuple(_quantities(setup, theta, centres).tolist()),
+        tuple(_quantities(setup, theta, store).tolist()),
         tuple(theta.tolist()),
         FemStep(step.ratio, step.radius, step.accepted, step.kkt, solves["forward"], solves["adjoint"]),
     )

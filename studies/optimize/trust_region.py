@@ -58,7 +58,7 @@ LARGEST_PENALTY = 1e6
 
 
 @dataclass(frozen=True)
-class ManagedProblem:
+class TrustRegionProblem:
     """Minimize the first of F functionals, the others being gaps of constraints that need the expensive model.
 
     A gap is zero (equality) or non-negative (inequality) where its constraint is met; all variables are scaled to
@@ -173,8 +173,8 @@ class FineTrial:
     bounds: Array
 
 
-def manage(
-    problem: ManagedProblem, start: Array, region: Region, report: Callable[[Step], None] = lambda step: None
+def minimize_by_trust_region(
+    problem: TrustRegionProblem, start: Array, region: Region, report: Callable[[Step], None] = lambda step: None
 ) -> Managed:
     """Run the trust region from ``start`` (P,)."""
     z = restore(problem, np.clip(start, 0.0, 1.0))
@@ -226,7 +226,7 @@ def manage(
         elif GROW_ABOVE < step.ratio < GROW_LIMIT and length > 0.9 * radius:
             radius = min(2.0 * radius, region.largest_radius)
         if np.isfinite(step.jacobian).all():
-            preferred = int(np.argmin([_surprise(model, step) for model in models]))
+            preferred = int(np.argmin([_prediction_error(model, step) for model in models]))
         if step.accepted:
             centre = step
 
@@ -236,12 +236,12 @@ def violation(gaps: Array, equal: NDArray[np.bool_]) -> Array:
     return np.where(equal, np.abs(gaps), np.maximum(0.0, -gaps))
 
 
-def merit(problem: ManagedProblem, values: Array, penalty: float) -> float:
+def merit(problem: TrustRegionProblem, values: Array, penalty: float) -> float:
     """l1 merit function of the expensive functionals; the exact constraints are met at every point it is used."""
     return float(values[0] + penalty * violation(values[1:], problem.expensive_equal).sum())
 
 
-def noise_of(problem: ManagedProblem, values: Array, penalty: float) -> float:
+def noise_of(problem: TrustRegionProblem, values: Array, penalty: float) -> float:
     """What rounding may do to the merit function, by the size of the (F,) values and by the penalty."""
     sizes = problem.noise * np.maximum(1.0, np.abs(values))
     return float(sizes[0] + penalty * sizes[1:].sum())
@@ -264,7 +264,7 @@ class Kkt:
     walls: Array
 
 
-def kkt(problem: ManagedProblem, z: Array, values: Array, jacobian: Array) -> Kkt:
+def kkt(problem: TrustRegionProblem, z: Array, values: Array, jacobian: Array) -> Kkt:
     """First-order conditions at z (P,), with the expensive model's values and Jacobian there."""
     gaps, rows = problem.exact(z)
     every = np.concatenate([values[1:], gaps])
@@ -281,7 +281,7 @@ def kkt(problem: ManagedProblem, z: Array, values: Array, jacobian: Array) -> Kk
     return Kkt(residual, found.remainder, multipliers, found.walls)
 
 
-def restore(problem: ManagedProblem, z: Array) -> Array:
+def restore(problem: TrustRegionProblem, z: Array) -> Array:
     """The nearest design to z (P,) that satisfies the exact constraints; z itself where it does."""
     if violation(problem.exact(z)[0], problem.equal).max(initial=0.0) <= min(RESTORED, problem.feasible):
         return z
@@ -298,7 +298,7 @@ def restore(problem: ManagedProblem, z: Array) -> Array:
 
 
 def _end(
-    problem: ManagedProblem, centre: Step, radius: float, solves: int, region: Region
+    problem: TrustRegionProblem, centre: Step, radius: float, solves: int, region: Region
 ) -> ExitReason | None:
     met = _met(problem, centre)
     if centre.kkt <= region.tolerance and met:
@@ -308,12 +308,12 @@ def _end(
     return ExitReason.SOLVE_BUDGET if solves >= region.budget else None
 
 
-def _met(problem: ManagedProblem, centre: Step) -> bool:
+def _met(problem: TrustRegionProblem, centre: Step) -> bool:
     missed = violation(centre.values[1:], problem.expensive_equal).max(initial=0.0)
     return bool(missed <= problem.expensive_feasible)
 
 
-def _penalty(problem: ManagedProblem, centre: Step) -> float:
+def _penalty(problem: TrustRegionProblem, centre: Step) -> float:
     """Twice the largest multiplier of an expensive constraint, beyond which the l1 merit function is exact."""
     if len(centre.values) == 1:
         return 0.0
@@ -322,7 +322,7 @@ def _penalty(problem: ManagedProblem, centre: Step) -> float:
 
 
 def _trial(
-    problem: ManagedProblem, models: Sequence[Corrected], centre: Step, radius: float, penalty: float
+    problem: TrustRegionProblem, models: Sequence[Corrected], centre: Step, radius: float, penalty: float
 ) -> Trial | FineTrial | None:
     """The first model's step that promises something; None where no model's does."""
     before, met = merit(problem, centre.values, penalty), _met(problem, centre)
@@ -339,7 +339,7 @@ def _trial(
     return next((trial for trial in fine if trial is not None), None)
 
 
-def _fine_trial(problem: ManagedProblem, model: Corrected, centre: Step, radius: float) -> FineTrial | None:
+def _fine_trial(problem: TrustRegionProblem, model: Corrected, centre: Step, radius: float) -> FineTrial | None:
     """The step on a quadratic about the centre; None where that cannot be had, or promises nothing."""
     z, here = centre.z, kkt(problem, centre.z, centre.values, centre.jacobian)
     functionals = expand(model, z, centre.values, centre.jacobian)
@@ -362,7 +362,7 @@ def _fine_trial(problem: ManagedProblem, model: Corrected, centre: Step, radius:
 
 
 def _by_values(
-    problem: ManagedProblem, centre: Step, trial: Trial, penalty: float, step: Step
+    problem: TrustRegionProblem, centre: Step, trial: Trial, penalty: float, step: Step
 ) -> tuple[float, bool]:
     """Ratio of actual to predicted reduction of the merit function, and whether the step is taken."""
     actual = merit(problem, centre.values, penalty) - merit(problem, step.values, penalty)
@@ -372,7 +372,7 @@ def _by_values(
 
 
 def _by_gradients(
-    problem: ManagedProblem, centre: Step, trial: FineTrial, penalty: float, least: float, step: Step
+    problem: TrustRegionProblem, centre: Step, trial: FineTrial, penalty: float, least: float, step: Step
 ) -> tuple[float, bool]:
     """The same of the Lagrangian, by its gradients at both ends; ``least`` is the least KKT residual so far."""
     ends = [
@@ -387,7 +387,7 @@ def _by_gradients(
     return ratio, good and _met(problem, step) and rise <= SAFETY * noise
 
 
-def _models(problem: ManagedProblem, centre: Step, known: list[Known], region: Region) -> list[Corrected]:
+def _models(problem: TrustRegionProblem, centre: Step, known: list[Known], region: Region) -> list[Corrected]:
     """The corrected cheap model where it has an answer at the centre, and one without it: the interpolation alone."""
     here = next(k for k in known if k.step is centre)
     others = [k for k in known if k is not here] if region.learn else []
@@ -411,13 +411,13 @@ def _difference(known: Known, values: Array | float, jacobian: Array | float) ->
     return Difference(known.step.z, known.step.values - values, known.step.jacobian - jacobian)
 
 
-def _surprise(model: Corrected, step: Step) -> float:
+def _prediction_error(model: Corrected, step: Step) -> float:
     """By how much a model missed the derivatives at a step that it did not know."""
     missed = np.linalg.norm(model(step.z)[1] - step.jacobian)
     return float(missed) if np.isfinite(missed) else np.inf
 
 
-def _exact_constraints(problem: ManagedProblem, slacks: int = 0) -> list[dict]:
+def _exact_constraints(problem: TrustRegionProblem, slacks: int = 0) -> list[dict]:
     constraints = []
     for kind, mask in (("eq", problem.equal), ("ineq", ~problem.equal)):
         if mask.any():
@@ -432,7 +432,7 @@ def _exact_constraints(problem: ManagedProblem, slacks: int = 0) -> list[dict]:
     return constraints
 
 
-def _minimize(problem: ManagedProblem, model: Corrected, centre: Step, radius: float, penalty: float) -> Array:
+def _minimize(problem: TrustRegionProblem, model: Corrected, centre: Step, radius: float, penalty: float) -> Array:
     """Least corrected merit within the box; slacks take what the corrected constraints cannot meet there."""
     size, slacks = len(centre.z), len(centre.values) - 1
     known: dict[bytes, tuple[Array, Array]] = {}

@@ -23,7 +23,7 @@ from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
 from shapewright.surrogate.models.functionals import FieldSpace, Functional
 from shapewright.surrogate.models.model_card import ModelCard, half_precision, reference_tensors, save_surrogate
-from shapewright.surrogate.models.novelty import familiarity_over
+from shapewright.surrogate.models.novelty import novelty_over
 from shapewright.surrogate.training import processes
 from shapewright.surrogate.training.accuracy import correlation_with_error, measure
 from shapewright.surrogate.training.allocator import keep_freed_memory
@@ -64,7 +64,7 @@ class DesignProblem:
     contrast: float | None
     bounds: Tensor
     training: TrainingConfig
-    finish: Mapping[str, Any] | None = None
+    fine_tuning: Mapping[str, Any] | None = None
     trained_for: Mapping[str, Any] = field(default_factory=dict)
     training_section: Mapping[str, Any] = field(default_factory=dict)
     box: Mapping[str, list[float]] = field(default_factory=dict)
@@ -140,10 +140,10 @@ def train_network(
     network = problem.network(problem.normalization(data.designs, data.reference)).to(device)
     checkpoint = path.with_name(path.name + ".checkpoint")
     stages = {checkpoint: problem.training}
-    if problem.finish is not None:
-        stages[path.with_name(checkpoint.name + ".finish")] = replace(problem.training, **problem.finish)
+    if problem.fine_tuning is not None:
+        stages[path.with_name(checkpoint.name + ".finish")] = replace(problem.training, **problem.fine_tuning)
     clock = WorkClock(checkpoint.with_name(checkpoint.name + ".seconds"))
-    choosing, _ = halves(data.held_out)
+    choosing, _ = split_held_out(data.held_out)
 
     def step(progress: Progress) -> None:
         clock.tick()
@@ -164,7 +164,7 @@ def save_trained(
 ) -> ModelCard:
     """Write the network in half precision with its card, whose errors are those of the half that did not choose."""
     weights = half_precision(network)
-    judging = halves(data.held_out)[1].to(device)
+    judging = split_held_out(data.held_out)[1].to(device)
     card = ModelCard(
         trained_for=dict(problem.trained_for),
         training=dict(problem.training_section),
@@ -174,13 +174,13 @@ def save_trained(
         hardware=hardware(device),
         seconds=round(seconds, 1),
         box=dict(problem.box),
-        correlation=correlation_with_error(familiarity_over(network, *data.typical()), judging),
+        correlation=correlation_with_error(novelty_over(network, *data.typical()), judging),
     )
     save_surrogate(path, weights | reference_tensors(problem.shape_map.mesh, network.operator.grid), card)
     return card
 
 
-def halves(held_out: Dataset) -> tuple[Dataset, Dataset]:
+def split_held_out(held_out: Dataset) -> tuple[Dataset, Dataset]:
     """Designs by which weights are chosen, and those by which they are judged; a single one has to do for both."""
     half = len(held_out) // 2
     return held_out.subset(slice(0, half or 1)), held_out.subset(slice(half, len(held_out)))

@@ -12,7 +12,7 @@ from torch import Tensor
 from shapewright.studies.problem.samples import draw_designs
 from shapewright.studies.problem.setup import Setup
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate
-from shapewright.surrogate.models.novelty import Familiarity, familiarity_over
+from shapewright.surrogate.models.novelty import Novelty, novelty_over
 from shapewright.surrogate.training.accuracy import correlation_with_error
 
 __all__ = [
@@ -40,12 +40,12 @@ def designs_of_box(setup: Setup, box: Mapping[str, Sequence[float]]) -> tuple[Te
     return draw_designs(trained, REFERENCE, seed), draw_designs(trained, REFERENCE // 2, seed + 1)
 
 
-def familiarity_of(setup: Setup, surrogate: DesignSurrogate, box: Mapping[str, Sequence[float]]) -> Familiarity:
+def novelty_of(setup: Setup, surrogate: DesignSurrogate, box: Mapping[str, Sequence[float]]) -> Novelty:
     """Statistics over designs drawn from the training ``box``, as the training set was."""
-    return familiarity_over(surrogate, *designs_of_box(setup, box))
+    return novelty_over(surrogate, *designs_of_box(setup, box))
 
 
-def describe_familiarity(known: Familiarity, theta: Tensor) -> dict[str, Any]:
+def describe_novelty(known: Novelty, theta: Tensor) -> dict[str, Any]:
     """What the certificate says of a design (P,): its distance and how usual that is."""
     distance = float(known.distance(theta[None]).detach()[0])
     return {

@@ -33,7 +33,7 @@ from shapewright.studies.schema.named import formula, formula_name, free_name, n
 from shapewright.studies.schema.operator_study import Number, OperatorStudyModel
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.design_surrogate import latent_grid_for
-from shapewright.surrogate.models.instances import Distribution, Instances, Population
+from shapewright.surrogate.models.instances import Distribution, Instances, Population, Normal, Uniform
 from shapewright.surrogate.models.point_quantities import ProblemData
 from shapewright.surrogate.models.problem_operator import ProblemOperator, input_functions, scales
 from shapewright.surrogate.training.physics_training import PhysicsTrainingConfig, Solutions
@@ -66,7 +66,7 @@ class OperatorSetup:
             coefficients={c.name: given.get(c.name, _constant(c.default)) for c in physics.coefficients},
             sources=self.problem.sources,
             dirichlet=self.problem.dirichlet,
-            judged=len(physics.fields[0].components),
+            primary=len(physics.fields[0].components),
         )
 
     @cached_property
@@ -106,11 +106,11 @@ class OperatorSetup:
     def problem_key(self) -> dict[str, Any]:
         """Everything that solutions depend on, as plain data."""
         model = self.study.model
-        numbers = {name: number.model_dump(mode="json") for name, number in model.instances.items()}
+        parameters = {name: number.model_dump(mode="json") for name, number in model.instances.items()}
         bounds = {"bounds": {name: list(b) for name, b in model.geometry.bounds.items()}}
         geometry = geometry_key(self.study) | fixed_key(self.study) | bounds
         physics = model.physics.model_dump(mode="json", exclude={"slip"})  # which no operator learns
-        return {"geometry": geometry, "instances": numbers, "physics": physics}
+        return {"geometry": geometry, "instances": parameters, "physics": physics}
 
     def trained_for(self) -> dict[str, Any]:
         """Everything that the weights depend on, as plain data."""
@@ -148,8 +148,9 @@ def build_operator_setup(study: Study) -> OperatorSetup:
     if model.physics.cases:
         found = f"{len(model.physics.cases)} of them"
         raise study.error("physics.cases", found, "none: say what varies by instances")
-    laws = {name: _law(number) for name, number in model.instances.items()}
-    middle = {name: float(law.quantile(torch.tensor(0.5, dtype=torch.float64))) for name, law in laws.items()}
+    distributions = {name: _distribution(number) for name, number in model.instances.items()}
+    half = torch.tensor(0.5, dtype=torch.float64)
+    middle = {name: float(distribution.quantile(half)) for name, distribution in distributions.items()}
     physics = PHYSICS[model.physics.name]
     shapes = {parameter.name: parameter.default for parameter in family.parameters}
     taken = names_in_formulas(physics)
@@ -157,7 +158,7 @@ def build_operator_setup(study: Study) -> OperatorSetup:
         free_name(study, "geometry.family", name, taken)
         formula_name(study, "geometry.family", name)
     taken |= dict.fromkeys(shapes, f"a parameter of the family '{family.name}'")
-    for name in laws:
+    for name in distributions:
         free_name(study, f"instances.{name}", name, taken)
         formula_name(study, f"instances.{name}", name)
     problem = boundary_value_problem(study, family, (), shapes | middle)
@@ -165,7 +166,7 @@ def build_operator_setup(study: Study) -> OperatorSetup:
     refuse_large_network(study, model.training.points[1])
     lift = _lift(study, family, problem, model.geometry.mesh_size)
     check_on_mesh(study, problem, lift.shape_map)
-    return OperatorSetup(study, family, problem, Population(tuple(shapes), family.bounds, laws), lift)
+    return OperatorSetup(study, family, problem, Population(tuple(shapes), family.bounds, distributions), lift)
 
 
 def _check_loss(study: Study, problem: Problem) -> None:
@@ -200,11 +201,11 @@ def solve_instances(
     solver = FemSolver(setup.problem, lift.shape_map.mesh)
     fields = []
     for index in range(len(instances)):
-        numbers = {name: float(values[index]) for name, values in instances.numbers.items()}
+        parameters = {name: float(values[index]) for name, values in instances.parameters.items()}
         try:
-            solution = solver.solve(lift.shape_map.nodes(instances.theta[index]).numpy(), parameters=numbers)
+            solution = solver.solve(lift.shape_map.nodes(instances.theta[index]).numpy(), parameters=parameters)
         except SolveError as error:
-            values = ", ".join(f"{name} {value:.6g}" for name, value in numbers.items())
+            values = ", ".join(f"{name} {value:.6g}" for name, value in parameters.items())
             raise SolveError(f"instance {index} ({values}): {error}") from error
         fields.append(np.concatenate([solution.fields[f.name] for f in setup.problem.physics.fields], -1))
         report(index + 1)
@@ -221,11 +222,11 @@ def _residual_weights(study: Study, problem: Problem) -> dict[str, Function]:
     return found
 
 
-def _law(number: Number) -> Distribution:
+def _distribution(number: Number) -> Distribution:
     if number.uniform is not None:
-        return Distribution("uniform", *number.uniform)
+        return Uniform(*number.uniform)
     assert number.normal is not None  # the schema has seen to it
-    return Distribution("normal", *number.normal)
+    return Normal(*number.normal)
 
 
 def _lift(study: Study, family: Family, problem: Problem, mesh_size: float) -> DirichletLift:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.mesh.mesh import TaggedMesh
-from shapewright.studies.problem.design_training import DesignProblem, TrainingData, halves, hardware, train_network
+from shapewright.studies.problem.design_training import DesignProblem, TrainingData, split_held_out, hardware, train_network
 from shapewright.studies.problem.novelty import designs_of_box
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.loader import StudyError
@@ -47,7 +47,7 @@ __all__ = [
 
 def design_problem(setup: Setup) -> DesignProblem:
     """What the study's surrogate is made of and trained by."""
-    model, finish = setup.study.model.surrogate, setup.study.model.training.finish
+    model, fine_tuning = setup.study.model.surrogate, setup.study.model.training.fine_tuning
     return DesignProblem(
         shape_map=setup.shape_map,
         space=setup.space,
@@ -62,7 +62,7 @@ def design_problem(setup: Setup) -> DesignProblem:
         contrast=model.contrast,
         bounds=setup.family.bounds,
         training=training_config(setup),
-        finish=None if finish is None else finish.model_dump(),
+        fine_tuning=None if fine_tuning is None else fine_tuning.model_dump(),
         trained_for=setup.trained_for(),
         training_section=setup.study.model.training.model_dump(exclude_none=True),
         box={p.name: [p.lower, p.upper] for p in setup.family.parameters},

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from shapewright.studies.problem.novelty import familiarity_of
+from shapewright.studies.problem.novelty import novelty_of
 from shapewright.studies.problem.setup import Setup, fixed_key
-from shapewright.studies.problem.surrogates import halves, hardware, training_config
+from shapewright.studies.problem.surrogates import split_held_out, hardware, training_config
 from shapewright.studies.schema.learning import Infill
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate
 from shapewright.surrogate.models.model_card import (
@@ -84,7 +84,7 @@ def tune(
         report: called after every step.
     """
     started = time.monotonic()
-    data, (choosing, judging) = replay[0], halves(replay[1])
+    data, (choosing, judging) = replay[0], split_held_out(replay[1])
     device = next(surrogate.parameters()).device
     network = copy.deepcopy(surrogate).float().train().requires_grad_(True)
     there = solved[optimum]
@@ -108,7 +108,7 @@ def tune(
     network.eval()
     weights = half_precision(network)
     after = measure(network, judging.to(device)), measure(network, there.to(device))
-    kept = after[1].gradient < before[1].gradient and not forgotten(before[0], after[0], config.margin)
+    kept = after[1].gradient < before[1].gradient and not regressed(before[0], after[0], config.margin)
     tuned = Tuned(len(learnt), (before[0], after[0]), (before[1], after[1]), kept)
     if kept:
         new = replace(
@@ -118,7 +118,7 @@ def tune(
             data_hash=joined([data, *learnt]).hash,
             designs=card.designs + len(learnt),
             held_out=after[0],
-            correlation=correlation_with_error(familiarity_of(setup, network, card.box), judging),
+            correlation=correlation_with_error(novelty_of(setup, network, card.box), judging),
             hardware=hardware(device.type),
             seconds=round(card.seconds + time.monotonic() - started, 1),
         )
@@ -127,7 +127,7 @@ def tune(
     return tuned
 
 
-def forgotten(before: Accuracy, after: Accuracy, margin: float) -> bool:
+def regressed(before: Accuracy, after: Accuracy, margin: float) -> bool:
     """Whether a mean held-out error, of a field, the objective or its gradient, has grown by more than the margin."""
     pairs = [(getattr(before, part), getattr(after, part)) for part in ("objective", "gradient")]
     pairs += ((before.field[c], after.field[c]) for c in before.field)

@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 
 from shapewright.geometries.mesh.locate import interpolation_matrix
 from shapewright.studies.problem.operator_setup import OperatorSetup, solve_instances
-from shapewright.surrogate.models.instances import Instances
+from shapewright.surrogate.models.instances import Instances, Normal, Uniform
 from shapewright.surrogate.models.problem_operator import ProblemOperator, clouds
 
 Array = NDArray[np.float64]
@@ -83,23 +83,23 @@ def recover(
     """
     names, population = list(unknown), setup.population
     limits = dict(zip(population.shapes, population.bounds.tolist(), strict=True))
-    laws = {name: law for name, law in population.numbers.items() if name in names}
-    limits |= {name: [law.first, law.second] for name, law in laws.items() if law.kind == "uniform"}
-    prior = {name: law for name, law in laws.items() if law.kind == "normal"}
+    distributions = {name: distribution for name, distribution in population.parameters.items() if name in names}
+    limits |= {name: [d.low, d.high] for name, d in distributions.items() if isinstance(d, Uniform)}
+    prior = {name: d for name, d in distributions.items() if isinstance(d, Normal)}
     lower, upper = (np.array([limits.get(name, (-np.inf, np.inf))[side] for name in names]) for side in (0, 1))
     points = torch.from_numpy(sensors.points)
 
     def instance(values: Tensor) -> Instances:
         own = dict(zip(names, values.unbind(-1), strict=True))
-        numbers = {name: own.get(name, known.numbers[name].reshape(())).reshape(1) for name in known.numbers}
-        return Instances(torch.stack([numbers[name] for name in population.shapes], -1), numbers)
+        parameters = {name: own.get(name, known.parameters[name].reshape(())).reshape(1) for name in known.parameters}
+        return Instances(torch.stack([parameters[name] for name in population.shapes], -1), parameters)
 
     def residuals(values: Tensor) -> Tensor:
         here = instance(values)
         latent = network.encode(here, *clouds(setup.lift, here, cloud, seed=0))
         found = network.values_at(latent, here, setup.lift, points)[:, 0]
         misfit = (found - torch.from_numpy(sensors.values)) / sensors.noise
-        belief = [(values[names.index(name)] - law.first) / law.second for name, law in prior.items()]
+        belief = [(values[names.index(name)] - d.mean) / d.std for name, d in prior.items()]
         return torch.cat([misfit, torch.stack(belief)]) if belief else misfit
 
     def jacobian(values: Array) -> Array:
@@ -113,7 +113,7 @@ def recover(
     best, evaluations = None, 0
     drawn = population.draw(starts, seed)
     for index in range(starts):
-        start = np.array([float(drawn.numbers[name][index]) for name in names])
+        start = np.array([float(drawn.parameters[name][index]) for name in names])
         found = least_squares(
             lambda values: residuals(torch.from_numpy(values)).detach().numpy(),
             start,

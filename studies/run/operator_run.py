@@ -35,7 +35,7 @@ Report = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class OperatorErrors:
     """Errors of an operator on unseen instances.
 
     Attributes:
@@ -69,8 +69,8 @@ def run_operator_study(
         except SurrogateFileError as error:
             key = "surrogate.weights"
             raise SurrogateFileError(f"{study.place(key)}: {key}: {error}") from error
-        judgement = _judged(setup, network.to(device), workspace, [], report)
-        return setup, network, replace(card, squared_relative_error=_by_points(judgement))
+        errors = _measured(setup, network.to(device), workspace, [], report)
+        return setup, network, replace(card, squared_relative_error=_by_points(errors))
     path, key = workspace.path("operator.safetensors"), content_key(_training_key(setup), model.evaluation.points)
     if workspace.finished("learn", key) is not None:
         card = load_operator(path, network, setup.trained_for())
@@ -78,11 +78,11 @@ def run_operator_study(
     network = network.to(device)
     history, seconds = _train(setup, network, workspace, report)
     half_precision(network)  # judged as it is saved
-    judgement = _judged(setup, network, workspace, history, report)
+    errors = _measured(setup, network, workspace, history, report)
     card = OperatorCard(
         trained_for=setup.trained_for(),
         training=model.training.model_dump(mode="json"),
-        squared_relative_error=_by_points(judgement),
+        squared_relative_error=_by_points(errors),
         hardware=hardware(device),
         seconds=round(seconds, 1),
     )
@@ -91,18 +91,18 @@ def run_operator_study(
     return setup, network, card
 
 
-def _judged(
+def _measured(
     setup: OperatorSetup, network: ProblemOperator, workspace: Workspace, history: list[Progress], report: Report
-) -> Judgement:
+) -> OperatorErrors:
     """Errors on unseen instances, left in ``operator.json``."""
-    judgement = judge(setup, network, held_out(setup, workspace, report))
-    content = {"history": [asdict(entry) for entry in history], "errors": asdict(judgement)}
+    errors = measure_errors(setup, network, held_out(setup, workspace, report))
+    content = {"history": [asdict(entry) for entry in history], "errors": asdict(errors)}
     write_json(workspace.path("operator.json"), content)
-    return judgement
+    return errors
 
 
-def _by_points(judgement: Judgement) -> dict[str, float]:
-    return {str(points): error for points, error in judgement.mean.items()}
+def _by_points(errors: OperatorErrors) -> dict[str, float]:
+    return {str(points): error for points, error in errors.mean.items()}
 
 
 def held_out(setup: OperatorSetup, workspace: Workspace, report: Report) -> Solutions:
@@ -111,7 +111,7 @@ def held_out(setup: OperatorSetup, workspace: Workspace, report: Report) -> Solu
     return _solved(setup, workspace, "held_out", setup.truth_lift, evaluation.held_out, evaluation.seed, report)
 
 
-def judge(setup: OperatorSetup, network: ProblemOperator, truth: Solutions) -> Judgement:
+def measure_errors(setup: OperatorSetup, network: ProblemOperator, truth: Solutions) -> OperatorErrors:
     """Errors at the cloud sizes that the study names."""
     found: dict[str, dict[int, float]] = {"mean": {}, "median": {}, "worst": {}}
     with torch.no_grad():
@@ -119,7 +119,7 @@ def judge(setup: OperatorSetup, network: ProblemOperator, truth: Solutions) -> J
             errors = held_out_errors(network, truth, points)
             for name, function in (("mean", torch.mean), ("median", torch.median), ("worst", torch.max)):
                 found[name][points] = float(function(errors))
-    return Judgement(**found)
+    return OperatorErrors(**found)
 
 
 def seconds_per_solve(
@@ -162,20 +162,20 @@ def fem_cost(setup: OperatorSetup, truth: Solutions, mesh_size: float) -> FemCos
     Raises:
         SolveError, MeshError: the mesh is too coarse for a shape.
     """
-    fine_map, field, judged = truth.lift.shape_map, setup.problem.physics.fields[0].name, setup.data.judged
+    fine_map, field, primary = truth.lift.shape_map, setup.problem.physics.fields[0].name, setup.data.primary
     errors, times, counts = [], [], []
     for index in range(len(truth)):
         theta = truth.instances.theta[index]
-        numbers = {name: float(values[index]) for name, values in truth.instances.numbers.items()}
+        parameters = {name: float(values[index]) for name, values in truth.instances.parameters.items()}
         mesh = mesh_family(setup.family, setup.family.control_points(theta).numpy(), mesh_size)
         solver = FemSolver(setup.problem, mesh)
-        solver.solve(parameters=numbers)
+        solver.solve(parameters=parameters)
         start = time.process_time()
-        solution = solver.solve(parameters=numbers)
+        solution = solver.solve(parameters=parameters)
         times.append(time.process_time() - start)
         fine = fine_map.nodes(theta)
         found = torch.from_numpy(interpolation_matrix(mesh, fine.numpy()) @ solution.fields[field])
-        weights, exact = nodal_weights(fine_map.mesh, fine)[:, None], truth.fields[index, :, :judged]
+        weights, exact = nodal_weights(fine_map.mesh, fine)[:, None], truth.fields[index, :, :primary]
         errors.append(float(((found - exact) ** 2 * weights).sum() / (exact**2 * weights).sum()))
         counts.append(len(mesh.nodes))
     return FemCost(mesh_size, round(float(np.mean(counts))), float(np.mean(errors)), float(np.median(times)))

@@ -24,7 +24,7 @@ from shapewright.studies.certify.model import VERSION, read_certificate, write_c
 from shapewright.studies.certify.second_order import gets_better_both_ways
 from shapewright.studies.certify.verdicts import least_residual
 from shapewright.studies.files import content_key, file_key, sha256, write_json, write_text
-from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import ExitReason, Iterate, Optimum, Search, optimize
 from shapewright.studies.optimize.stationarity import stationarity
 from shapewright.studies.problem.models import FemModel, Model, SurrogateModel
@@ -179,8 +179,8 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
     else:
         model, _, path = surrogate_of(run)
         driver = file_key(path)
-    is_managed = isinstance(model, SurrogateModel) and config.method == "trust_region"
-    recorded = _tangents(run) if is_managed else []
+    by_trust_region = isinstance(model, SurrogateModel) and config.method == "trust_region"
+    recorded = _tangents(run) if by_trust_region else []
     key = content_key("optimize", driver, *_physical_key(run), *_search_key(run), config.model_dump(), *recorded)
     names = ("optimum.json", "history.csv", "shapes.json")
     if run.workspace.finished("optimize", key) is None:
@@ -193,8 +193,8 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
             run.report(stage, min(i.iteration, limit), limit, f"start {i.start}: {i.objective:.6g}")
 
         solved: list[str] = []
-        if isinstance(model, SurrogateModel) and is_managed:
-            optimum, solves, solved = _managed(run, model, driver, report)
+        if isinstance(model, SurrogateModel) and by_trust_region:
+            optimum, solves, solved = _by_trust_region(run, model, driver, report)
         else:
             if run.on_fem and setup.study.model.engine is not None:
                 optimum, solves = optimize_on_engine(setup, run.workspace.folder, report)
@@ -216,19 +216,19 @@ def find_optimum(run: Run) -> tuple[Tensor, dict[str, Any]]:
     return theta, content
 
 
-def _managed(
+def _by_trust_region(
     run: Run, model: SurrogateModel, driver: str, report: Callable[[Iterate], None]
 ) -> tuple[Optimum, dict[str, int], list[str]]:
     """The trust region; its solutions and what the surrogate proposed lie apart, so that a broken run goes on."""
     study = run.setup.study.model
     recorded = _tangents(run)
     folder = run.workspace.path(f"centres/{content_key('centres', *_physical_key(run), *recorded)}")
-    centres = Centres(run.setup, folder, recorded[0] if recorded else 0)
+    store = SolutionStore(run.setup, folder, recorded[0] if recorded else 0)
     asked = study.optimizer.model_dump(include={"max_iterations", "tolerance", "starts", "seed"})
     proposals = folder / f"starts-{content_key('starts', driver, *_search_key(run), asked)}.json"
-    optimum = manage_study(run.setup, model, study.optimizer, centres, proposals, report)
-    solved = [str(file.relative_to(run.workspace.folder)) for file in centres.files]
-    return optimum, dict(centres.solves), solved
+    optimum = search_by_trust_region(run.setup, model, study.optimizer, store, proposals, report)
+    solved = [str(file.relative_to(run.workspace.folder)) for file in store.files]
+    return optimum, dict(store.solves), solved
 
 
 def infill(run: Run) -> dict[str, Any] | None:

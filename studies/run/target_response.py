@@ -58,7 +58,7 @@ def surrogate_energies(
     place = cell_points(lift.shape_map.mesh, lift.shape_map.nodes(instances.theta))
     latent = network.encode(instances, *clouds(lift, instances, cloud, seed=0))
     fields = network.fields(latent, instances, lift, place)
-    return energy(network.data, quantities(network.data, place.points.flatten(1, 2), fields, instances.numbers), place)
+    return energy(network.data, quantities(network.data, place.points.flatten(1, 2), fields, instances.parameters), place)
 
 
 def fem_energies(setup: OperatorSetup, theta: Array, load: Load, lift: DirichletLift | None = None) -> Array:
@@ -72,7 +72,7 @@ def fem_energies(setup: OperatorSetup, theta: Array, load: Load, lift: Dirichlet
     solutions = solve_instances(setup, lift, instances)
     place = cell_points(lift.shape_map.mesh, lift.shape_map.nodes(instances.theta))
     fields = nodal_derivatives(place, solutions.fields)
-    found = quantities(setup.data, place.points.flatten(1, 2), fields, instances.numbers)
+    found = quantities(setup.data, place.points.flatten(1, 2), fields, instances.parameters)
     return energy(setup.data, found, place).numpy()
 
 

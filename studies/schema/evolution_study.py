@@ -60,7 +60,7 @@ class EvolutionTraining(GradientDescent):
     """Evaluations without improvement after which training stops."""
     checkpoint_every: Count = 100
     """Steps between checkpoints, from which an interrupted training goes on."""
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the running average of the weights, which is evaluated and kept; 0 for the weights themselves."""
     seed: Seed = 0
     """Seed of initial weights and initial data."""

@@ -52,7 +52,7 @@ class ShapeSurrogate(Surrogate):
     """Factor on the difference of an encoding from that of the reference shape, if any; 10 if designs differ little."""
 
 
-class Finish(Section):
+class FineTuning(Section):
     """A second, shorter training from the best weights of the first, in which functionals may count more."""
 
     steps: Count = 500
@@ -101,7 +101,7 @@ class GradientDescent(Section):
     """Of tensor_galore: steps between refreshes of the subspaces."""
     scale: Positive | None = None
     """Of tensor_galore: factor on the step from a subspace; by default the root of full size by core size."""
-    discarded: NotNegative = 1.0
+    residual_weight: NotNegative = 1.0
     """Of tensor_galore: weight of the step along what lies outside the subspace; 0 is the published method."""
     moments: Literal["full", "bfloat16", "8bit"] = "full"
     """Of tensor_galore: how moments are stored."""
@@ -132,11 +132,11 @@ class Training(GradientDescent):
     """Largest learning rate of the schedule."""
     weight_decay: NotNegative = 1e-5
     """Decoupled weight decay."""
-    slope_weight: NotNegative = 0.3
+    field_gradient_weight: NotNegative = 0.3
     """Weight of the fields' spatial gradients in the loss, beside 1 for the fields."""
     tangent_weight: NotNegative = 0.5
     """Weight of the fields' material derivatives along the design directions."""
-    tangent_slope_weight: NotNegative = 0.0
+    tangent_gradient_weight: NotNegative = 0.0
     """Weight of the spatial gradients of the material derivatives; for objectives that are made of slopes."""
     objective_weight: NotNegative = 0.1
     """Weight of the objective's value."""
@@ -148,11 +148,11 @@ class Training(GradientDescent):
     """Evaluations without improvement after which training stops."""
     checkpoint_every: Count = 250
     """Steps between checkpoints, from which an interrupted training goes on."""
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the running average of the weights, which is evaluated and kept; 0 for the weights themselves."""
     seed: Seed = 0
     """Seed of initial weights and batches."""
-    finish: Finish | None = None
+    fine_tuning: FineTuning | None = None
     """For functionals whose location changes by leaps, such as a peak: they are noise until the fields are learnt."""
 
 

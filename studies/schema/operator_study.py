@@ -38,7 +38,7 @@ class Number(Section):
     """Normal with mean and standard deviation."""
 
     @model_validator(mode="after")
-    def _one_law(self) -> Self:
+    def _one_distribution(self) -> Self:
         if (self.uniform is None) == (self.normal is None):
             found = "neither" if self.uniform is None else "both"
             raise fault("", f"found {found} of uniform and normal; expected one of them")
@@ -80,7 +80,7 @@ class PhysicsTraining(GradientDescent):
     """Evaluations without improvement after which training stops."""
     checkpoint_every: Count = 100
     """Steps between checkpoints, from which an interrupted training goes on."""
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the running average of the weights, which is evaluated and kept; 0 for the weights themselves."""
     seed: Seed = 0
     """Seed of initial weights and instances."""

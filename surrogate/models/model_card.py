@@ -111,10 +111,10 @@ def half_precision(network: nn.Module) -> dict[str, Tensor]:
     Rounding in place lets the network be judged as it will be read.
     """
     with torch.no_grad():
-        halves = {name: parameter.half() for name, parameter in network.named_parameters()}
+        halved = {name: parameter.half() for name, parameter in network.named_parameters()}
         for name, parameter in network.named_parameters():
-            parameter.copy_(halves[name])
-    return network.state_dict() | halves
+            parameter.copy_(halved[name])
+    return network.state_dict() | halved
 
 
 def card_path(weights: Path) -> Path:

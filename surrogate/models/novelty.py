@@ -25,7 +25,7 @@ SPREAD = 0.99
 
 
 @dataclass(frozen=True)
-class Familiarity:
+class Novelty:
     """Statistics of the latent features of a surrogate, in single precision.
 
     Attributes:
@@ -51,7 +51,7 @@ class Familiarity:
 
 
 @torch.no_grad()
-def familiarity_over(surrogate: DesignSurrogate, reference: Tensor, others: Tensor) -> Familiarity:
+def novelty_over(surrogate: DesignSurrogate, reference: Tensor, others: Tensor) -> Novelty:
     """Statistics over ``reference`` designs (S, P) of the training box; ``others`` (T, P) say what is typical."""
     if next(surrogate.parameters()).dtype != torch.float32:
         surrogate = copy.deepcopy(surrogate).float()
@@ -60,7 +60,7 @@ def familiarity_over(surrogate: DesignSurrogate, reference: Tensor, others: Tens
     _, singular, axes = torch.linalg.svd(features - mean, full_matrices=False)
     kept = int((singular.cumsum(0) / singular.sum() < SPREAD).sum()) + 1
     whitening = axes[:kept].T * (len(features) ** 0.5 / singular[:kept])
-    found = Familiarity(surrogate, mean, whitening, torch.zeros(0))
+    found = Novelty(surrogate, mean, whitening, torch.zeros(0))
     return replace(found, typical=found.distance(others))
 
 

@@ -63,7 +63,7 @@ class ProblemData:
     coefficients: Mapping[str, Function]
     sources: Mapping[str, Function]
     dirichlet: Sequence[Condition]
-    judged: int
+    primary: int
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class ProblemData:
 
 
 def quantities(
-    data: ProblemData, points: Tensor, fields: FieldDerivatives, numbers: Mapping[str, Tensor]
+    data: ProblemData, points: Tensor, fields: FieldDerivatives, parameters: Mapping[str, Tensor]
 ) -> dict[str, Any]:
     """Coordinates, components, first derivatives, numbers of the instance, coefficients and sources by name.
 
@@ -83,7 +83,7 @@ def quantities(
         numbers: name -> (B,).
     """
     q: dict[str, Any] = {"x": points[..., 0], "y": points[..., 1]}
-    q |= {name: values[:, None] for name, values in numbers.items()}
+    q |= {name: values[:, None] for name, values in parameters.items()}
     for index, name in enumerate(data.components):
         q[name] = fields.values[..., index]
         q[f"{name}_x"], q[f"{name}_y"] = fields.gradients[..., index, :].unbind(-1)
@@ -94,8 +94,8 @@ def quantities(
     return q
 
 
-def at_points(function: Function, points: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
+def at_points(function: Function, points: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """(B, Q) values of a function of place and numbers at points (B, Q, 2)."""
-    q = {"x": points[..., 0], "y": points[..., 1]} | {name: values[:, None] for name, values in numbers.items()}
+    q = {"x": points[..., 0], "y": points[..., 1]} | {name: values[:, None] for name, values in parameters.items()}
     value = function(torch, q)
     return torch.as_tensor(value, dtype=points.dtype, device=points.device).expand(points.shape[:-1])

@@ -37,7 +37,7 @@ class InputFunction:
     tag: str | None = None
 
 
-def input_functions(data: ProblemData, numbers: Sequence[str]) -> list[InputFunction]:
+def input_functions(data: ProblemData, parameters: Sequence[str]) -> list[InputFunction]:
     """What varies from instance to instance: every source, coefficient and prescribed value that is a formula.
 
     Plain constants are left out: the weights know them. A coefficient that depends on the fields is left out as well.
@@ -45,11 +45,11 @@ def input_functions(data: ProblemData, numbers: Sequence[str]) -> list[InputFunc
     found = [InputFunction(f"source of {component}", function) for component, function in data.sources.items()]
     found += [InputFunction(name, function) for name, function in data.coefficients.items()]
     found += [InputFunction(f"{c.component} on {c.tag}", c.value, c.tag) for c in data.dirichlet]
-    return [entry for entry in found if _varies(entry.function, numbers)]
+    return [entry for entry in found if _varies(entry.function, parameters)]
 
 
-def _varies(function: Function, numbers: Sequence[str]) -> bool:
-    names, size = ("x", "y", *numbers), torch.logspace(-2, 3, 60, dtype=torch.float64)
+def _varies(function: Function, parameters: Sequence[str]) -> bool:
+    names, size = ("x", "y", *parameters), torch.logspace(-2, 3, 60, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)  # of either sign and any size, so that no branch of a formula hides
     values = size * torch.randn(len(names), len(size), generator=generator, dtype=torch.float64)
     try:
@@ -101,7 +101,7 @@ class ProblemOperator(nn.Module):
         for entry, (mean, deviation) in zip(self.inputs, self.input_scale, strict=True):
             cloud = interior if entry.tag is None else boundary
             points = cloud.points.unflatten(0, (count, -1))
-            value = (at_points(entry.function, points, instances.numbers).flatten() - mean) / deviation
+            value = (at_points(entry.function, points, instances.parameters).flatten() - mean) / deviation
             if entry.tag is not None:
                 value = torch.where(cloud.tags == self.tags.index(entry.tag), value, torch.zeros_like(value))
             columns[entry.tag is None].append(value)
@@ -137,7 +137,7 @@ class ProblemOperator(nn.Module):
 
     def _lifting(self, instances: Instances, lift: DirichletLift) -> Tensor:
         values = {
-            (c.component, c.tag): partial(at_points, c.value, numbers=instances.numbers) for c in self.data.dirichlet
+            (c.component, c.tag): partial(at_points, c.value, parameters=instances.parameters) for c in self.data.dirichlet
         }
         return lift.lifting(lift.shape_map.nodes(instances.theta), values)
 
@@ -172,7 +172,7 @@ def scales(
     """
     instances = population.draw(64, seed=1)
     nodes = lift.shape_map.nodes(instances.theta)
-    values = {(c.component, c.tag): partial(at_points, c.value, numbers=instances.numbers) for c in data.dirichlet}
+    values = {(c.component, c.tag): partial(at_points, c.value, parameters=instances.parameters) for c in data.dirichlet}
     size = lift.lifting(nodes, values).square().mean((0, 1)).sqrt()
     size = torch.where(size > 1e-6, size, size.max() if bool((size > 1e-6).any()) else torch.ones_like(size))
     found = []
@@ -181,7 +181,7 @@ def scales(
             points = nodes
         else:
             points = nodes[:, torch.from_numpy(lift.shape_map.mesh.facets_on(entry.tag)[:, 0])]
-        sample = at_points(entry.function, points, instances.numbers)
+        sample = at_points(entry.function, points, instances.parameters)
         deviation = sample.std()
         found.append(torch.stack([sample.mean(), deviation if deviation > 1e-9 else torch.ones_like(deviation)]))
     return size, torch.stack(found) if found else torch.zeros(0, 2, dtype=torch.float64)

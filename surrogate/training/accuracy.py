@@ -10,12 +10,12 @@ from torch import Tensor
 from shapewright.geometries.mesh.integration import nodal_weights
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate
 from shapewright.surrogate.models.model_card import Accuracy
-from shapewright.surrogate.models.novelty import Familiarity
+from shapewright.surrogate.models.novelty import Novelty
 from shapewright.surrogate.training.dataset import Dataset
 
 FEWEST = 16
 """Held-out designs below which no correlation is measured."""
-JUDGED = 64
+MOST = 64
 """Held-out designs at most that the correlation is of."""
 
 
@@ -55,11 +55,11 @@ def field_errors(predicted: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
 
 
 
-def correlation_with_error(known: Familiarity, held_out: Dataset) -> dict[str, float] | None:
+def correlation_with_error(known: Novelty, held_out: Dataset) -> dict[str, float] | None:
     """Spearman's rank correlation of the distance with the true errors of held-out designs; None of too few."""
     if len(held_out) < FEWEST:
         return None
-    held_out = held_out.subset(slice(0, JUDGED)).to(known.mean.device)
+    held_out = held_out.subset(slice(0, MOST)).to(known.mean.device)
     with torch.no_grad():
         distances = known.distance(held_out.theta).cpu().numpy()
     errors = [measure(known.surrogate, held_out.subset(slice(k, k + 1))) for k in range(len(held_out))]

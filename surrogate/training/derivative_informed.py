@@ -34,9 +34,9 @@ class TrainingConfig(TrainerConfig):
         objective_weight, gradient_weight: of the functionals and of their derivatives along the direction.
     """
 
-    slope_weight: float = 0.3
+    field_gradient_weight: float = 0.3
     tangent_weight: float = 0.5
-    tangent_slope_weight: float = 0.0
+    tangent_gradient_weight: float = 0.0
     objective_weight: float = 0.1
     gradient_weight: float = 0.5
 
@@ -201,9 +201,9 @@ def _loss_of(
     norms, row = _norms(surrogate, theta), _row(direction, len(scales.tangent))
     parts = (
         (1.0, norms.fields(error) / scales.change),
-        (config.slope_weight, (norms.slopes(error) / scales.slope).sum(-1)),
+        (config.field_gradient_weight, (norms.slopes(error) / scales.slope).sum(-1)),
         (config.tangent_weight, norms.fields(tangent_error) / scales.tangent[row]),
-        (config.tangent_slope_weight, (norms.slopes(tangent_error) / scales.tangent_slope[row]).sum(-1)),
+        (config.tangent_gradient_weight, (norms.slopes(tangent_error) / scales.tangent_slope[row]).sum(-1)),
         (config.objective_weight, (values - known) ** 2 / scales.value),
         (config.gradient_weight, (derivative - exact) ** 2 / scales.derivative[row]),
     )

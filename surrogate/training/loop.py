@@ -54,7 +54,7 @@ class TrainerConfig:
     rank_rule: str = "spectrum"
     update_gap: int = 200
     scale: float | None = None
-    discarded: float = 1.0
+    residual_weight: float = 1.0
     moments: str = "full"
     steps: int = 3000
     batch: int = 8
@@ -63,7 +63,7 @@ class TrainerConfig:
     check_every: int = 250
     patience: int = 8
     checkpoint_every: int = 250
-    average: float = 0.0
+    ema_decay: float = 0.0
     seed: int = 0
 
 
@@ -141,7 +141,7 @@ def _run(
     trained: bool,
 ) -> list[Progress]:
     optimizer, began = make_optimizer(network, config), time.monotonic()
-    averaged = _copy(network) if config.average else {}
+    averaged = _copy(network) if config.ema_decay else {}
     state = _State(math.inf, best_weights=_copy(network), averaged=averaged, history=[], stale=0)
     start = _resume(checkpoint, config, network, optimizer, state)
     _agree(start, network)
@@ -154,7 +154,7 @@ def _run(
                 break
             told = interruption.noted is not None
             value, told = _step(network, loss_of, config, optimizer, step, told)
-            _average(network, state, min(config.average, (step + 1) / (step + 10)))
+            _average(network, state, min(config.ema_decay, (step + 1) / (step + 10)))
             last = step + 1 == config.steps
             if last or (step + 1) % config.check_every == 0:
                 with _averaged(network, state):

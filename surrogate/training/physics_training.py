@@ -107,7 +107,7 @@ class _PhysicsTask:
             place = quadrature(lift, instances, config.quadrature, seed)
         latent = network.encode(instances, interior, boundary)
         fields = network.fields(latent, instances, lift, place)
-        q = quantities(network.data, place.points.flatten(1, 2), fields, instances.numbers)
+        q = quantities(network.data, place.points.flatten(1, 2), fields, instances.parameters)
         each = energy(network.data, q, place) if self.residuals is None else self.residuals[which](q, place)
         loss = (each / self._size(fields.values, place)).mean()
         if self.known is not None and config.solution_weight > 0:
@@ -120,9 +120,9 @@ class _PhysicsTask:
         Solutions are where every instance's own loss is least, whatever its factor; one that is never below a
         twentieth of the typical size keeps the gradient bounded.
         """
-        judged, weights = self.network.data.judged, place.weights.flatten(1)
-        square = values.detach()[..., :judged].square().sum(-1)
-        typical = self.network.scale[:judged].square().sum()
+        primary, weights = self.network.data.primary, place.weights.flatten(1)
+        square = values.detach()[..., :primary].square().sum(-1)
+        typical = self.network.scale[:primary].square().sum()
         return (square * weights).sum(-1) / weights.sum(-1) + typical / 20
 
     def _misfit(self, known: Solutions, count: int, seed: int) -> Tensor:
@@ -143,7 +143,7 @@ def squared_errors(network: ProblemOperator, solutions: Solutions, points: int, 
     latent = network.encode(instances, interior, boundary)
     predicted = network.nodal_fields(latent, instances, solutions.lift, nodes)
     weights = nodal_weights(solutions.lift.shape_map.mesh, nodes)[..., None]
-    predicted, truth = (fields[..., : network.data.judged] for fields in (predicted, solutions.fields.to(predicted)))
+    predicted, truth = (fields[..., : network.data.primary] for fields in (predicted, solutions.fields.to(predicted)))
     return ((predicted - truth) ** 2 * weights).sum((1, 2)) / (truth**2 * weights).sum((1, 2))
 
 

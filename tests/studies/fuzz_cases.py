@@ -77,7 +77,7 @@ def places(data: Any) -> list[tuple[Any, Any]]:
 
 
 @st.composite
-def spoilt_studies(draw: st.DrawFn) -> str:
+def invalid_studies(draw: st.DrawFn) -> str:
     """Text of a shipped study with one to three things wrong, or right in an odd way."""
     data = plain_yaml().load(shipped(draw(st.sampled_from(NAMES))))
     raw: list[str] = []

@@ -16,7 +16,7 @@ STUDY = Path(__file__).parents[2] / "studies" / "burgers.yaml"
 SMALL = ("evaluation.held_out=2", "evaluation.points=32", "evaluation.resolution=512", "initial.deviation=0.3")
 
 
-def complaint(*overrides: str) -> str:
+def fault_in(*overrides: str) -> str:
     with pytest.raises(StudyError) as caught:
         load_evolution_study(STUDY, overrides)
     return str(caught.value)
@@ -67,7 +67,7 @@ def test_training_never_draws_the_held_out_data() -> None:
     ],
 )
 def test_wrong_entries_are_named(override: str, text: str) -> None:
-    assert text in complaint(override)
+    assert text in fault_in(override)
 
 
 def test_unresolved_truth_is_refused() -> None:

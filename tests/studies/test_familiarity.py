@@ -6,10 +6,10 @@ from dataclasses import fields
 import pytest
 import torch
 
-from shapewright.studies.problem.novelty import describe_familiarity, familiarity_of
+from shapewright.studies.problem.novelty import describe_novelty, novelty_of
 from shapewright.studies.problem.samples import draw_designs
 from shapewright.studies.problem.surrogates import build_surrogate
-from shapewright.surrogate.models import novelty as familiarity
+from shapewright.surrogate.models import novelty as novelty
 from shapewright.surrogate.models.model_card import Accuracy
 from shapewright.surrogate.training.accuracy import correlation_with_error
 from shapewright.surrogate.training.dataset import Dataset
@@ -19,7 +19,7 @@ from tests.studies.study_cases import setup_of
 @pytest.fixture(scope="module")
 def known():
     setup = setup_of()
-    return familiarity_of(setup, build_surrogate(setup), {})
+    return novelty_of(setup, build_surrogate(setup), {})
 
 
 def test_designs_of_the_box_are_at_the_usual_distance(known):
@@ -38,7 +38,7 @@ def test_a_narrower_training_box_makes_the_same_design_less_familiar():
     network = build_surrogate(setup)
     narrow = {parameter.name: [0.95, 1.05] for parameter in setup.family.parameters}
     design = torch.tensor([[1.3, 0.8, 1.3, 0.8, 1.3, 0.8]], dtype=torch.float64)
-    wide, narrowed = (familiarity_of(setup, network, box) for box in ({}, narrow))
+    wide, narrowed = (novelty_of(setup, network, box) for box in ({}, narrow))
     assert float(narrowed.distance(design).detach()) > 3 * float(wide.distance(design).detach())
 
 
@@ -60,13 +60,13 @@ def test_the_correlation_is_that_of_distance_and_true_error(known, monkeypatch, 
         distance = float(known.distance(data.theta).detach())
         return Accuracy({"u": sense * distance, "v": 0.0}, 0.0, math.exp(-sense * distance), 0.0, 1)
 
-    monkeypatch.setattr(familiarity, "measure", error_that_goes_with_the_distance)
+    monkeypatch.setattr(novelty, "measure", error_that_goes_with_the_distance)
     found = correlation_with_error(known, held_out)
     assert found == {"designs": 20, "field_error": pytest.approx(sense), "gradient_error": pytest.approx(-sense)}
     assert correlation_with_error(known, held_out.subset(slice(0, 8))) is None  # too few to say
 
 
 def test_a_design_is_described_beside_others_of_the_box(known):
-    described = describe_familiarity(known, torch.full((6,), 1.9, dtype=torch.float64))
+    described = describe_novelty(known, torch.full((6,), 1.9, dtype=torch.float64))
     assert described["distance"] > described["typical_95_percent"] > described["typical_median"]
     assert described["farther_in_box"] < 0.05

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import ExitReason, optimize
 from shapewright.studies.optimize.stationarity import stationarity
 from shapewright.studies.problem.constraints import constraint_values
@@ -96,14 +96,14 @@ STAND_INS = {
 
 @pytest.mark.parametrize("name", STAND_INS)
 def test_any_surrogate_leads_to_a_design_that_meets_it(setup, name, tmp_path):
-    centres = Centres(setup, tmp_path)
-    optimum = manage_study(setup, Poor(setup, STAND_INS[name]), CONFIG, centres, tmp_path / "starts.json")
+    store = SolutionStore(setup, tmp_path)
+    optimum = search_by_trust_region(setup, Poor(setup, STAND_INS[name]), CONFIG, store, tmp_path / "starts.json")
     best = optimum.best
     is_the_disc(setup, best)
     assert best.reason is ExitReason.STATIONARY
-    assert centres.solves["adjoint"] == 2 * centres.solves["forward"]
+    assert store.solves["adjoint"] == 2 * store.solves["forward"]
     if name == "near":
-        assert centres.solves["forward"] <= 12
+        assert store.solves["forward"] <= 12
     rows = list(csv.DictReader(history_table(setup, optimum).splitlines()))
     assert float(rows[-1]["torsional_constant at least"]) == pytest.approx(1.5, abs=2e-4)
     values, _ = constraint_values(setup, best.theta, FemModel(setup).functionals(torch.from_numpy(best.theta))[:2])

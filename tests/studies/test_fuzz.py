@@ -22,7 +22,7 @@ from shapewright.studies.schema.describe import alternatives
 from shapewright.studies.schema.loader import Study, StudyError, dump, load_study
 from shapewright.studies.schema.operator_study import OperatorStudyModel
 from shapewright.studies.schema.study import StudyModel
-from tests.studies.fuzz_cases import spoilt_studies
+from tests.studies.fuzz_cases import invalid_studies
 
 WHOLE_FILE = ("not valid YAML", "the file is empty", "found ", "more than ", "has more than ", "the alias ")
 
@@ -86,7 +86,7 @@ def refused_well(message: str, path: str, text: str, model: type) -> None:
     max_examples=200, derandomize=True, database=None, phases=[Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )  # fmt: skip
-@given(text=spoilt_studies())
+@given(text=invalid_studies())
 def test_a_spoilt_study_is_refused_by_file_and_key_or_is_a_study(tmp_path, text):
     study = examine(tmp_path / "study.yaml", text)
     if study is not None:  # and what it writes down is the same study

@@ -67,7 +67,7 @@ def test_sensors_of_the_operator_itself_give_back_its_instance(setup, network):
         values = network.values_at(latent, instance, setup.lift, torch.from_numpy(points))[:, 0].numpy()
     found = recover(setup, network, Sensors(points, values, 1e-3), instance, ["c1", "level"], starts=1, cloud=60)
     assert found.misfit < 1e-3
-    assert float(found.instance.numbers["level"]) == pytest.approx(float(instance.numbers["level"]), abs=1e-3)
+    assert float(found.instance.parameters["level"]) == pytest.approx(float(instance.parameters["level"]), abs=1e-3)
 
 
 def test_measurements_are_finite_element_values_with_noise(setup):

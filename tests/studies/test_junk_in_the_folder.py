@@ -58,19 +58,19 @@ def finished(tmp_path_factory):
 
 def spoil(folder, turn):
     """Another kind of junk in each file, in turn; samples and solutions are among them."""
-    spoilt = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
-    for index, path in enumerate(spoilt):
+    invalid = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    for index, path in enumerate(invalid):
         path.write_bytes(JUNK[(index + turn) % len(JUNK)](path.read_bytes()))
-    return spoilt
+    return invalid
 
 
 @pytest.mark.parametrize("turn", [0, 1])
 def test_junk_in_every_file(finished, tmp_path, turn):
     folder = tmp_path / "out"
     shutil.copytree(finished[1], folder)
-    spoilt = spoil(folder, turn)
-    assert {".stages", "out"} < {path.parent.name for path in spoilt}
-    assert {"centres", "samples"} < {part for path in spoilt for part in path.parts}
+    invalid = spoil(folder, turn)
+    assert {".stages", "out"} < {path.parent.name for path in invalid}
+    assert {"centres", "samples"} < {part for path in invalid for part in path.parts}
     assert infill(tiny_run(folder, *TUNED)) == finished[0]
     for name in ("designs.npz", "held_out.npz", "optimum.json", "history.csv", "shapes.json"):
         assert (folder / name).read_bytes() == (finished[1] / name).read_bytes(), name

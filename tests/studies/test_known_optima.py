@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from shapewright.studies.certify.peak import describe_peak
-from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import ExitReason, optimize
 from shapewright.studies.problem.models import FemModel, SurrogateModel
 from shapewright.studies.problem.setup import build_setup
@@ -72,12 +72,12 @@ def managed(setup, surrogate, folder):
     """The trust region with this surrogate, and the finite-element solves that it took."""
     changes = {"method": "trust_region", "max_iterations": 10}
     config = setup.study.model.optimizer.model_copy(update=changes)
-    centres = Centres(setup, folder)
-    best = manage_study(setup, surrogate, config, centres, folder / "starts.json").best
+    store = SolutionStore(setup, folder)
+    best = search_by_trust_region(setup, surrogate, config, store, folder / "starts.json").best
     assert best.reason is ExitReason.STATIONARY
     assert best.history[-1].fem.kkt_residual <= config.kkt_tolerance
     assert best.violation <= 1.0
-    return best, centres.solves["forward"]
+    return best, store.solves["forward"]
 
 
 @pytest.fixture(scope="module")

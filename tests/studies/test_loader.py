@@ -35,7 +35,7 @@ def write(tmp_path):
     return write
 
 
-def complaints(path, *overrides):
+def faults(path, *overrides):
     with pytest.raises(StudyError) as caught:
         load_study(path, overrides)
     return str(caught.value).replace(f"{path}", "F").splitlines()
@@ -88,7 +88,7 @@ optimizer: {max_iterations: abc}
 traning: {}
 """
     )
-    assert complaints(path) == [
+    assert faults(path) == [
         "F:1: name: found 'a b' (text); expected a name of letters, digits, _ . -",
         "F:4: geometry.optoins: unknown key; did you mean 'options'? "
         "allowed: family, options, bounds, initial, fixed, length_unit, thickness, mesh_size",
@@ -131,18 +131,18 @@ traning: {}
         ("name: \x00", "F: not valid YAML"),
     ],
 )
-def test_files_that_are_no_study(write, text, complaint):
-    assert complaints(write(text))[0].startswith(complaint)
+def test_files_that_are_no_study(write, text, fault_in):
+    assert faults(write(text))[0].startswith(fault_in)
 
 
 def test_missing_files(tmp_path):
-    assert complaints(tmp_path / "no.yaml") == ["F: there is no such file"]
-    assert complaints(tmp_path)[0].startswith("F: cannot be read as text")
+    assert faults(tmp_path / "no.yaml") == ["F: there is no such file"]
+    assert faults(tmp_path)[0].startswith("F: cannot be read as text")
 
 
 def test_the_physics_must_exist(write):
     path = write(MINIMAL.replace("poisson", "poison"))
-    assert complaints(path) == [f"F:4: physics.name: found 'poison' (text); expected one of {', '.join(PHYSICS)}"]
+    assert faults(path) == [f"F:4: physics.name: found 'poison' (text); expected one of {', '.join(PHYSICS)}"]
 
 
 def test_overrides_are_typed_by_the_rules_of_yaml(write):
@@ -199,9 +199,9 @@ def test_overrides_are_typed_by_the_rules_of_yaml(write):
         ("optimizer..seed=3", "expected KEY=VALUE"),
     ],
 )
-def test_wrong_overrides_are_named(write, override, complaint):
-    (line,) = complaints(write(MINIMAL), override)
-    assert line.startswith(f"override '{override}': {complaint}")
+def test_wrong_overrides_are_named(write, override, fault_in):
+    (line,) = faults(write(MINIMAL), override)
+    assert line.startswith(f"override '{override}': {fault_in}")
 
 
 def test_a_later_stage_can_name_the_line(write):

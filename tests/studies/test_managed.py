@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from shapewright.studies.optimize import managed
-from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import ExitReason, optimize
 from shapewright.studies.problem.models import FemModel, SurrogateModel
 from shapewright.studies.problem.surrogates import build_surrogate
@@ -48,8 +48,8 @@ SURROGATES = {
 @pytest.mark.parametrize("name", SURROGATES)
 def test_any_surrogate_leads_to_the_optimum_of_finite_elements_alone(name, tmp_path, by_fem_alone):
     setup = setup_of()
-    centres = Centres(setup, tmp_path)
-    best = manage_study(setup, SURROGATES[name], CONFIG, centres, tmp_path / "starts.json").best
+    store = SolutionStore(setup, tmp_path)
+    best = search_by_trust_region(setup, SURROGATES[name], CONFIG, store, tmp_path / "starts.json").best
     assert best.reason is ExitReason.STATIONARY
     assert best.violation <= 1
     assert best.objective == pytest.approx(by_fem_alone.objective, rel=1e-4)
@@ -57,8 +57,8 @@ def test_any_surrogate_leads_to_the_optimum_of_finite_elements_alone(name, tmp_p
     assert value[0, 0] == pytest.approx(best.objective, rel=1e-9)  # what it claims is what an independent solve gives
     assert best.history[-1].fem.kkt_residual <= 1e-3
     if name == "near":
-        assert centres.solves["forward"] <= 6
-    assert best.history[-1].fem.forward == centres.solves["forward"] == centres.solves["adjoint"]
+        assert store.solves["forward"] <= 6
+    assert best.history[-1].fem.forward == store.solves["forward"] == store.solves["adjoint"]
 
 
 def test_a_network_that_was_never_trained_costs_solves_and_nothing_else(tmp_path, by_fem_alone):
@@ -66,12 +66,12 @@ def test_a_network_that_was_never_trained_costs_solves_and_nothing_else(tmp_path
     fresh = SurrogateModel(setup, build_surrogate(setup).double().eval().requires_grad_(False))
     solves = {}
     for name, surrogate in {"fresh": fresh, "truth": FemModel(setup), "near": SURROGATES["near"]}.items():
-        centres = Centres(setup, tmp_path / name)
-        best = manage_study(setup, surrogate, CONFIG, centres, tmp_path / f"{name}.json").best
+        store = SolutionStore(setup, tmp_path / name)
+        best = search_by_trust_region(setup, surrogate, CONFIG, store, tmp_path / f"{name}.json").best
         assert best.reason is ExitReason.STATIONARY
         assert best.history[-1].fem.kkt_residual <= CONFIG.kkt_tolerance
         assert best.objective == pytest.approx(by_fem_alone.objective, rel=1e-4)
-        solves[name] = centres.solves["forward"]
+        solves[name] = store.solves["forward"]
     assert solves["truth"] <= solves["near"] < solves["fresh"]
 
 
@@ -80,8 +80,8 @@ def test_the_surrogates_design_is_left_where_finite_elements_prefer_the_start(tm
     disc = "geometry.initial={r0: 1.0, r1: 1.0, r2: 1.0, r3: 1.0, r4: 1.0, r5: 1.0}"
     setup = setup_of(disc, "constraints=[{quantity: area, equals: initial}]")
     liar = Analytic(lambda design: 100 * (design[0] - design[3]))
-    centres = Centres(setup, tmp_path)
-    found = manage_study(setup, liar, CONFIG, centres, tmp_path / "starts.json")
+    store = SolutionStore(setup, tmp_path)
+    found = search_by_trust_region(setup, liar, CONFIG, store, tmp_path / "starts.json")
     np.testing.assert_array_equal(found.best.history[0].theta, setup.initial.numpy())
     assert found.best.objective >= found.best.history[0].objective * (1 - 1e-12)
 
@@ -95,7 +95,7 @@ def test_a_break_loses_no_solve(tmp_path, monkeypatch):
         return original(*arguments)
 
     monkeypatch.setattr(managed, "solve_design", counting)
-    whole = manage_study(setup, SURROGATES["untrained"], CONFIG, Centres(setup, tmp_path / "a"), tmp_path / "a.json")
+    whole = search_by_trust_region(setup, SURROGATES["untrained"], CONFIG, SolutionStore(setup, tmp_path / "a"), tmp_path / "a.json")
     in_all, solved[:] = len(solved), []
 
     def report(iterate):
@@ -104,12 +104,12 @@ def test_a_break_loses_no_solve(tmp_path, monkeypatch):
 
     parts = setup, SURROGATES["untrained"], CONFIG
     with pytest.raises(KeyboardInterrupt):
-        manage_study(*parts, Centres(setup, tmp_path / "b"), tmp_path / "b.json", report)
+        search_by_trust_region(*parts, SolutionStore(setup, tmp_path / "b"), tmp_path / "b.json", report)
     asked = len(SURROGATES["untrained"].batches)
-    centres = Centres(setup, tmp_path / "b")
-    resumed = manage_study(*parts, centres, tmp_path / "b.json")
+    store = SolutionStore(setup, tmp_path / "b")
+    resumed = search_by_trust_region(*parts, store, tmp_path / "b.json")
     assert len(solved) == in_all
-    assert centres.solves["forward"] == in_all
+    assert store.solves["forward"] == in_all
     np.testing.assert_array_equal(resumed.best.theta, whole.best.theta)
     assert resumed.searches[0].history == whole.searches[0].history
     assert all(len(batch) == 1 for batch in SURROGATES["untrained"].batches[asked + 1 :])  # no search was begun again
@@ -119,20 +119,20 @@ def test_the_budget_can_be_raised_and_nothing_is_solved_twice(tmp_path, monkeypa
     setup = setup_of()
     small = CONFIG.model_copy(update={"max_solves": 3})
     parts = setup, SURROGATES["untrained"]
-    short = manage_study(*parts, small, Centres(setup, tmp_path), tmp_path / "starts.json")
+    short = search_by_trust_region(*parts, small, SolutionStore(setup, tmp_path), tmp_path / "starts.json")
     assert short.best.reason is ExitReason.SOLVE_BUDGET
     assert short.best.history[-1].fem.forward <= 3
     solved = []
     original = managed.solve_design
     monkeypatch.setattr(managed, "solve_design", lambda *a: (solved.append(1), original(*a))[1])
-    centres = Centres(setup, tmp_path)
-    assert manage_study(*parts, CONFIG, centres, tmp_path / "starts.json").best.reason is ExitReason.STATIONARY
-    assert len(solved) == centres.solves["forward"] - 3
+    store = SolutionStore(setup, tmp_path)
+    assert search_by_trust_region(*parts, CONFIG, store, tmp_path / "starts.json").best.reason is ExitReason.STATIONARY
+    assert len(solved) == store.solves["forward"] - 3
 
 
 def test_a_folded_design_has_no_answer_and_no_file(tmp_path):
     setup = setup_of()
-    centres = Centres(setup, tmp_path)
-    assert centres(setup.initial.numpy() * np.array([-2.0, 1, 1, 1, 1, 1])) is None
-    assert centres.solves["forward"] == 0
-    assert centres.files == []
+    store = SolutionStore(setup, tmp_path)
+    assert store(setup.initial.numpy() * np.array([-2.0, 1, 1, 1, 1, 1])) is None
+    assert store.solves["forward"] == 0
+    assert store.files == []

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from shapewright.studies.problem.models import FemModel
-from shapewright.studies.problem.surrogates import halves, open_surrogate
+from shapewright.studies.problem.surrogates import split_held_out, open_surrogate
 from shapewright.studies.run import engines, infill, pipeline
-from shapewright.studies.run.infill import forgotten, joined
+from shapewright.studies.run.infill import regressed, joined
 from shapewright.studies.run.pipeline import INFILL_WEIGHTS, sample, validate
 from shapewright.surrogate.models.model_card import Accuracy
 from shapewright.surrogate.training.accuracy import measure
@@ -98,7 +98,7 @@ def test_the_tuned_surrogate_is_nearer_to_the_truth_at_the_optimum(finished, opt
     surrogate, card = open_surrogate(setup_of(), finished[1] / INFILL_WEIGHTS)
     assert card.training["infill"]["designs"] == tuned["designs"]
     assert card.held_out.gradient == pytest.approx(tuned["held_out"]["after"]["gradient"])
-    again = measure(surrogate, halves(load_dataset(finished[1] / "held_out.npz"))[1])
+    again = measure(surrogate, split_held_out(load_dataset(finished[1] / "held_out.npz"))[1])
     assert again.gradient == pytest.approx(card.held_out.gradient, rel=1e-3)  # single against double precision
     before = tuned["optimum"]["before"]["gradient"]  # of the surrogate that searched, which is the one that is judged
     assert finished[0]["gradient"]["relative_error"] == pytest.approx(before, rel=1e-2)
@@ -135,7 +135,7 @@ def test_infill_can_be_asked_for_after_the_optimum_is_found(tmp_path):
 )
 def test_forgetting_is_growth_beyond_the_margin(field, objective, gradient, found):
     before = Accuracy({"u": 0.10}, 0.1, 0.20, 0.99, 8)
-    assert forgotten(before, Accuracy({"u": field}, objective, gradient, 0.99, 8), 0.02) is found
+    assert regressed(before, Accuracy({"u": field}, objective, gradient, 0.99, 8), 0.02) is found
 
 
 def test_infill_of_weights_that_came_without_their_data_samples_them(finished, tmp_path):

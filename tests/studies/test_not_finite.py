@@ -14,7 +14,7 @@ from shapewright.studies.certify.taylor import taylor_test
 from shapewright.studies.optimize.optimizer import ExitReason, optimize
 from shapewright.studies.problem.constraints import worst_violation
 from shapewright.studies.problem.setup import build_setup
-from shapewright.studies.run.infill import forgotten
+from shapewright.studies.run.infill import regressed
 from shapewright.studies.run.pipeline import OptimizationError, Run, find_optimum
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import load_study
@@ -59,7 +59,7 @@ def test_an_error_that_is_not_a_number_counts_as_forgotten(part, bad):
     errors = {"field": 0.1, "objective": 0.1, "gradient": 0.1}
     after = errors | {part: bad}
     before, after = (Accuracy({"u": e["field"]}, e["objective"], e["gradient"], 0.99, 8) for e in (errors, after))
-    assert forgotten(before, after, 0.02)
+    assert regressed(before, after, 0.02)
 
 
 def test_a_function_that_is_not_finite_fails_its_taylor_test():

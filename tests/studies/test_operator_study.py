@@ -10,7 +10,7 @@ import torch
 from shapewright.geometries.mesh.integration import bernstein_jacobians
 from shapewright.solvers.errors import SolveError
 from shapewright.studies.problem.operator_setup import build_operator_setup, load_operator_study, solve_instances
-from shapewright.studies.run.operator_run import fem_cost, held_out, judge, run_operator_study, seconds_per_solve
+from shapewright.studies.run.operator_run import fem_cost, held_out, measure_errors, run_operator_study, seconds_per_solve
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import StudyError, load_study
 from shapewright.surrogate.models.model_card import SurrogateFileError
@@ -73,7 +73,7 @@ def test_errors_are_measured_against_the_solver(whole):
     truth = held_out(setup, Workspace(out), lambda *progress: None)
     anew = solve_instances(setup, setup.truth_lift, setup.population.draw(3, 1000))
     torch.testing.assert_close(truth.fields, anew.fields, rtol=0, atol=1e-12)
-    judged = judge(setup, network, truth)
+    judged = measure_errors(setup, network, truth)
     assert {str(points): error for points, error in judged.mean.items()} == pytest.approx(card.squared_relative_error)
     assert all(judged.median[n] <= judged.worst[n] for n in (40, 80))
 

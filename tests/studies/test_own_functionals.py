@@ -13,7 +13,7 @@ import torch
 from shapewright.studies.certify.certificate import certify
 from shapewright.studies.certify.export import export_cad
 from shapewright.studies.certify.taylor import check_study
-from shapewright.studies.optimize.managed import Centres, manage_study
+from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import Iterate, Optimum, Search, optimize
 from shapewright.studies.optimize.stationarity import stationarity
 from shapewright.studies.problem.models import FemModel, SurrogateModel
@@ -174,8 +174,8 @@ def test_the_trust_region_meets_it_with_a_surrogate_that_knows_nothing(tmp_path)
     surrogate = SurrogateModel(setup, build_surrogate(setup).double().requires_grad_(False))
     values, _ = surrogate.evaluate(setup.initial.numpy()[None])
     assert values.shape == (1, 2)
-    centres = Centres(setup, tmp_path)
-    best = manage_study(setup, surrogate, config, centres, tmp_path / "starts.json").best
+    store = SolutionStore(setup, tmp_path)
+    best = search_by_trust_region(setup, surrogate, config, store, tmp_path / "starts.json").best
     assert best.reason.ok
     values, gradients, _ = FemModel(setup).functionals(torch.from_numpy(best.theta))
     assert values[1] == pytest.approx(6.0, rel=1e-4)

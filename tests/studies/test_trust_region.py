@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
 from shapewright.studies.optimize.optimizer import ExitReason
-from shapewright.studies.optimize.trust_region import ManagedProblem, Region, kkt, manage, restore, violation
+from shapewright.studies.optimize.trust_region import TrustRegionProblem, Region, kkt, minimize_by_trust_region, restore, violation
 
 CONVERGE = Region(tolerance=1e-6, least_radius=1e-12, budget=400)
 SHIFT = np.array([0.15, -0.2, 0.1])
@@ -78,7 +78,7 @@ class Counted:
 
 def problem(cheap="shifted", exact=free, expensive=(valley,), equal=()):
     gaps = len(exact(np.zeros(3))[0])
-    return ManagedProblem(
+    return TrustRegionProblem(
         Counted(stacked(expensive)),
         stacked([CHEAP[cheap](functional) for functional in expensive]),
         exact,
@@ -118,7 +118,7 @@ PROBLEMS = {
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_it_ends_at_the_expensive_optimum_with_any_cheap_model(name, cheap):
     parts = PROBLEMS[name]
-    found = manage(problem(cheap, **parts), np.array([0.9, 0.1, 0.3]), CONVERGE)
+    found = minimize_by_trust_region(problem(cheap, **parts), np.array([0.9, 0.1, 0.3]), CONVERGE)
     exact = by_scipy(**parts)
     assert found.reason is ExitReason.STATIONARY
     assert found.centre.values[0] == pytest.approx(exact.fun, abs=2e-6)
@@ -152,7 +152,7 @@ def test_rounding_of_the_expensive_model_does_not_keep_it_from_being_stationary(
     parts = PROBLEMS[name]
     task = problem(cheap, **parts)
     noisy = replace(task, expensive=Perturbed(task.expensive, level, seed=0))
-    found = manage(noisy, np.array([0.9, 0.1, 0.3]), CONVERGE)
+    found = minimize_by_trust_region(noisy, np.array([0.9, 0.1, 0.3]), CONVERGE)
     assert found.reason is ExitReason.STATIONARY
     np.testing.assert_allclose(found.centre.z, by_scipy(**parts).x, atol=2e-3)
     values, jacobian = stacked(parts.get("expensive", (valley,)))(found.centre.z)
@@ -167,7 +167,7 @@ def test_values_are_believed_where_they_rise_by_more_than_their_noise():
         return value + 1e-6 * (np.abs(z - [0.6, 0.36, 0.36]).max() < 1e-5), gradient
 
     region = replace(CONVERGE, least_radius=1e-6, budget=40)
-    found = manage(problem("exact", expensive=(stepped,)), np.array([0.9, 0.1, 0.3]), region)
+    found = minimize_by_trust_region(problem("exact", expensive=(stepped,)), np.array([0.9, 0.1, 0.3]), region)
     assert found.reason is not ExitReason.STATIONARY
     assert found.centre.values[0] < 1e-7
     assert any(step.values[0] >= 1e-6 and step.kkt < found.centre.kkt for step in found.steps)
@@ -175,7 +175,7 @@ def test_values_are_believed_where_they_rise_by_more_than_their_noise():
 
 def test_a_better_model_takes_fewer_expensive_solves():
     def solves(cheap):
-        return len(manage(problem(cheap, exact=plane), np.array([0.9, 0.1, 0.3]), CONVERGE).steps)
+        return len(minimize_by_trust_region(problem(cheap, exact=plane), np.array([0.9, 0.1, 0.3]), CONVERGE).steps)
 
     assert solves("exact") <= solves("shifted") <= solves("nothing")
     assert solves("exact") <= 8
@@ -187,7 +187,7 @@ def test_what_was_solved_before_saves_solves(cheap):
 
     def solves(learn):
         region = Region(tolerance=1e-5, least_radius=1e-12, budget=400, learn=learn)
-        return len(manage(problem(cheap), np.array([0.9, 0.1, 0.3]), region).steps)
+        return len(minimize_by_trust_region(problem(cheap), np.array([0.9, 0.1, 0.3]), region).steps)
 
     assert solves(True) < 0.7 * solves(False)
 
@@ -205,14 +205,14 @@ def stiff(z):
 def test_a_stiff_objective_costs_solves_and_nothing_else(cheap):
     """A kernel far longer than the objective's turns has weights that cancel, and their rounding stalls the search."""
     region = Region(tolerance=1e-3, least_radius=1e-12, budget=400)
-    found = manage(problem(cheap, expensive=(stiff,)), np.array([0.9, 0.1, 0.3]), region)
+    found = minimize_by_trust_region(problem(cheap, expensive=(stiff,)), np.array([0.9, 0.1, 0.3]), region)
     assert found.reason is ExitReason.STATIONARY
     assert found.centre.values[0] == pytest.approx(0.0842109, abs=1e-6)
 
 
 def test_every_solve_is_recorded_and_accepted_ones_never_get_worse():
     task, reported = problem("untrained", exact=plane), []
-    found = manage(task, np.array([0.9, 0.1, 0.3]), CONVERGE, reported.append)
+    found = minimize_by_trust_region(task, np.array([0.9, 0.1, 0.3]), CONVERGE, reported.append)
     assert reported == list(found.steps)
     assert len(found.steps) == task.expensive.calls
     accepted = [step.values[0] for step in found.steps if step.accepted]
@@ -225,7 +225,7 @@ def test_every_solve_is_recorded_and_accepted_ones_never_get_worse():
 
 
 def test_a_rejected_step_shrinks_the_region():
-    found = manage(problem("gradient of the wrong sign"), np.array([0.9, 0.1, 0.3]), CONVERGE)
+    found = minimize_by_trust_region(problem("gradient of the wrong sign"), np.array([0.9, 0.1, 0.3]), CONVERGE)
     after = [(a, b) for a, b in zip(found.steps, found.steps[1:], strict=False) if not a.accepted]
     assert after
     assert all(b.radius < a.radius for a, b in after)
@@ -239,7 +239,7 @@ def test_an_infeasible_start_is_restored_to_the_nearest_feasible_design():
 
 
 def test_the_budget_ends_it():
-    found = manage(problem("nothing"), np.array([0.9, 0.1, 0.3]), Region(tolerance=1e-12, budget=3))
+    found = minimize_by_trust_region(problem("nothing"), np.array([0.9, 0.1, 0.3]), Region(tolerance=1e-12, budget=3))
     assert found.reason is ExitReason.SOLVE_BUDGET
     assert len(found.steps) == 3
 
@@ -247,7 +247,7 @@ def test_the_budget_ends_it():
 def test_the_least_radius_ends_it():
     """A residual that rounding does not let a gradient reach."""
     task = problem("nothing", exact=plane)
-    found = manage(task, np.array([0.9, 0.1, 0.3]), Region(tolerance=1e-300, least_radius=1e-3))
+    found = minimize_by_trust_region(task, np.array([0.9, 0.1, 0.3]), Region(tolerance=1e-300, least_radius=1e-3))
     assert found.reason is ExitReason.LEAST_RADIUS
     assert found.centre.kkt < 1e-8
 
@@ -257,7 +257,7 @@ def test_constraints_that_contradict_each_other_end_it_before_a_solve():
         return np.array([z.sum() - 4.0, 1.0]), np.array([np.ones(3), np.zeros(3)])
 
     task = problem(exact=contradiction)
-    assert manage(task, np.full(3, 0.5), CONVERGE).reason is ExitReason.INFEASIBLE
+    assert minimize_by_trust_region(task, np.full(3, 0.5), CONVERGE).reason is ExitReason.INFEASIBLE
     assert task.expensive.calls == 0
 
 
@@ -266,8 +266,8 @@ def test_no_answer_at_the_start_and_a_wall_on_the_way():
         return (np.nan, np.full(3, np.nan)) if z[0] > 0.5 else valley(z)
 
     task = problem("shifted", expensive=(walled,))
-    assert manage(task, np.array([0.9, 0.1, 0.3]), CONVERGE).reason is ExitReason.NO_ANSWER
-    found = manage(task, np.array([0.3, 0.1, 0.3]), CONVERGE)
+    assert minimize_by_trust_region(task, np.array([0.9, 0.1, 0.3]), CONVERGE).reason is ExitReason.NO_ANSWER
+    found = minimize_by_trust_region(task, np.array([0.3, 0.1, 0.3]), CONVERGE)
     assert found.centre.z[0] <= 0.5
     assert found.centre.values[0] < 0.2 * valley(np.array([0.3, 0.1, 0.3]))[0]
     assert any(not np.isfinite(step.values).all() and not step.accepted for step in found.steps)

@@ -20,7 +20,7 @@ from shapewright.solvers.physics.catalogue import PHYSICS, Dirichlet, Function, 
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives
 from shapewright.surrogate.models.design_surrogate import latent_grid_for
-from shapewright.surrogate.models.instances import Distribution, Instances, Population
+from shapewright.surrogate.models.instances import Distribution, Instances, Population, Normal, Uniform
 from shapewright.surrogate.models.point_quantities import ProblemData, quantities
 from shapewright.surrogate.models.problem_operator import ProblemOperator, input_functions, scales
 from shapewright.surrogate.training.physics_training import Solutions
@@ -46,15 +46,15 @@ class Case:
         """The problem as the surrogate sees it."""
         physics, given = self.problem.physics, self.problem.coefficients
         defaults = {c.name: given.get(c.name, _constant(c.default)) for c in physics.coefficients}
-        judged = len(physics.fields[0].components)
-        return ProblemData(physics, defaults, self.problem.sources, self.problem.dirichlet, judged)
+        primary = len(physics.fields[0].components)
+        return ProblemData(physics, defaults, self.problem.sources, self.problem.dirichlet, primary)
 
     def solve(self, instances: Instances) -> Solutions:
         """Finite-element solutions on the case's own mesh."""
         solver, fields = FemSolver(self.problem, self.lift.shape_map.mesh), []
         for index, theta in enumerate(instances.theta):
-            numbers = {name: float(values[index]) for name, values in instances.numbers.items()}
-            found = solver.solve(self.lift.shape_map.nodes(theta).numpy(), parameters=numbers).fields
+            parameters = {name: float(values[index]) for name, values in instances.parameters.items()}
+            found = solver.solve(self.lift.shape_map.nodes(theta).numpy(), parameters=parameters).fields
             fields.append(np.concatenate([found[f.name] for f in self.problem.physics.fields], -1))
         return Solutions(instances, torch.from_numpy(np.stack(fields)), self.lift)
 
@@ -78,14 +78,14 @@ def case(
     physics: str,
     family: str,
     dirichlet: tuple[Dirichlet, ...],
-    numbers: tuple[tuple[str, Distribution], ...] = (),
+    parameters: tuple[tuple[str, Distribution], ...] = (),
     sources: tuple[tuple[str, Function], ...] = (),
     mesh_size: float | None = None,
 ) -> Case:
     """A case; built once."""
     made = FAMILIES[family]()
     shapes = {parameter.name: parameter.default for parameter in made.parameters}
-    defaults = shapes | {name: float(law.quantile(torch.tensor(0.5))) for name, law in numbers}
+    defaults = shapes | {name: float(distribution.quantile(torch.tensor(0.5))) for name, distribution in parameters}
     problem = Problem(PHYSICS[physics], {}, dict(sources), dirichlet, parameters=defaults)
     tags: dict[str, list[str]] = {}
     for condition in dirichlet:
@@ -93,7 +93,7 @@ def case(
     shape_map = build_shape_map(made, mesh_size or MESH_SIZES[family])
     prescribed = [Prescribed(component, tuple(own)) for component, own in tags.items()]
     lift = build_dirichlet_lift(shape_map, problem.physics.components, prescribed)
-    return Case(problem, lift, Population(tuple(shapes), made.bounds, dict(numbers)))
+    return Case(problem, lift, Population(tuple(shapes), made.bounds, dict(parameters)))
 
 
 def _wall(ops, q):
@@ -104,7 +104,7 @@ def _source(ops, q):
     return q["strength"] * (1 + q["x"])
 
 
-NUMBERS = (("level", Distribution("uniform", -1.0, 1.0)), ("strength", Distribution("normal", 1.0, 2.0)))
+NUMBERS = (("level", Uniform(-1.0, 1.0)), ("strength", Normal(1.0, 2.0)))
 
 
 def poisson(physics: str = "poisson", mesh_size: float | None = None) -> Case:
@@ -119,7 +119,7 @@ def squeezed(physics: str = "hyperelasticity") -> Case:
     zero, down = _constant(0.0), _down
     dirichlet = tuple(Dirichlet(c, "bottom", zero) for c in "uv")
     dirichlet += (Dirichlet("u", "top", zero), Dirichlet("v", "top", down))
-    return case(physics, "porous_square", dirichlet, (("load", Distribution("uniform", 0.02, 0.12)),))
+    return case(physics, "porous_square", dirichlet, (("load", Uniform(0.02, 0.12)),))
 
 
 def _down(ops, q):
@@ -136,4 +136,4 @@ def nodal_derivatives(place: CellPoints, nodal: Tensor) -> FieldDerivatives:
 
 def nodal_quantities(of: Case, instances: Instances, place: CellPoints, nodal: Tensor) -> dict[str, Tensor]:
     """The quantities of nodal fields (B, N, c)."""
-    return quantities(of.data, place.points.flatten(1, 2), nodal_derivatives(place, nodal), instances.numbers)
+    return quantities(of.data, place.points.flatten(1, 2), nodal_derivatives(place, nodal), instances.parameters)

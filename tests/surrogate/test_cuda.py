@@ -12,7 +12,7 @@ from shapewright.surrogate.mgno.fourier_blocks import FourierBlock
 from shapewright.surrogate.mgno.latent_grid import grid_around
 from shapewright.surrogate.mgno.mollifier import mollifier_named
 from shapewright.surrogate.mgno.window_sums import gather, scatter
-from shapewright.surrogate.models.novelty import familiarity_over
+from shapewright.surrogate.models.novelty import novelty_over
 from shapewright.surrogate.optim.tensor_galore import TensorGaLore
 from shapewright.surrogate.training.accuracy import correlation_with_error, measure
 from shapewright.surrogate.training.derivative_informed import TrainingConfig, train
@@ -128,7 +128,7 @@ def test_errors_and_distances():
     found = []
     for device in ("cpu", DEVICE):
         network = small_surrogate(0).to(device)
-        known = familiarity_over(network, *designs)
+        known = novelty_over(network, *designs)
         found.append((measure(network, data.to(device)), correlation_with_error(known, data)))
     (accuracy, correlation), (there, correlation_there) = found
     assert there.gradient == pytest.approx(accuracy.gradient, rel=1e-6)

@@ -27,7 +27,7 @@ def test_a_gradient_of_lower_rank_does_not_make_a_refresh_drop_the_momentum(dtyp
     """A subspace of (4, 4, 4) that is refreshed from a minibatch of multilinear rank 1 to 3 inside it."""
     factors = batched(truncate(spectra_and_bases(low_rank(SHAPE, 4, dtype))[1], (4, 4, 4)))
     weight = torch.nn.Parameter(torch.zeros(SHAPE, dtype=dtype))
-    optimizer = galore([weight], rank=(4, 4, 4), update_gap=20, discarded=0.0, cold_every=cold_every)
+    optimizer = galore([weight], rank=(4, 4, 4), update_gap=20, residual_weight=0.0, cold_every=cold_every)
     truth = torch.zeros(SHAPE, dtype=dtype)
     for step in range(21):
         core = low_rank((4, 4, 4), rank, dtype) if step == 20 else random((4, 4, 4), dtype, step)

@@ -39,7 +39,7 @@ def on_meta(value):
 
 @pytest.mark.parametrize("contrast", [None, 3.0])
 def test_a_training_step(recording, contrast):
-    data, config = exact_dataset(8, seed=1), TrainingConfig(batch=4, tangent_slope_weight=0.1)
+    data, config = exact_dataset(8, seed=1), TrainingConfig(batch=4, tangent_gradient_weight=0.1)
     network = small_surrogate()
     network.contrast = contrast
     scales = on_meta(_scales(network, data))

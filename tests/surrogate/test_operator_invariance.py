@@ -108,12 +108,12 @@ def test_encoder_moves_by_whole_cells_with_the_points(dimension):
     grid, module = GRIDS[dimension], encoder(dimension)
     low, high = (torch.tensor(corner, dtype=torch.float64) for corner in grid.box)
     spacing = torch.tensor(grid.spacing, dtype=torch.float64)
-    numbers = torch.rand(10, dimension, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    points = low + numbers * (high - low - spacing)
-    features = numbers[:, :2]
+    parameters = torch.rand(10, dimension, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    points = low + parameters * (high - low - spacing)
+    features = parameters[:, :2]
 
     def encode(at):
-        return module(at, numbers[:, 0], features, owners(10), 1)
+        return module(at, parameters[:, 0], features, owners(10), 1)
 
     axes = tuple(range(1, dimension + 1))
     close(encode(points + spacing), encode(points).roll((1,) * dimension, axes))
@@ -135,8 +135,8 @@ def periodic_case(axes):
     margin = torch.where(wraps, 0.0, 0.3)
 
     def placed(cloud, seed):
-        numbers = torch.rand(len(cloud.points), dimension, generator=torch.Generator().manual_seed(seed))
-        return replace(cloud, points=low + (margin + (1 - 2 * margin) * numbers.double()) * span)
+        parameters = torch.rand(len(cloud.points), dimension, generator=torch.Generator().manual_seed(seed))
+        return replace(cloud, points=low + (margin + (1 - 2 * margin) * parameters.double()) * span)
 
     cloud, rim = clouds(dimension, [9])
     queries = placed(clouds(dimension, [6], 3)[0], 5).points

@@ -51,7 +51,7 @@ def test_for_a_linear_equation_it_is_the_squared_energy_norm_of_the_error():
     of = poisson()
     drawn = of.population.draw(3, seed=1)
     theta = torch.stack([of.lift.shape_map.family.reference, *drawn.theta[1:]])
-    instances = of.population.instances(theta, {k: drawn.numbers[k] for k in ("level", "strength")})
+    instances = of.population.instances(theta, {k: drawn.parameters[k] for k in ("level", "strength")})
     solutions = of.solve(instances)
     nodes = of.lift.shape_map.nodes(theta)
     place = cell_points(of.lift.shape_map.mesh, nodes, 3)  # the rule by which the stiffness is formed
@@ -78,7 +78,7 @@ def test_each_equation_has_its_own_weight():
     }
     torch.testing.assert_close(2 * total[1, 0] + 3 * total[0, 1], total[2, 3])
     plain = WeakResidual(of.data, of.lift)(q, place)
-    torch.testing.assert_close(total[1, 0] / instances.numbers["load"] + total[0, 1], plain)
+    torch.testing.assert_close(total[1, 0] / instances.parameters["load"] + total[0, 1], plain)
 
 
 def test_an_equation_without_flux_is_measured_in_l2():

@@ -36,7 +36,7 @@ def test_prescribed_values_are_exact_for_any_weights(name):
     for column, component in enumerate(of.data.components):
         for tag, index in of.lift.fixed.get(component, {}).items():
             (value,) = (c.value for c in of.data.dirichlet if (c.component, c.tag) == (component, tag))
-            wanted = at_points(value, nodes[:, index], instances.numbers)
+            wanted = at_points(value, nodes[:, index], instances.parameters)
             torch.testing.assert_close(fields[:, index, column], wanted, rtol=0, atol=1e-13)
             checked += len(index)
         free = of.lift.factor[:, column] > 0
@@ -89,12 +89,12 @@ def test_values_at_sensors_are_differentiable_in_shape_and_numbers(name):
     of = poisson()
     network, instances, _ = encoded(of, count=1)
     points = 0.4 * torch.tensor([[1.0, 0.3], [-0.8, 0.5], [0.1, -0.9]], dtype=torch.float64)
-    start = instances.numbers[name]
+    start = instances.parameters[name]
 
     def sensors(value):
-        numbers = {k: v for k, v in instances.numbers.items() if k not in ("c1", name)}
-        numbers = numbers if name == "c1" else numbers | {name: value}
-        here = of.population.instances(value[:, None] if name == "c1" else instances.theta, numbers)
+        parameters = {k: v for k, v in instances.parameters.items() if k not in ("c1", name)}
+        parameters = parameters if name == "c1" else parameters | {name: value}
+        here = of.population.instances(value[:, None] if name == "c1" else instances.theta, parameters)
         latent = network.encode(here, *clouds(of.lift, here, 120, seed=1))
         return network.values_at(latent, here, of.lift, points)[:, 0]
 
@@ -148,7 +148,7 @@ def test_scales_are_those_of_the_boundary_values_and_inputs():
     size = network.scale.item()
     assert 0.3 < size < 1.0  # level ~ U(-1, 1): root mean square 0.58 on a disc, with x y beside it
     (mean, deviation), _ = network.input_scale.tolist()
-    strengths = drawn.numbers["strength"]
+    strengths = drawn.parameters["strength"]
     assert abs(mean - float(strengths.mean())) < 1
     assert deviation == pytest.approx(float(strengths.std()), rel=0.5)
     still = case("poisson", "star_domain", (Dirichlet("u", "wall", lambda ops, q: 0.0),))

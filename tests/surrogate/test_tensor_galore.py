@@ -55,7 +55,7 @@ def test_low_rank_quadratic_converges_to_its_optimum_in_the_subspace(dtype):
     """The optimum over the subspace of the first gradient is the projection of the target."""
     target = low_rank((8, 7, 6), 2, dtype) + 0.3 * random((8, 7, 6), dtype, seed=5)
     weight = torch.nn.Parameter(torch.zeros_like(target))
-    optimizer = galore([weight], rank=(3, 3, 3), update_gap=10**6, eps=1e-12, discarded=0.0)
+    optimizer = galore([weight], rank=(3, 3, 3), update_gap=10**6, eps=1e-12, residual_weight=0.0)
     for step in range(400):
         optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / 400)
         feed(optimizer, [weight.detach() - target])
@@ -93,7 +93,7 @@ def test_complex_tensor_with_real_gradients_is_the_real_tensor(options):
 def test_default_scale_makes_the_step_as_long_as_adamws():
     weight = parameter((12, 12, 12))
     before = weight.detach().clone()
-    feed(galore([weight], lr=1.0, rank=0.2, discarded=0.0), [random((12, 12, 12), seed=3)])
+    feed(galore([weight], lr=1.0, rank=0.2, residual_weight=0.0), [random((12, 12, 12), seed=3)])
     # the first step of Adam is a sign in every core entry, so of length sqrt(core), scaled to sqrt(full)
     assert float((weight.detach() - before).norm()) == pytest.approx(math.sqrt(12**3), rel=1e-6)
 
@@ -115,9 +115,9 @@ def test_matrix_in_two_factors_and_on_one_side():
 def test_discarded_part_is_stepped_along_at_the_rate_inside_and_never_further():
     gradient = random((6, 6, 6), seed=2)
     moved = []
-    for discarded in (0.0, 1.0):
+    for residual_weight in (0.0, 1.0):
         weight = torch.nn.Parameter(torch.zeros(6, 6, 6, dtype=torch.float64))
-        optimizer = galore([weight], lr=1.0, discarded=discarded, scale=1.0)
+        optimizer = galore([weight], lr=1.0, residual_weight=residual_weight, scale=1.0)
         feed(optimizer, [gradient])
         moved.append(-weight.detach())
     inside, outside = moved[0], moved[1] - moved[0]
@@ -131,9 +131,9 @@ def test_discarded_part_is_stepped_along_at_the_rate_inside_and_never_further():
 def test_discarded_part_reaches_what_the_subspace_cannot():
     target = low_rank((8, 7, 6), 2) + 0.3 * random((8, 7, 6), seed=5)
     errors = []
-    for discarded in (0.0, 1.0):
+    for residual_weight in (0.0, 1.0):
         weight = torch.nn.Parameter(torch.zeros_like(target))
-        optimizer = galore([weight], rank=(3, 3, 3), update_gap=10**6, eps=1e-12, discarded=discarded)
+        optimizer = galore([weight], rank=(3, 3, 3), update_gap=10**6, eps=1e-12, residual_weight=residual_weight)
         for step in range(300):
             optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 300)
             feed(optimizer, [weight.detach() - target])

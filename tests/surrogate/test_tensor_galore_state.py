@@ -162,7 +162,7 @@ def test_moments_in_fewer_bytes_train_as_well(moments):
     losses = {}
     for kind in ("full", moments):
         weight = torch.nn.Parameter(torch.zeros(8, 7, 6, dtype=torch.complex64))
-        optimizer = galore([weight], lr=0.06, update_gap=20, moments=kind, discarded=0.0)
+        optimizer = galore([weight], lr=0.06, update_gap=20, moments=kind, residual_weight=0.0)
         losses[kind] = descend(optimizer, least_squares(weight), 200)
     assert losses["full"][-1] < 0.05 * losses["full"][0]
     assert losses[moments][-1] < 1.5 * losses["full"][-1]

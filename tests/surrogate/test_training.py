@@ -120,7 +120,7 @@ def test_every_part_of_the_loss_vanishes_where_the_network_is_right():
         tangents=tangent.detach()[:, None],
         directions=directions[:, None],
     )
-    config, scales = replace(SHORT, tangent_slope_weight=0.3), _scales(surrogate, DATA)
+    config, scales = replace(SHORT, tangent_gradient_weight=0.3), _scales(surrogate, DATA)
     assert _loss(surrogate, own, 0, scales, config).item() < 1e-20
     parts = ("slope_weight", "tangent_weight", "tangent_slope_weight", "objective_weight", "gradient_weight")
     for part in parts:  # each is there, and counts what it says
@@ -334,7 +334,7 @@ def test_averaged_weights_are_judged_and_kept():
 
     surrogate = small_surrogate(0)
     start = weights_of(surrogate)
-    config = replace(SHORT, steps=3, average=0.5, check_every=3)
+    config = replace(SHORT, steps=3, ema_decay=0.5, check_every=3)
     history = train(surrogate, DATA, HELD_OUT, config, report=spy)
     by_hand = start
     for step, weights in enumerate(steps, start=1):
@@ -347,7 +347,7 @@ def test_averaged_weights_are_judged_and_kept():
 
 
 def test_an_averaged_training_resumes_bit_for_bit(tmp_path):
-    config = replace(SHORT, average=0.9)
+    config = replace(SHORT, ema_decay=0.9)
     _, whole = unbroken(config)
     checkpoint = tmp_path / "training.checkpoint"
     train_until(7, checkpoint, config)

@@ -30,7 +30,7 @@ def decaying(dtype, seed=0, shape=SHAPE):
     return tensor / tensor.norm()
 
 
-def cold(tensor, ranks):
+def recompute(tensor, ranks):
     return truncate(spectra_and_bases(tensor)[1], ranks)
 
 
@@ -44,7 +44,7 @@ def projection(tensor, factors):
 
 @both_fields
 def test_products_are_tensorlys(dtype):
-    tensor, factors = decaying(dtype), cold(decaying(dtype), RANKS)
+    tensor, factors = decaying(dtype), recompute(decaying(dtype), RANKS)
     modes = [mode for mode, factor in enumerate(factors) if factor is not None]
     present = [factors[mode] for mode in modes]
     core = project(tensor[None], batched(factors))[0]
@@ -62,7 +62,7 @@ def test_cold_subspace_is_that_of_tensorlys_hosvd(dtype):
         for mode, rank in enumerate(RANKS)
     ]
     expected = multi_mode_dot(multi_mode_dot(tensor, [b.mH for b in bases]), bases)
-    torch.testing.assert_close(projection(tensor, cold(tensor, RANKS)), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(projection(tensor, recompute(tensor, RANKS)), expected, rtol=0, atol=1e-9)
 
 
 @both_fields
@@ -76,7 +76,7 @@ def test_error_is_within_the_bounds_of_the_best_approximation(dtype):
     tails = [float(values[rank:].sum() / values.sum()) for values, rank in zip(spectra, RANKS, strict=True)]
     core, factors = tucker(tensor, RANKS, n_iter_max=200, tol=1e-12)
     best = float((tensor - multi_mode_dot(core, factors)).norm())
-    start = cold(tensor, RANKS)
+    start = recompute(tensor, RANKS)
     error = float((tensor - projection(tensor, start)).norm())
     assert max(tails) ** 0.5 <= best * (1 + 1e-9) <= error * (1 + 2e-9)
     assert error <= min(sum(tails) ** 0.5, 1.05 * best)
@@ -87,16 +87,16 @@ def test_single_precision_keeps_the_energy():
     """Squaring in the Gram matrices costs accuracy in directions of no energy only."""
     tensor = decaying(torch.complex128)
     single = tensor.to(torch.complex64) * 1e-22  # squares of gradients this small are below single precision
-    factors = cold(single, RANKS)
+    factors = recompute(single, RANKS)
     lost = 1 - (projection(single * 1e22, factors).norm() / (single * 1e22).norm()) ** 2
-    exact = 1 - (projection(tensor, cold(tensor, RANKS)).norm() / tensor.norm()) ** 2
+    exact = 1 - (projection(tensor, recompute(tensor, RANKS)).norm() / tensor.norm()) ** 2
     assert float(lost - exact) < 1e-5
 
 
 @both_fields
 def test_projection_is_an_orthogonal_one(dtype):
     tensor, other = decaying(dtype), decaying(dtype, seed=1)
-    factors = cold(tensor, RANKS)
+    factors = recompute(tensor, RANKS)
     inside = projection(other, factors)
     torch.testing.assert_close(projection(inside, factors), inside, rtol=0, atol=1e-14)
     assert abs(torch.vdot(inside.flatten(), (other - inside).flatten())) < 1e-14
@@ -105,7 +105,7 @@ def test_projection_is_an_orthogonal_one(dtype):
 @both_fields
 def test_a_batch_is_its_members(dtype):
     tensors = [decaying(dtype, seed) for seed in range(3)]
-    factors = [cold(tensor, RANKS) for tensor in tensors]
+    factors = [recompute(tensor, RANKS) for tensor in tensors]
     stacked = tuple(None if f[0] is None else torch.stack(f) for f in zip(*factors, strict=True))
     together = lift(project(torch.stack(tensors), stacked), stacked)
     for tensor, own, result in zip(tensors, factors, together, strict=True):
@@ -115,7 +115,7 @@ def test_a_batch_is_its_members(dtype):
 @both_fields
 def test_sweep_leaves_a_subspace_that_is_right_and_its_axes(dtype):
     tensor = decaying(dtype)
-    factors = cold(projection(tensor, cold(tensor, RANKS)), RANKS)
+    factors = recompute(projection(tensor, recompute(tensor, RANKS)), RANKS)
     swept = sweep(projection(tensor, factors), factors)
     for before, after in zip(factors, swept, strict=True):
         if before is not None:
@@ -124,12 +124,12 @@ def test_sweep_leaves_a_subspace_that_is_right_and_its_axes(dtype):
 
 def test_sweeps_reach_the_subspace_of_another_tensor():
     old, new = decaying(torch.float64), decaying(torch.float64, seed=1)
-    factors, kept = cold(old, RANKS), []
+    factors, kept = recompute(old, RANKS), []
     for _ in range(5):
         factors = sweep(new, factors)
         kept.append(float(projection(new, factors).norm()))
-    assert kept[0] > 2 * float(projection(new, cold(old, RANKS)).norm())
-    assert kept[-1] > (1 - 1e-3) * float(projection(new, cold(new, RANKS)).norm())
+    assert kept[0] > 2 * float(projection(new, recompute(old, RANKS)).norm())
+    assert kept[-1] > (1 - 1e-3) * float(projection(new, recompute(new, RANKS)).norm())
 
 
 def test_complex_matrix_is_its_real_embedding():
@@ -139,6 +139,6 @@ def test_complex_matrix_is_its_real_embedding():
         return torch.cat([torch.cat([matrix.real, -matrix.imag], 1), torch.cat([matrix.imag, matrix.real], 1)])
 
     matrix = decaying(torch.complex128, shape=(8, 6))
-    expected = embed(projection(matrix, cold(matrix, (3, 3))))
-    result = projection(embed(matrix), cold(embed(matrix), (6, 6)))
+    expected = embed(projection(matrix, recompute(matrix, (3, 3))))
+    result = projection(embed(matrix), recompute(embed(matrix), (6, 6)))
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-9)
