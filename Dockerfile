@@ -11,7 +11,7 @@ FROM python:${PYTHON}-slim-bookworm
 ARG DEVICE=cpu
 ARG CPU_WHEELS=""
 
-# A C compiler for finite-element forms, and the system libraries of CAD, meshes and pictures (app/machine.py).
+# A C compiler for finite-element forms, and the system libraries of CAD, meshes and pictures (app/doctor/machine.py).
 RUN case "$DEVICE" in cpu | cuda) ;; *) echo "DEVICE is '$DEVICE'; allowed are cpu and cuda" >&2; exit 1 ;; esac \
     && apt-get update \
     && apt-get install --no-install-recommends -y gcc libc6-dev libglu1-mesa libgl1 libegl1 libgl1-mesa-dri libx11-6 \

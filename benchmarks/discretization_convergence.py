@@ -52,8 +52,8 @@ def closed_bar_maps(sizes: tuple[float, ...] = (*MESH_SIZES, REFERENCE_SIZE)) ->
 
 def gauss_cloud(shape_map: ShapeMap, nodes: Tensor) -> PointCloud:
     """Gauss points of the cells of one design with nodes (1, N, 2)."""
-    place = cell_points(shape_map.mesh, nodes)
-    points, weights = place.points.flatten(0, 2), place.weights.flatten()
+    quadrature = cell_points(shape_map.mesh, nodes)
+    points, weights = quadrature.points.flatten(0, 2), quadrature.weights.flatten()
     tags, offsets = torch.full((len(points),), INTERIOR), torch.tensor([0, len(points)])
     return PointCloud(points, weights, torch.zeros_like(points), tags, offsets, shape_map.mesh.tag_names)
 

@@ -61,11 +61,11 @@ class OutlierTensorGaLore(TensorGaLore):
         first, second = weights[0] * gradient[index], weights[1] * gradient[index].abs().square()
         if parameter in self._apart:
             old = self._apart[parameter]
-            place = torch.full((gradient.numel(),), -1)
-            place[old["outlier_index"].long()] = torch.arange(len(old["outlier_index"]))
-            known = place[index] >= 0
-            first[known] = old["outlier_first"][place[index][known]]
-            second[known] = old["outlier_second"][place[index][known]]
+            position = torch.full((gradient.numel(),), -1)
+            position[old["outlier_index"].long()] = torch.arange(len(old["outlier_index"]))
+            known = position[index] >= 0
+            first[known] = old["outlier_first"][position[index][known]]
+            second[known] = old["outlier_second"][position[index][known]]
         self._apart[parameter] = {
             "outlier_index": index.to(torch.int32), "outlier_first": first, "outlier_second": second
         }  # fmt: skip

@@ -28,8 +28,8 @@ import torch
 from benchmarks.studies import RESULTS, ROOT
 from shapewright.app.provenance import provenance
 from shapewright.studies.files import write_json, write_text
-from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import Optimum, optimize
+from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.schema.loader import load_study

@@ -26,8 +26,8 @@ from shapewright.app.progress import ProgressBars
 from shapewright.app.provenance import provenance
 from shapewright.studies.files import content_key, file_key, write_json, write_text
 from shapewright.studies.optimize.correction import Array
-from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import Search, optimize
+from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
 from shapewright.studies.problem.constraints import constraint_values, worst_violation
 from shapewright.studies.problem.models import FemModel, Model, SurrogateModel
 from shapewright.studies.problem.setup import Setup, build_setup

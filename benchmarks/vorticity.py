@@ -37,8 +37,8 @@ def initial(count: int, resolution: int, seed: int) -> Tensor:
     shape = (count, *deviation.shape)
     normal = torch.complex(*(torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2)))
     spectrum = torch.zeros(count, resolution, resolution, dtype=torch.complex128)
-    place = wave.long() % resolution
-    spectrum[:, place[:, None], place] = deviation * normal
+    index = wave.long() % resolution
+    spectrum[:, index[:, None], index] = deviation * normal
     return torch.fft.ifft2(spectrum, norm="forward").real
 
 

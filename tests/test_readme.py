@@ -20,7 +20,7 @@ MORE = re.search(r"^\| more of the study file .*?\n\n", README, re.MULTILINE | r
 EXAMPLES = [example for row in MORE.splitlines()[2:] for example in re.findall(r"`([^`]+:[^`]+)`", row)]
 
 
-def place(example):
+def location(example):
     """The entry of a study file that an example stands for."""
     content = yaml.safe_load(example)
     if isinstance(content, list):
@@ -46,7 +46,7 @@ def test_the_operator_study_is_read(tmp_path):
 def test_further_examples_are_read(example):
     heat = "u_x" in example
     path = "torsion.yaml" if heat else "examples/bracket.yaml"
-    overrides = ["optimizer.on=fem", f"geometry.mesh_size={0.5 if heat else 0.25}", place(example)]
+    overrides = ["optimizer.on=fem", f"geometry.mesh_size={0.5 if heat else 0.25}", location(example)]
     assert build_setup(load_study(ROOT / "studies" / path, overrides)).problem.functionals
 
 

@@ -155,10 +155,10 @@ def parameters_table(finished: Finished) -> Table:
 
 
 def _track(lower: float, upper: float, start: float, value: float) -> Markup:
-    places = [100 * min(1.0, max(0.0, (at - lower) / (upper - lower))) for at in (start, value)]
+    shares = [100 * min(1.0, max(0.0, (at - lower) / (upper - lower))) for at in (start, value)]
     return Markup(
         '<span class="track"><i class="open" style="left:{:.1f}%"></i><i style="left:{:.1f}%"></i></span>'
-    ).format(*places)
+    ).format(*shares)
 
 
 def _role(entry: dict[str, Any], finished: Finished) -> str:

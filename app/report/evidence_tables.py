@@ -99,7 +99,7 @@ def surrogate_table(finished: Finished) -> Table | None:
     ]
     gradient = certificate["gradient"]
     vanished = any(check["name"] == "gradient error" for check in certificate["model"]["checks"])
-    place = " at the start, as the gradient vanishes here" if vanished else ""
+    where = " at the start, as the gradient vanishes here" if vanished else ""
     beside = "; at this optimum, where they vanish, beside their size at the start" if vanished else ""
     rows += [
         (
@@ -115,7 +115,7 @@ def surrogate_table(finished: Finished) -> Table | None:
             NOTHING,
         ),
         (
-            ("Direction of the gradient", f"Cosine of the angle to the true one{place}; 1 is the same direction"),
+            ("Direction of the gradient", f"Cosine of the angle to the true one{where}; 1 is the same direction"),
             number(held_out["cosine"], 5),
             number(gradient["cosine_at_start" if vanished else "cosine"], 5),
             f"≥ {limit(judged.gradient_cosine)}",

@@ -28,7 +28,7 @@ from shapewright.app.report.evidence_tables import (
 )
 from shapewright.app.report.field_figures import common_limits, field_figure, peak_text, symmetric_limits
 from shapewright.app.report.figures import Trace, convergence_figure, outlines, profile_figure, shape_figures
-from shapewright.app.report.trust_region_tables import novelty, infill_table, loop_table
+from shapewright.app.report.trust_region_tables import infill_table, loop_table, novelty
 from shapewright.app.report.verdict import before_and_after, cautions, sentence
 from shapewright.solvers.physics.catalogue import Field
 from shapewright.studies.files import write_text
@@ -95,7 +95,7 @@ def _content(finished: Finished) -> Mapping[str, Any]:
         "meshes": mesh_table(finished),
         "cases": cases_table(finished),
         "surrogate": surrogate_table(finished),
-        "familiarity": novelty(finished),
+        "novelty": novelty(finished),
         "infill": infill_table(finished),
         "cad": cad_table(finished),
         "provenance": provenance_tables(finished),

@@ -8,7 +8,6 @@ most eight files. ``--device cpu --minutes 2`` rehearses all of it. ``--tables F
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -114,7 +113,7 @@ def replay(bundle: Bundle, out: Path, device: torch.device, deadline: float) -> 
     seconds = deadline - time.monotonic()
     command = [sys.executable, "-m", "benchmarks.gpu.replay", "--bundle", str(bundle.folder), "--out", str(out)]
     command += ["--weights", str(ROOT / "studies" / "weights"), "--seconds", f"{max(1.0, seconds - 8):.1f}"]
-    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=seconds + 15)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=seconds + 15)
 
 
 def run_tests(record: Recorder, out: Path, deadline: float) -> None:
@@ -122,10 +121,9 @@ def run_tests(record: Recorder, out: Path, deadline: float) -> None:
     seconds = max(5.0, deadline - time.monotonic())
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--no-header", "-p", "no:cacheprovider", "-rfEs"]
     command += ["--continue-on-collection-errors", *map(str, gpu_test_files())]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=seconds
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds
         )
         text = done.stdout + done.stderr
         value = text.strip().splitlines()[-1] if text.strip() else f"exit code {done.returncode}"

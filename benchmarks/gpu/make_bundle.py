@@ -95,7 +95,7 @@ def study_entry(
     described = problem_data(problem, geometry, physics)
     arrays = problem_arrays(problem) | {"reference": reference.numpy()}
     typical = designs_of_box(setup, problem.box)
-    arrays |= {f"typical.{place}": designs.numpy() for place, designs in enumerate(typical)}
+    arrays |= {f"typical.{index}": designs.numpy() for index, designs in enumerate(typical)}
     train, rounding = compressed(data, reference, rank, "train.")
     judging, judging_rounding = half_changes(held_out, reference, "held_out.")
     _same_network(problem_of(json.loads(json.dumps(described)), arrays), problem, data)

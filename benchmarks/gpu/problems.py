@@ -63,7 +63,7 @@ class Bundle:
         """The study's data, its fields rounded."""
         arrays = self._arrays(study)
         reference = torch.from_numpy(arrays["reference"])
-        typical = tuple(torch.from_numpy(arrays[f"typical.{place}"]) for place in range(2))
+        typical = tuple(torch.from_numpy(arrays[f"typical.{index}"]) for index in range(2))
         return TrainingData(
             restored(arrays, reference, "train."),
             from_half_changes(arrays, reference, "held_out."),
@@ -124,7 +124,7 @@ def problem_data(problem: DesignProblem, geometry: Mapping[str, Any], physics: M
         "contrast": problem.contrast,
         "bounds": problem.bounds.tolist(),
         "training": training,
-        "finish": problem.fine_tuning,
+        "fine_tuning": problem.fine_tuning,
         "trained_for": problem.trained_for,
         "training_section": problem.training_section,
         "box": problem.box,
@@ -160,7 +160,7 @@ def problem_of(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Des
         contrast=data["contrast"],
         bounds=torch.tensor(data["bounds"], dtype=torch.float64),
         training=TrainingConfig(**data["training"]),
-        fine_tuning=data["finish"],
+        fine_tuning=data["fine_tuning"],
         trained_for=data["trained_for"],
         training_section=data["training_section"],
         box=data["box"],

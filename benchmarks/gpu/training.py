@@ -75,7 +75,7 @@ def train_together(
 
 
 def queues_of(bundle: Bundle, names: Sequence[str], graphed: bool, device: torch.device) -> list[list[str]]:
-    """One queue on a CPU; two, the longest training first, where graphs leave the GPU to be the limit; else one each."""
+    """One queue on a CPU; two, the longest training first, where graphs leave the GPU the limit; else one each."""
     ordered = sorted(names, key=lambda name: -wanted_steps(bundle, name))
     if device.type == "cpu":
         return [ordered]
@@ -87,7 +87,7 @@ def queues_of(bundle: Bundle, names: Sequence[str], graphed: bool, device: torch
 def wanted_steps(bundle: Bundle, name: str) -> int:
     """Steps of a study's training and finish."""
     problem = bundle.note(name)["problem"]
-    return problem["training"]["steps"] + (problem["finish"] or {}).get("steps", 0)
+    return problem["training"]["steps"] + (problem["fine_tuning"] or {}).get("steps", 0)
 
 
 def _train_queue(
@@ -95,9 +95,9 @@ def _train_queue(
     steps: int | None, beside: int,
 ) -> None:  # fmt: skip
     threads = max(1, (os.cpu_count() or 1) // max(1, beside))
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-    for place, name in enumerate(queue):
-        to_come = sum(wanted_steps(bundle, each) for each in queue[place:])
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    for index, name in enumerate(queue):
+        to_come = sum(wanted_steps(bundle, each) for each in queue[index:])
         seconds = (deadline - time.monotonic()) * wanted_steps(bundle, name) / to_come
         if seconds < 10 and steps is None:
             record.row(name, None, "left out: no time")
@@ -255,7 +255,8 @@ def shortened(problem: DesignProblem, steps: int) -> DesignProblem:
         fine_tuning["steps"] = max(1, steps * fine_tuning["steps"] // (problem.training.steps + fine_tuning["steps"]))
         steps = max(1, steps - fine_tuning["steps"])
     training: TrainingConfig = replace(problem.training, steps=steps)
-    section = dict(problem.training_section) | {"steps": steps} | ({} if fine_tuning is None else {"finish": fine_tuning})
+    section = dict(problem.training_section) | {"steps": steps}
+    section |= {} if fine_tuning is None else {"fine_tuning": fine_tuning}
     return replace(problem, training=training, fine_tuning=fine_tuning, training_section=section)
 
 

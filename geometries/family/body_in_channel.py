@@ -88,7 +88,7 @@ def body_in_channel(
     channel = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
     axes = torch.eye(2, dtype=torch.float64)[moved]
 
-    def place(theta: Tensor) -> Tensor:
+    def control_points_at(theta: Tensor) -> Tensor:
         cosine = constant(torch.cos(angles), theta)
         front, back = theta[..., 0:1], theta[..., 1:2]
         up = theta[..., 2 : 2 + side]
@@ -113,7 +113,7 @@ def body_in_channel(
             (Curve("wall", **line), Curve("outlet", **line), Curve("wall", **line), Curve("inlet", **line)),
             (Curve("body", control_points, periodic=True),),
         ),
-        control_points=place,
+        control_points=control_points_at,
         part=1,
         stiffening=2.0,
         grading=3.0,

@@ -27,7 +27,7 @@ def cavity(skew: float = 0.3, bulge: float = 0.2) -> Family:
     thirds = torch.tensor([0.0, 1 / 3, 2 / 3, 1.0], dtype=torch.float64)
     inner = torch.tensor([0.0, 1.0, 1.0, 0.0], dtype=torch.float64)
 
-    def place(theta: Tensor) -> Tensor:
+    def control_points_at(theta: Tensor) -> Tensor:
         shift, left, right, floor = (theta[..., k, None] for k in range(4))
         s, bump = thirds.to(theta), inner.to(theta)
         ones = torch.ones_like(shift)
@@ -50,5 +50,5 @@ def cavity(skew: float = 0.3, bulge: float = 0.2) -> Family:
         loops=(
             (Curve("wall", **wall), Curve("wall", **wall), Curve("lid", count=2, degree=1), Curve("wall", **wall)),
         ),
-        control_points=place,
+        control_points=control_points_at,
     )

@@ -64,7 +64,7 @@ def closed_bar(
     angles = [2 * math.pi * k / control_points for k in range(control_points)]
     directions = torch.tensor([[math.cos(a), math.sin(a)] for a in angles], dtype=torch.float64)
 
-    def place(theta: Tensor) -> Tensor:
+    def control_points_at(theta: Tensor) -> Tensor:
         return theta[..., None] * constant(directions, theta)
 
     parameters = tuple(
@@ -82,5 +82,5 @@ def closed_bar(
         description="solid cross-section bounded by one periodic B-spline; boundary region: wall",
         parameters=parameters,
         loops=((Curve("wall", control_points, periodic=True),),),
-        control_points=place,
+        control_points=control_points_at,
     )

@@ -20,7 +20,7 @@ SMOOTH = math.radians(1.0)
 class Corner:
     """A corner at ``place``, with the angle inside the loop in degrees: below 180 where it sticks out."""
 
-    place: tuple[float, float]
+    point: tuple[float, float]
     angle: float
 
 
@@ -40,6 +40,6 @@ def corners(curves: Sequence[Curve], control_points: NDArray[np.float64]) -> lis
         (ax, ay), (bx, by) = pieces[index][-1] - pieces[index][-2], after[1] - after[0]
         turn = math.atan2(ax * by - ay * bx, ax * bx + ay * by)
         if abs(turn) > SMOOTH:
-            place = pieces[index][-1]
-            found.append(Corner((float(place[0]), float(place[1])), 180.0 - math.degrees(turn)))
+            point = pieces[index][-1]
+            found.append(Corner((float(point[0]), float(point[1])), 180.0 - math.degrees(turn)))
     return found

@@ -34,7 +34,7 @@ def fix_parameters(family: Family, values: Mapping[str, float]) -> Family:
     base = torch.tensor([values.get(name, 0.0) for name in names], dtype=torch.float64)
     spread = torch.eye(len(names), dtype=torch.float64)[free]  # a product with it changes no digit
 
-    def place(theta: Tensor) -> Tensor:
+    def control_points_at(theta: Tensor) -> Tensor:
         return family.control_points(theta @ constant(spread, theta) + constant(base, theta))
 
-    return replace(family, parameters=tuple(family.parameters[k] for k in free), control_points=place)
+    return replace(family, parameters=tuple(family.parameters[k] for k in free), control_points=control_points_at)

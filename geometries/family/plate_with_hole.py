@@ -64,7 +64,7 @@ def plate_with_hole(
     corners = half * torch.tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64)
     rim = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
 
-    def place(theta: Tensor) -> Tensor:
+    def control_points_at(theta: Tensor) -> Tensor:
         size, root = theta[..., :1], torch.sqrt(theta[..., 1:2])
         a, b = size * root, size / root
         share = 1 + torch.cat([theta[..., 2:], torch.zeros_like(b)], -1)
@@ -83,7 +83,7 @@ def plate_with_hole(
             tuple(Curve(side, count=2, degree=1) for side in sides),
             (Curve("hole", control_points, periodic=True),),
         ),
-        control_points=place,
+        control_points=control_points_at,
         part=1,
         stiffening=2.0,
         grading=max(1.0, 0.6 * min(width, height) / radius),

@@ -58,7 +58,7 @@ def porous_square(
     corners = torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=torch.float64)
     square = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
 
-    def place(theta: Tensor) -> Tensor:
+    def control_points_at(theta: Tensor) -> Tensor:
         r0, c1, c2 = (theta[..., k, None, None] for k in range(3))
         outline = r0 * (disc.to(theta) + c1 * four.to(theta) + c2 * eight.to(theta))
         holes = centres.to(theta)[:, None, :] + outline[..., None, :, :]
@@ -76,7 +76,7 @@ def porous_square(
             Parameter("c2", 0.0, -eightfold, eightfold, "1", "amplitude of eight waves, in mean radii"),
         ),
         loops=(sides, *(((Curve("pore", control_points, periodic=True),),) * len(centres))),
-        control_points=place,
+        control_points=control_points_at,
         part=1,
         grading=1.5,
         rays=tuple(

@@ -55,7 +55,7 @@ def star_domain(
     disc = radius * harmonic(1)
     modes = torch.stack([radius * (harmonic(1 + wave) + harmonic(1 - wave)) / 2 for wave in waves])
 
-    def place(theta: Tensor) -> Tensor:
+    def control_points_at(theta: Tensor) -> Tensor:
         return disc.to(theta) + torch.einsum("...k,knd->...nd", theta, modes.to(theta))
 
     return Family(
@@ -66,6 +66,6 @@ def star_domain(
             for i, wave in enumerate(waves)
         ),
         loops=((Curve("wall", control_points, periodic=True),),),
-        control_points=place,
+        control_points=control_points_at,
         rays=(Rays(0, (0.0, 0.0)),),
     )

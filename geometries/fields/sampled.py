@@ -18,18 +18,18 @@ Array = NDArray[np.float64]
 
 def sample_quantities(
     problem: Problem,
-    place: CellPoints | FacetPoints,
+    quadrature: CellPoints | FacetPoints,
     components: Mapping[str, Array],
     parameters: Mapping[str, float],
 ) -> dict[str, Tensor | float]:
     """Name -> value at the points of ``place``, from nodal values (N,) of every component and the parameters."""
-    q = {"x": place.points[..., 0], "y": place.points[..., 1], **parameters}
+    q = {"x": quadrature.points[..., 0], "y": quadrature.points[..., 1], **parameters}
     for name, nodal in components.items():
         field = torch.from_numpy(nodal)
-        q[name] = place.interpolate(field)
-        q[f"{name}_x"], q[f"{name}_y"] = place.gradient(field).unbind(-1)
-    if isinstance(place, FacetPoints):
-        q["nx"], q["ny"] = place.normals.unbind(-1)
+        q[name] = quadrature.interpolate(field)
+        q[f"{name}_x"], q[f"{name}_y"] = quadrature.gradient(field).unbind(-1)
+    if isinstance(quadrature, FacetPoints):
+        q["nx"], q["ny"] = quadrature.normals.unbind(-1)
     for coefficient in problem.physics.coefficients:
         given = problem.coefficients.get(coefficient.name)
         q[coefficient.name] = coefficient.default if given is None else given(torch, q)
@@ -74,17 +74,16 @@ class Profile:
         return (self.maximum - self.minimum) / abs(self.mean)
 
     @property
-    def place_of_maximum(self) -> Array:
+    def point_of_maximum(self) -> Array:
         """(2,) point of the largest value."""
         return self.points[int(self.values.argmax())]
 
 
-def profile_of(place: CellPoints | FacetPoints, values: Tensor | float) -> Profile:
+def profile_of(quadrature: CellPoints | FacetPoints, values: Tensor | float) -> Profile:
     """The profile of values (K, Q), or of one number, at the points of ``place``."""
-    spread = torch.as_tensor(values, dtype=torch.float64).expand(place.weights.shape)
+    spread = torch.as_tensor(values, dtype=torch.float64).expand(quadrature.weights.shape)
     slope = None
-    if isinstance(place, FacetPoints):
-        slope = float((spread.diff(dim=1).abs() / place.points.diff(dim=1).norm(dim=-1)).max())
-    return Profile(
-        place.points.reshape(-1, 2).numpy(), spread.reshape(-1).numpy(), place.weights.reshape(-1).numpy(), slope
-    )
+    if isinstance(quadrature, FacetPoints):
+        slope = float((spread.diff(dim=1).abs() / quadrature.points.diff(dim=1).norm(dim=-1)).max())
+    points, weights = quadrature.points.reshape(-1, 2), quadrature.weights.reshape(-1)
+    return Profile(points.numpy(), spread.reshape(-1).numpy(), weights.numpy(), slope)

@@ -25,21 +25,21 @@ def locate(mesh: TaggedMesh, points: Array, candidates: int = 12) -> tuple[NDArr
     near = KDTree(corners[:, :3].mean(1)).query(points, min(candidates, len(corners)))[1]
     best = np.full(len(points), np.inf)
     cell = np.zeros(len(points), dtype=np.int64)
-    place = np.zeros((len(points), 2))
+    coordinates = np.zeros((len(points), 2))
     for column in near.T:
         local = _pull_back(corners[column], points)
         outside = np.maximum(-np.minimum(local.min(-1), 1 - local.sum(-1)), 0)
         outside[~np.isfinite(outside)] = np.inf
         better = outside < best
-        best[better], cell[better], place[better] = outside[better], column[better], local[better]
-    return cell, place
+        best[better], cell[better], coordinates[better] = outside[better], column[better], local[better]
+    return cell, coordinates
 
 
 def interpolation_matrix(mesh: TaggedMesh, points: Array) -> csr_matrix:
     """(P, N) matrix that takes nodal values to the points (P, 2), by the quadratic shape functions."""
-    cell, place = locate(mesh, points)
+    cell, coordinates = locate(mesh, points)
     rows = np.repeat(np.arange(len(points)), 6)
-    entries = (shape_functions(place).ravel(), (rows, mesh.cells[cell].ravel()))
+    entries = (shape_functions(coordinates).ravel(), (rows, mesh.cells[cell].ravel()))
     return csr_matrix(entries, shape=(len(points), len(mesh.nodes)))
 
 
@@ -48,9 +48,9 @@ def values_at(mesh: TaggedMesh, nodes: Tensor, nodal: Tensor, points: Tensor) ->
 
     First derivatives in the nodes are exact: a point's place in its cell moves by -J^-1 dx when the cell moves by dx.
     """
-    cell, place = locate(mesh.moved(nodes.detach().cpu().numpy()), points.detach().cpu().numpy())
+    cell, coordinates = locate(mesh.moved(nodes.detach().cpu().numpy()), points.detach().cpu().numpy())
     owners = torch.from_numpy(mesh.cells[cell])
-    values, slopes = (torch.from_numpy(f(place)).to(nodes) for f in (shape_functions, shape_gradients))
+    values, slopes = (torch.from_numpy(f(coordinates)).to(nodes) for f in (shape_functions, shape_gradients))
     at = torch.einsum("pi,pid->pd", values, nodes[owners])
     jacobian = torch.einsum("pik,pid->pdk", slopes, nodes[owners])
     shift = torch.linalg.solve(jacobian, (points - at)[..., None])[..., 0]

@@ -50,14 +50,14 @@ def boundary_values(
     conditions: tuple[Dirichlet, ...], pins: tuple[Pin, ...], discretization: Discretization
 ) -> BoundaryValues:
     """Collect the constrained dofs; a dof that two conditions share belongs to the later one, to pins last."""
-    places = [(c, *discretization.boundary_dofs(c.component, c.tag)) for c in conditions]
-    places += [_pinned(pin, discretization) for pin in pins]
+    located = [(c, *discretization.boundary_dofs(c.component, c.tag)) for c in conditions]
+    located += [_pinned(pin, discretization) for pin in pins]
     owner = np.full(discretization.dofs, -1)
     node_of = np.zeros(discretization.dofs, dtype=np.int64)
-    for k, (_, dofs, nodes) in enumerate(places):
+    for k, (_, dofs, nodes) in enumerate(located):
         owner[dofs], node_of[dofs] = k, nodes
     dofs = np.flatnonzero(owner >= 0)
-    functions = tuple((condition, np.flatnonzero(owner[dofs] == k)) for k, (condition, *_) in enumerate(places))
+    functions = tuple((condition, np.flatnonzero(owner[dofs] == k)) for k, (condition, *_) in enumerate(located))
     return BoundaryValues(dofs, node_of[dofs], functions)
 
 

@@ -80,11 +80,11 @@ class Discretization:
         key = _edge_keys(edges[boundary], len(self.tagged.nodes))
         wanted = _edge_keys(self.tagged.facets[:, :2], len(self.tagged.nodes))
         order = np.argsort(key)
-        place = order[np.clip(np.searchsorted(key, wanted, sorter=order), 0, len(key) - 1)]
-        if not np.array_equal(key[place], wanted):
-            count = int((key[place] != wanted).sum())
+        position = order[np.clip(np.searchsorted(key, wanted, sorter=order), 0, len(key) - 1)]
+        if not np.array_equal(key[position], wanted):
+            count = int((key[position] != wanted).sum())
             raise ProblemError(f"{count} tagged facets of the mesh are not boundary edges of its cells")
-        facets = boundary[place].astype(np.int32)
+        facets = boundary[position].astype(np.int32)
         by_facet = np.argsort(facets)
         tags = self.tagged.facet_tags[by_facet].astype(np.int32)
         return dolfinx_mesh.meshtags(self.mesh, 1, facets[by_facet], tags)

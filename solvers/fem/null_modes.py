@@ -184,11 +184,11 @@ def _along(
     nodes = discretization.nodes()
     across, moved = [], []
     for tag in walls.tags:
-        place = facet_points(discretization.tagged, torch.from_numpy(nodes), tag, 4)
-        weight = place.weights.sqrt().numpy().reshape(-1, 1)
-        arms = (place.points.numpy().reshape(-1, 2) - centre) / radius
+        quadrature = facet_points(discretization.tagged, torch.from_numpy(nodes), tag, 4)
+        weight = quadrature.weights.sqrt().numpy().reshape(-1, 1)
+        arms = (quadrature.points.numpy().reshape(-1, 2) - centre) / radius
         motion = np.stack([null[:, 0] - null[:, -1] * arms[:, 1:], null[:, 1] + null[:, -1] * arms[:, :1]], -1)
-        normals = place.normals.numpy().reshape(-1, 1, 2)
+        normals = quadrature.normals.numpy().reshape(-1, 1, 2)
         across.append(weight * (motion * normals).sum(-1))  # (P, k)
         moved.append((weight[..., None] * motion).transpose(0, 2, 1).reshape(-1, len(null)))
     facets = np.concatenate([discretization.tagged.facets_on(tag) for tag in walls.tags])

@@ -61,12 +61,12 @@ def facet_lengths_near(mesh: TaggedMesh, tag: str, at: Array, reach: float) -> A
     return np.linalg.norm(local[near, 1] - local[near, 0], axis=-1)
 
 
-def patch_density(patch: Patch, mesh: TaggedMesh, nodes: Array, place: FacetPoints) -> Tensor:
+def patch_density(patch: Patch, mesh: TaggedMesh, nodes: Array, quadrature: FacetPoints) -> Tensor:
     """(K, Q) share of the patch's total at boundary points, per arc length, with the mesh's nodes at ``nodes``."""
     facet, shape = boundary_point(mesh, patch.tag, np.array(patch.at))
-    offset = place.points - torch.from_numpy(shape @ nodes[facet])
+    offset = quadrature.points - torch.from_numpy(shape @ nodes[facet])
     bump = (1 - (offset**2).sum(-1) / patch.width**2).clamp(min=0) ** 2
-    return bump / (bump * place.weights).sum().clamp(min=1e-300)
+    return bump / (bump * quadrature.weights).sum().clamp(min=1e-300)
 
 
 class PatchLoad:

@@ -102,8 +102,8 @@ class FemSolution:
         Raises KeyError for an unknown region or quantity.
         """
         mesh, nodes = self._solver.mesh, torch.from_numpy(self.nodes)
-        place = cell_points(mesh, nodes, 6) if on is None else facet_points(mesh, nodes, on, 16)
-        return profile_of(place, quantity(torch, self._solver._sample(place, self.fields, self.parameters)))
+        quadrature = cell_points(mesh, nodes, 6) if on is None else facet_points(mesh, nodes, on, 16)
+        return profile_of(quadrature, quantity(torch, self._solver._sample(quadrature, self.fields, self.parameters)))
 
 
 class FemSolver:
@@ -297,17 +297,17 @@ class FemSolver:
         admissible = self.problem.physics.admissible
         if admissible is None:
             return
-        place = cell_points(self.mesh, torch.from_numpy(nodes))
-        least = float(admissible(torch, self._sample(place, fields, parameters)).min())
+        quadrature = cell_points(self.mesh, torch.from_numpy(nodes))
+        least = float(admissible(torch, self._sample(quadrature, fields, parameters)).min())
         if not least > 0:
             raise SolveError(
                 f"a solution of '{self.problem.physics.name}' is not admissible: what must stay positive is {least:.3g}"
             )
 
     def _sample(
-        self, place: CellPoints | FacetPoints, fields: Mapping[str, Array], parameters: Mapping[str, float]
+        self, quadrature: CellPoints | FacetPoints, fields: Mapping[str, Array], parameters: Mapping[str, float]
     ) -> dict[str, torch.Tensor | float]:
-        return sample_quantities(self.problem, place, self._components(fields), parameters)
+        return sample_quantities(self.problem, quadrature, self._components(fields), parameters)
 
     def _components(self, fields: Mapping[str, Array]) -> dict[str, Array]:
         """Component -> (N,) values."""

@@ -29,6 +29,7 @@ CHANGES = {
     " is gone: `design.checks` and `model.checks`.",
     5: "Load cases: `objective.cases`; a constraint on a functional has one entry for each case that it holds in."
     " Checks of the design on how well meshes tell a functional under a constraint.",
+    6: "`familiarity` is named `novelty`; `place` of a corner and of a peak is named `point`.",
 }
 """What changed with each version of the certificate."""
 VERSION = max(CHANGES)
@@ -63,7 +64,7 @@ class Peak(Entry):
     mean: Number
     flatness: Number
     """Largest less least, over the mean."""
-    place: tuple[float, ...]
+    point: tuple[float, ...]
     """Coordinates of the maximum, length unit."""
     at_least: Number
     at_most: Number
@@ -255,7 +256,7 @@ class Extent(Entry):
 class Corner(Entry):
     """A corner of the part: where, length unit, and its angle in degrees."""
 
-    place: tuple[float, ...]
+    point: tuple[float, ...]
     angle: float
 
 

@@ -35,7 +35,7 @@ def describe_peak(functional: Functional, solution: FemSolution | CaseSolution) 
         "minimum": profile.minimum,
         "mean": profile.mean,
         "flatness": profile.flatness,
-        "place": profile.place_of_maximum.tolist(),
+        "point": profile.point_of_maximum.tolist(),
         "at_least": least,
         "at_most": largest,
         "profile": None if functional.on is None else _around(profile),

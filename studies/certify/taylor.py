@@ -164,8 +164,8 @@ def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator
     def anew(h: float, name: str) -> float:
         return solved_anew(h)[0][name]
 
-    for place, (functional, gradient) in enumerate(zip(setup.problem.functionals, gradients, strict=True)):
-        name, what = functional.name, functional.name if place else "objective"
+    for index, (functional, gradient) in enumerate(zip(setup.problem.functionals, gradients, strict=True)):
+        name, what = functional.name, functional.name if index else "objective"
         value = partial(anew, name=name)
         yield taylor_test(f"FEM {what} in theta (adjoint)", value, float(gradient @ direction.numpy()))
         yield taylor_test(f"FEM {what} in theta (tangent)", value, tangent.values[name])
@@ -205,10 +205,10 @@ def _operator(surrogate: DesignSurrogate, theta: Tensor, generator: torch.Genera
 def _chain(setup: Setup, surrogate: DesignSurrogate, theta: Tensor, direction: Tensor) -> Iterator[TaylorTest]:
     _, gradients = surrogate.value_and_gradient(theta[None])
 
-    def value(h: float, place: int) -> float:
+    def value(h: float, index: int) -> float:
         with torch.no_grad():
-            return float(surrogate.evaluate((theta + h * direction)[None])[1][0, place])
+            return float(surrogate.evaluate((theta + h * direction)[None])[1][0, index])
 
-    for place, functional in enumerate(setup.problem.functionals):
-        name = f"surrogate {functional.name if place else 'objective'} in theta (whole chain)"
-        yield taylor_test(name, partial(value, place=place), float(gradients[0, place] @ direction))
+    for index, functional in enumerate(setup.problem.functionals):
+        name = f"surrogate {functional.name if index else 'objective'} in theta (whole chain)"
+        yield taylor_test(name, partial(value, index=index), float(gradients[0, index] @ direction))

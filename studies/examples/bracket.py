@@ -24,7 +24,7 @@ def Bracket(length: float = 2.0, height: float = 1.0, control_points: int = 5) -
     )
     along = torch.linspace(0.0, length, control_points, dtype=torch.float64)
 
-    def place(theta: Tensor) -> Tensor:
+    def control_points_at(theta: Tensor) -> Tensor:
         x = along.to(theta).expand(*theta.shape[:-1], control_points)
         lower = torch.stack([x, -theta[..., :control_points]], -1)
         upper = torch.stack([x, theta[..., control_points:]], -1).flip(-2)
@@ -44,5 +44,5 @@ def Bracket(length: float = 2.0, height: float = 1.0, control_points: int = 5) -
                 Curve("root", 2, degree=1),
             ),
         ),
-        control_points=place,
+        control_points=control_points_at,
     )

@@ -28,7 +28,7 @@ def Nozzle(length: float = 3.0, inlet: float = 0.5, control_points: int = 7) -> 
     )
     along = torch.linspace(0.0, length, control_points, dtype=torch.float64)
 
-    def place(theta: Tensor) -> Tensor:
+    def control_points_at(theta: Tensor) -> Tensor:
         """Control points (..., n, 2) of all curves in order; theta (..., P) may be a batch: index its last axis."""
         x = along.to(theta).expand(*theta.shape[:-1], control_points)  # the design's dtype and device
         height = torch.cat([torch.full_like(theta[..., :2], inlet), theta], -1)
@@ -45,5 +45,5 @@ def Nozzle(length: float = 3.0, inlet: float = 0.5, control_points: int = 7) -> 
         description="channel between two mirrored walls; boundary regions: wall, outlet, inlet",
         parameters=parameters,
         loops=((wall, Curve("outlet", 2, degree=1), wall, Curve("inlet", 2, degree=1)),),
-        control_points=place,
+        control_points=control_points_at,
     )

@@ -101,20 +101,20 @@ def conditions_of(
 
 
 def _condition(
-    entry: Constraint, quantity: str, target: float, unit: str, place: int | None, scale: float, index: int
+    entry: Constraint, quantity: str, target: float, unit: str, position: int | None, scale: float, index: int
 ) -> Condition:
     name = f"{quantity} {entry.kind.replace('_', ' ')}"
-    return Condition(name, quantity, entry.kind, target, entry.tolerance, unit, place, scale, index)
+    return Condition(name, quantity, entry.kind, target, entry.tolerance, unit, position, scale, index)
 
 
 def _on_functional(study: Study, start: _Start, index: int) -> Iterator[Condition]:
     """The condition on a functional, or one for each load case that it holds in."""
     entry, problem = study.model.constraints[index], start.problem
-    places = {functional.name: place for place, functional in enumerate(problem.functionals)}
+    positions = {functional.name: position for position, functional in enumerate(problem.functionals)}
     cases = [entry.case] if entry.case is not None else list(problem.cases)
     given = None if entry.target == "initial" else float(entry.target)
     for name in [in_case(entry.name, case) for case in cases] if problem.cases else [entry.name]:
-        if name not in places:
+        if name not in positions:
             of_physics = ", ".join(functional.name for functional in problem.physics.functionals)
             expected = f"one of {', '.join(quantities_of(start.shape_map))}, or of the physics {of_physics}"
             raise study.error(f"constraints.{index}.quantity", f"'{entry.name}'", expected)
@@ -126,7 +126,7 @@ def _on_functional(study: Study, start: _Start, index: int) -> Iterator[Conditio
                 f"{entry.target}, whose scale is that of the start, where finite elements fail ({error})",
                 "another start, or a target other than 0 and initial",
             ) from error
-        yield _condition(entry, name, target, problem.functionals[places[name]].unit, places[name], scale, index)
+        yield _condition(entry, name, target, problem.functionals[positions[name]].unit, positions[name], scale, index)
 
 
 def scale_of(target: float, at_start: Callable[[], float], natural: Callable[[], float]) -> float:

@@ -34,13 +34,13 @@ def constraint_values(setup: Setup, theta: Array, functionals: Functionals | Non
 
     ``functionals`` there are needed where a condition is on one of them.
     """
-    places = [condition.functional for condition in setup.constraints]
-    geometric = np.array([place is None for place in places], dtype=bool)
-    values, rows = np.empty(len(places)), np.empty((len(places), len(theta)))
+    indices = [condition.functional for condition in setup.constraints]
+    geometric = np.array([index is None for index in indices], dtype=bool)
+    values, rows = np.empty(len(indices)), np.empty((len(indices), len(theta)))
     values[geometric], rows[geometric] = geometric_values(setup, theta)
     if not geometric.all():
         assert functionals is not None
-        chosen = [place for place in places if place is not None]
+        chosen = [index for index in indices if index is not None]
         values[~geometric], rows[~geometric] = functionals[0][chosen], functionals[1][chosen]
     return values, rows
 

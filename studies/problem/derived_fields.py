@@ -26,13 +26,14 @@ def derived_arrays(setup: Setup, nodes: Array, fields: Array, suffix: str) -> Ma
         suffix: such as ``fem``.
     """
     mesh, problem = setup.shape_map.mesh, setup.problem
-    place = cell_points(mesh, torch.from_numpy(nodes), rule=(NODES, np.full(len(NODES), 0.5 / len(NODES))))
+    quadrature = cell_points(mesh, torch.from_numpy(nodes), rule=(NODES, np.full(len(NODES), 0.5 / len(NODES))))
     components = dict(zip(problem.physics.components, np.ascontiguousarray(fields.T), strict=True))
-    q = sample_quantities(problem, place, components, problem.parameter_values())
-    cells, areas = mesh.cells.ravel(), place.weights.sum(-1, keepdim=True).expand(place.weights.shape).reshape(-1)
+    q = sample_quantities(problem, quadrature, components, problem.parameter_values())
+    cells, areas = mesh.cells.ravel(), quadrature.weights.sum(-1, keepdim=True)
+    areas = areas.expand(quadrature.weights.shape).reshape(-1)
     total = np.bincount(cells, areas.numpy(), len(nodes))
     arrays = {}
     for quantity in problem.physics.derived:
-        values = torch.as_tensor(quantity.value(torch, q)).expand(place.weights.shape).reshape(-1)
+        values = torch.as_tensor(quantity.value(torch, q)).expand(quadrature.weights.shape).reshape(-1)
         arrays[f"{quantity.name}_{suffix}"] = np.bincount(cells, (areas * values).numpy(), len(nodes)) / total
     return arrays

@@ -35,7 +35,7 @@ def jumps(setup: Setup) -> list[str]:
             where = _where(mesh, expression, comparison, tags)
             if where:
                 found.append(
-                    f"{setup.study.place(key)}: {key}: '{expression.text}' jumps at {comparison.text}, {where}."
+                    f"{setup.study.location(key)}: {key}: '{expression.text}' jumps at {comparison.text}, {where}."
                     " Quadrature loses its order there, and shape derivatives do not see the jump move through the"
                     " cells. Let a boundary follow it, or smooth it, for example by tanh"
                 )
@@ -85,10 +85,10 @@ def _changes(formula: Expression, comparison: Comparison, points: Tensor) -> boo
     names = sorted(formula.names - set(COORDINATES))
     ends = []
     for _ in range(2):
-        place = points[torch.randint(len(points), (PAIRS,), generator=generator)]
+        base = points[torch.randint(len(points), (PAIRS,), generator=generator)]
         size = 10 ** (4 * torch.rand(PAIRS, len(names), generator=generator, dtype=torch.float64) - 2)
         others = size * torch.randn(PAIRS, len(names), generator=generator, dtype=torch.float64)
-        ends.append(torch.cat([place, others], -1))
+        ends.append(torch.cat([base, others], -1))
 
     def at(values: Tensor) -> dict[str, Tensor]:
         return dict(zip((*COORDINATES, *names), values.unbind(-1), strict=True))

@@ -60,8 +60,8 @@ def with_cases(study: Study, family: Family, problem: Problem) -> Problem:
         expected = "fem: a surrogate does not learn load cases; or none of physics.cases"
         raise study.error("optimizer.on", f"'{study.model.optimizer.on}' with physics.cases", expected)
     selectors = {case: selector_of(case) for case in model.cases}
-    components, place = problem.physics.components, ("x", "y")
-    everywhere = (*place, *components, *(c.name for c in problem.physics.coefficients), "nx", "ny")
+    components, coordinates = problem.physics.components, ("x", "y")
+    everywhere = (*coordinates, *components, *(c.name for c in problem.physics.coefficients), "nx", "ny")
     natural, sources, dirichlet = list(problem.natural), [], []
     for case, entry in model.cases.items():
         key = f"physics.cases.{case}"
@@ -69,7 +69,7 @@ def with_cases(study: Study, family: Family, problem: Problem) -> Problem:
         for condition in boundary_conditions_of(study, family, f"{key}.natural", entry.natural, components, everywhere):
             component, tag, function = condition
             natural.append(Natural(component, tag, Selected(((selectors[case], function),))))
-        sources.append(sources_of(study, f"{key}.source", entry.source, components, place))
+        sources.append(sources_of(study, f"{key}.source", entry.source, components, coordinates))
         dirichlet.append(_supported(study, family, problem, case))
     patches = patches_of(study, family, components, {case: selector_of(case) for case in model.cases})
     names = list(selectors.values())
@@ -152,9 +152,9 @@ def _functionals(study: Study, problem: Problem) -> Iterator[CaseFunctional]:
         if entry.name in known:
             wanted.setdefault(entry.name, set()).update([entry.case] if entry.case else cases)
     for name, own in wanted.items():
-        for place, case in enumerate(cases):
+        for position, case in enumerate(cases):
             if case in own:
-                yield _over(known[name], in_case(name, case), partial(_pick, place))
+                yield _over(known[name], in_case(name, case), partial(_pick, position))
 
 
 def _known_case(study: Study, key: str, case: str) -> None:
@@ -168,8 +168,8 @@ def _over(functional: Functional, name: str, combine: Any) -> CaseFunctional:
     return CaseFunctional(**given, of=functional.name, combine=combine)
 
 
-def _pick(place: int, values: Any) -> Any:
-    return values[place]
+def _pick(position: int, values: Any) -> Any:
+    return values[position]
 
 
 def _combine(combined: Combined, cases: Sequence[str], sign: int, values: Any) -> Any:

@@ -16,12 +16,12 @@ from shapewright.surrogate.models.novelty import Novelty, novelty_over
 from shapewright.surrogate.training.accuracy import correlation_with_error
 
 __all__ = [
-    "Familiarity",
+    "Novelty",
     "correlation_with_error",
-    "describe_familiarity",
+    "describe_novelty",
     "designs_of_box",
-    "familiarity_of",
-    "familiarity_over",
+    "novelty_of",
+    "novelty_over",
 ]
 
 REFERENCE = 160

@@ -33,7 +33,7 @@ from shapewright.studies.schema.named import formula, formula_name, free_name, n
 from shapewright.studies.schema.operator_study import Number, OperatorStudyModel
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.design_surrogate import latent_grid_for
-from shapewright.surrogate.models.instances import Distribution, Instances, Population, Normal, Uniform
+from shapewright.surrogate.models.instances import Distribution, Instances, Normal, Population, Uniform
 from shapewright.surrogate.models.point_quantities import ProblemData
 from shapewright.surrogate.models.problem_operator import ProblemOperator, input_functions, scales
 from shapewright.surrogate.training.physics_training import PhysicsTrainingConfig, Solutions
@@ -101,7 +101,7 @@ class OperatorSetup:
             grid = latent_grid_for(self.lift.shape_map, model.grid, model.radius)
             return ProblemOperator(data, tags, grid, config, inputs, scale, input_scale).float()
         except ValueError as error:
-            raise StudyError(f"{self.study.place('surrogate.grid')}: surrogate.grid: {error}") from error
+            raise StudyError(f"{self.study.location('surrogate.grid')}: surrogate.grid: {error}") from error
 
     def problem_key(self) -> dict[str, Any]:
         """Everything that solutions depend on, as plain data."""
@@ -234,7 +234,7 @@ def _lift(study: Study, family: Family, problem: Problem, mesh_size: float) -> D
         with forcing(study.force):
             shape_map = build_shape_map(family, mesh_size)
     except MeshError as error:
-        raise StudyError(f"{study.place('geometry')}: geometry: cannot be meshed: {error}") from error
+        raise StudyError(f"{study.location('geometry')}: geometry: cannot be meshed: {error}") from error
     tags: dict[str, list[str]] = {}
     for condition in problem.dirichlet:
         tags.setdefault(condition.component, []).append(condition.tag)

@@ -56,7 +56,7 @@ def _entries(study: Study) -> Iterator[tuple[str, str | None, NaturalCondition]]
                 yield f"{key}.{index}", case, entry
 
 
-def placed(study: Study, problem: Problem, shape_map: ShapeMap, initial: Tensor) -> Problem:
+def with_patches(study: Study, problem: Problem, shape_map: ShapeMap, initial: Tensor) -> Problem:
     """The problem with its patches at the reference mesh's points that the start design (P,) takes to where they are.
 
     Raises:

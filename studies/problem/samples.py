@@ -64,7 +64,7 @@ def draw_designs(setup: Setup, count: int, seed: int) -> Tensor:
     while sum(map(len, found)) < count:
         if drawn >= ENOUGH_DRAWN and sum(map(len, found)) < LEAST_VALID * drawn:
             raise SamplingError(
-                f"{setup.study.place('geometry.bounds')}: geometry.bounds: only {sum(map(len, found))} of {drawn}"
+                f"{setup.study.location('geometry.bounds')}: geometry.bounds: only {sum(map(len, found))} of {drawn}"
                 f" designs drawn within the bounds are valid shapes; expected {LEAST_VALID:.1%} of them at least:"
                 " narrow geometry.bounds, or the options of the family that set its own bounds"
             )

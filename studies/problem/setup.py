@@ -32,7 +32,7 @@ from shapewright.studies.problem.boundary_data import boundary_conditions_of, so
 from shapewright.studies.problem.conditions import Condition, conditions_of
 from shapewright.studies.problem.functionals import functional_data, functionals_of
 from shapewright.studies.problem.load_cases import with_cases
-from shapewright.studies.problem.patches import patches_of, placed, problem_at
+from shapewright.studies.problem.patches import patches_of, problem_at, with_patches
 from shapewright.studies.schema.learning import Surrogate
 from shapewright.studies.schema.loader import Study, StudyError
 from shapewright.studies.schema.named import formula, known_component, known_tag
@@ -150,8 +150,8 @@ def _build_setup(study: Study) -> Setup:
         if shipped is not None:
             key = "surrogate.weights"
             path = study.folder / str(study.model.surrogate.weights)
-            raise StudyError(f"{study.place(key)}: {key}: {path}: its reference mesh: {error}") from error
-        raise StudyError(f"{study.place('geometry')}: geometry: cannot be meshed: {error}") from error
+            raise StudyError(f"{study.location(key)}: {key}: {path}: its reference mesh: {error}") from error
+        raise StudyError(f"{study.location('geometry')}: geometry: cannot be meshed: {error}") from error
     fixed = study.model.geometry.fixed
     if fixed:
         shape_map = replace(shape_map, family=fix_parameters(native, fixed), made_for=native)
@@ -166,7 +166,7 @@ def _build_setup(study: Study) -> Setup:
     except ShapeError as error:
         key = "geometry.fixed" if fixed else "geometry.initial"
         raise study.error(key, f"a start design that is no valid shape ({error})", "a valid one") from error
-    problem = placed(study, problem, shape_map, initial)
+    problem = with_patches(study, problem, shape_map, initial)
     return Setup(study, family, shape_map, problem, conditions_of(study, shape_map, problem, initial), initial)
 
 
@@ -182,7 +182,7 @@ def _refuse_effort(study: Study, family: Family) -> None:
     ):
         found = mesh_fault(family, points, size)
         if found:
-            raise StudyError(f"{study.place(key)}: {key}: {which}{found}")
+            raise StudyError(f"{study.location(key)}: {key}: {which}{found}")
     _refuse_thickness(study, family, points)
     refuse_large_network(study, estimated_nodes(family, points, geometry.mesh_size))
 
@@ -218,7 +218,7 @@ def refuse_large_network(study: Study, points: float) -> None:
     culprit = min(usual, key=lambda name: bytes_of(model.model_copy(update={name: usual[name]})))
     key = f"surrogate.{culprit}"
     raise StudyError(
-        f"{study.place(key)}: {key}: found {reprlib.repr(getattr(model, culprit))}: training such a"
+        f"{study.location(key)}: {key}: found {reprlib.repr(getattr(model, culprit))}: training such a"
         f" network takes about {in_words(expected)} of memory; the limit is {in_words(MOST_BYTES)}: make it smaller, or"
         " give --force to go on"
     )
@@ -258,7 +258,7 @@ def _families(study: Study) -> tuple[Family, Family]:
     except FamilyError as error:
         about_options = "option" in str(error) or str(error).startswith(f"{geometry.family}:")
         key = "geometry.options" if about_options else "geometry.family"
-        raise StudyError(f"{study.place(key)}: {key}: {error}") from error
+        raise StudyError(f"{study.location(key)}: {key}: {error}") from error
     names = [parameter.name for parameter in family.parameters]
     for section in ("bounds", "initial", "fixed"):
         for name in getattr(geometry, section):
@@ -282,7 +282,7 @@ def _families(study: Study) -> tuple[Family, Family]:
     try:
         return family, fix_parameters(replace(family, parameters=tuple(changed)), geometry.fixed)
     except FamilyError as error:
-        raise StudyError(f"{study.place(key)}: {key}: {error}") from error
+        raise StudyError(f"{study.location(key)}: {key}: {error}") from error
 
 
 def _unit(parameter: Parameter, study: Study) -> str:
@@ -298,7 +298,7 @@ def boundary_value_problem(
         StudyError: names file, line and key.
     """
     model, parameters = study.model.physics, parameters or {}
-    place = (*COORDINATES, *parameters)
+    arguments = (*COORDINATES, *parameters)
     physics = PHYSICS[model.name]
     names = {c.name for c in physics.coefficients}
     for name in model.coefficients:
@@ -307,7 +307,7 @@ def boundary_value_problem(
                 f"physics.coefficients.{name}", f"'{name}'", f"a coefficient: {', '.join(sorted(names))}"
             )
     coefficients = {
-        name: formula(study, f"physics.coefficients.{name}", value, place)
+        name: formula(study, f"physics.coefficients.{name}", value, arguments)
         for name, value in model.coefficients.items()
     }
     for coefficient in physics.coefficients:
@@ -317,8 +317,8 @@ def boundary_value_problem(
             if found is not None:
                 raise study.error(f"physics.coefficients.{coefficient.name}", found.found, found.allowed)
     components = physics.components
-    sources = sources_of(study, "physics.source", model.source, components, place)
-    everywhere = (*place, *components, *names)
+    sources = sources_of(study, "physics.source", model.source, components, arguments)
+    everywhere = (*arguments, *components, *names)
     try:
         return Problem(
             physics,
@@ -326,7 +326,9 @@ def boundary_value_problem(
             sources,
             tuple(
                 Dirichlet(*c)
-                for c in boundary_conditions_of(study, family, "physics.dirichlet", model.dirichlet, components, place)
+                for c in boundary_conditions_of(
+                    study, family, "physics.dirichlet", model.dirichlet, components, arguments
+                )
             ),
             tuple(
                 Natural(*c)

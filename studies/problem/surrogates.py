@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.mesh.mesh import TaggedMesh
-from shapewright.studies.problem.design_training import DesignProblem, TrainingData, split_held_out, hardware, train_network
+from shapewright.studies.problem.design_training import (
+    DesignProblem,
+    TrainingData,
+    hardware,
+    split_held_out,
+    train_network,
+)
 from shapewright.studies.problem.novelty import designs_of_box
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.loader import StudyError
@@ -35,11 +41,11 @@ __all__ = [
     "build_surrogate",
     "choose_device",
     "design_problem",
-    "halves",
     "hardware",
     "normalization_of",
     "open_surrogate",
     "refreshing",
+    "split_held_out",
     "train_surrogate",
     "training_config",
 ]
@@ -80,7 +86,7 @@ def build_surrogate(
     try:
         return design_problem(setup).network(normalization, grid)
     except ValueError as error:
-        raise StudyError(f"{setup.study.place('surrogate.grid')}: surrogate.grid: {error}") from error
+        raise StudyError(f"{setup.study.location('surrogate.grid')}: surrogate.grid: {error}") from error
 
 
 def normalization_of(setup: Setup, data: Dataset, reference: Tensor) -> Normalization:
@@ -124,7 +130,7 @@ def refreshing(progress: Progress) -> str:
 
 def training_config(setup: Setup) -> TrainingConfig:
     """The study's training section as the trainer takes it, without its finish."""
-    return TrainingConfig(**setup.study.model.training.model_dump(exclude={"finish"}))
+    return TrainingConfig(**setup.study.model.training.model_dump(exclude={"fine_tuning"}))
 
 
 def open_surrogate(setup: Setup, path: Path, device: str = "cpu") -> tuple[DesignSurrogate, ModelCard]:
@@ -146,7 +152,7 @@ def open_surrogate(setup: Setup, path: Path, device: str = "cpu") -> tuple[Desig
         if model.weights is None or path != setup.study.folder / model.weights:
             raise
         key = "surrogate.weights"
-        raise SurrogateFileError(f"{setup.study.place(key)}: {key}: {error}") from error
+        raise SurrogateFileError(f"{setup.study.location(key)}: {key}: {error}") from error
     return surrogate.double().to(device).eval().requires_grad_(False), card
 
 

@@ -20,7 +20,7 @@ import torch
 
 from shapewright.studies.problem.novelty import novelty_of
 from shapewright.studies.problem.setup import Setup, fixed_key
-from shapewright.studies.problem.surrogates import split_held_out, hardware, training_config
+from shapewright.studies.problem.surrogates import hardware, split_held_out, training_config
 from shapewright.studies.schema.learning import Infill
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate
 from shapewright.surrogate.models.model_card import (

@@ -22,6 +22,7 @@ from shapewright.studies.problem.operator_setup import OperatorSetup, build_oper
 from shapewright.studies.problem.surrogates import hardware, refreshing
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import Study
+from shapewright.studies.schema.renamed import first_named
 from shapewright.surrogate.models.instances import Instances
 from shapewright.surrogate.models.model_card import SurrogateFileError, half_precision
 from shapewright.surrogate.models.operator_card import OperatorCard, load_operator, save_operator
@@ -68,7 +69,7 @@ def run_operator_study(
             card = load_operator(study.folder / model.surrogate.weights, network, setup.trained_for())
         except SurrogateFileError as error:
             key = "surrogate.weights"
-            raise SurrogateFileError(f"{study.place(key)}: {key}: {error}") from error
+            raise SurrogateFileError(f"{study.location(key)}: {key}: {error}") from error
         errors = _measured(setup, network.to(device), workspace, [], report)
         return setup, network, replace(card, squared_relative_error=_by_points(errors))
     path, key = workspace.path("operator.safetensors"), content_key(_training_key(setup), model.evaluation.points)
@@ -184,7 +185,8 @@ def fem_cost(setup: OperatorSetup, truth: Solutions, mesh_size: float) -> FemCos
 def _training_key(setup: OperatorSetup) -> str:
     """Of everything that the trained weights depend on, the instances by which the best are chosen included."""
     evaluation = setup.study.model.evaluation.model_dump(mode="json", exclude={"points"})
-    return content_key(setup.trained_for(), setup.study.model.training.model_dump(mode="json"), evaluation)
+    training = first_named("training", setup.study.model.training.model_dump(mode="json"))
+    return content_key(setup.trained_for(), training, evaluation)
 
 
 def _train(

@@ -24,9 +24,9 @@ from shapewright.studies.certify.model import VERSION, read_certificate, write_c
 from shapewright.studies.certify.second_order import gets_better_both_ways
 from shapewright.studies.certify.verdicts import least_residual
 from shapewright.studies.files import content_key, file_key, sha256, write_json, write_text
-from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import ExitReason, Iterate, Optimum, Search, optimize
 from shapewright.studies.optimize.stationarity import stationarity
+from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
 from shapewright.studies.problem.models import FemModel, Model, SurrogateModel
 from shapewright.studies.problem.samples import SAMPLED, draw_designs, load_samples, random_directions, stack_fields
 from shapewright.studies.problem.setup import Setup
@@ -39,6 +39,7 @@ from shapewright.studies.run.resolved import write_study
 from shapewright.studies.run.sampling import make_ready, sample_designs
 from shapewright.studies.run.together import Train
 from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.renamed import first_named
 from shapewright.surrogate.models.model_card import ModelCard, read_weights
 from shapewright.surrogate.training.dataset import Dataset, load_dataset
 
@@ -131,7 +132,7 @@ def train(run: Run, by: Train = train_surrogate) -> Path:
         data.hash,
         held_out.hash,
         run.setup.trained_for(),
-        run.setup.study.model.training.model_dump(),
+        first_named("training", run.setup.study.model.training.model_dump()),
     )
     path = run.workspace.path("surrogate.safetensors")
     if run.workspace.finished("train", key) is None:
@@ -239,7 +240,7 @@ def infill(run: Run) -> dict[str, Any] | None:
     theta, found = find_optimum(run)
     *replay, _ = sample(run)  # weights that are shipped come without the designs that they must not forget
     model, card, path = surrogate_of(run)
-    training = run.setup.study.model.training.model_dump()
+    training = first_named("training", run.setup.study.model.training.model_dump())
     data = [part.hash for part in replay]
     key = content_key("infill", file_key(path), data, found["solved"], theta.tolist(), config.model_dump(), training)
     if run.workspace.finished("infill", key) is None:

@@ -55,10 +55,11 @@ def surrogate_energies(
 ) -> Tensor:
     """(L,) energies of one shape (m,), differentiable in it."""
     instances, lift = _under(setup, theta, load), setup.lift
-    place = cell_points(lift.shape_map.mesh, lift.shape_map.nodes(instances.theta))
+    quadrature = cell_points(lift.shape_map.mesh, lift.shape_map.nodes(instances.theta))
     latent = network.encode(instances, *clouds(lift, instances, cloud, seed=0))
-    fields = network.fields(latent, instances, lift, place)
-    return energy(network.data, quantities(network.data, place.points.flatten(1, 2), fields, instances.parameters), place)
+    fields = network.fields(latent, instances, lift, quadrature)
+    found = quantities(network.data, quadrature.points.flatten(1, 2), fields, instances.parameters)
+    return energy(network.data, found, quadrature)
 
 
 def fem_energies(setup: OperatorSetup, theta: Array, load: Load, lift: DirichletLift | None = None) -> Array:
@@ -70,10 +71,10 @@ def fem_energies(setup: OperatorSetup, theta: Array, load: Load, lift: Dirichlet
     lift = lift or setup.truth_lift
     instances = _under(setup, torch.from_numpy(theta), load)
     solutions = solve_instances(setup, lift, instances)
-    place = cell_points(lift.shape_map.mesh, lift.shape_map.nodes(instances.theta))
-    fields = nodal_derivatives(place, solutions.fields)
-    found = quantities(setup.data, place.points.flatten(1, 2), fields, instances.parameters)
-    return energy(setup.data, found, place).numpy()
+    quadrature = cell_points(lift.shape_map.mesh, lift.shape_map.nodes(instances.theta))
+    fields = nodal_derivatives(quadrature, solutions.fields)
+    found = quantities(setup.data, quadrature.points.flatten(1, 2), fields, instances.parameters)
+    return energy(setup.data, found, quadrature).numpy()
 
 
 def match_energies(

@@ -352,8 +352,8 @@ def _cad(folder: Path, certificate: Certificate, setup: Setup, theta: Tensor) ->
 def _solved_again(folder: Path, certificate: Certificate, setup: Setup, theta: Tensor) -> Iterator[Finding]:
     """Objective and constraints by finite elements on fresh meshes of the STEP file, within the errors stated."""
     try:
-        with forcing(True), tempfile.TemporaryDirectory() as place:
-            step = Path(shutil.copy(folder / "optimum.step", place))
+        with forcing(True), tempfile.TemporaryDirectory() as scratch:
+            step = Path(shutil.copy(folder / "optimum.step", scratch))
             refined = refine(setup, theta, step)
         mapped, _, _ = FemModel(setup).functionals(theta)
     except (MeshError, SolveError, OSError) as error:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from shapewright.studies.schema.base import Section
+from shapewright.studies.schema.renamed import RENAMED
 from shapewright.studies.schema.study import StudyModel
 
 Key = tuple[str | int, ...]
@@ -63,6 +64,9 @@ def expected(key: Key, model: type[Section] = StudyModel) -> str:
 
 def unknown(key: Key, model: type[Section] = StudyModel) -> str:
     """Message for a key that the schema does not have: the nearest name, and those allowed."""
+    now = RENAMED.get(shown(key))
+    if now is not None:
+        return f"is named '{now}' now; write {now} in its place"
     allowed = names(key[:-1], model)
     close = get_close_matches(str(key[-1])[:MAX_SHOWN], allowed, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""

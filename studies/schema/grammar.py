@@ -110,8 +110,8 @@ class _Check:
         return root, frozenset(self.used)
 
     def refuse(self, found: str, column: int, allowed: str) -> NoReturn:
-        place = f"{self.where}: found {found} in column {self.indent + column + 1}"
-        raise ExpressionError(f"{place}; allowed: {allowed}") from None
+        location = f"{self.where}: found {found} in column {self.indent + column + 1}"
+        raise ExpressionError(f"{location}; allowed: {allowed}") from None
 
     def source(self, node: ast.expr) -> str:
         return ast.get_source_segment(self.formula, node) or self.formula

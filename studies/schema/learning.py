@@ -108,7 +108,7 @@ class GradientDescent(Section):
 
     @model_validator(mode="after")
     def _moments_are_of_tensor_galore(self) -> Self:
-        for key in ("rank", "rank_rule", "update_gap", "scale", "discarded", "moments"):
+        for key in ("rank", "rank_rule", "update_gap", "scale", "residual_weight", "moments"):
             value = getattr(self, key)
             idle = [GradientDescent.model_fields[key].default, *([_FORMER_RANK] if key == "rank" else [])]
             if self.optimizer == "adamw" and value not in idle:

@@ -41,7 +41,7 @@ class Source:
     lines: Mapping[Key, int]
     overrides: Mapping[Key, str]
 
-    def place(self, key: Key) -> tuple[int, str]:
+    def location(self, key: Key) -> tuple[int, str]:
         """Line to sort by, and 'file:line' or the override's text, of the nearest key that was typed."""
         for length in range(len(key), 0, -1):
             if key[:length] in self.overrides:
@@ -75,11 +75,12 @@ class Study:
 
     def error(self, key: str, found: str, expected: str) -> StudyError:
         """Error of a later stage about ``key`` (such as ``constraints.0.quantity``), with file and line."""
-        return StudyError(f"{self.place(key)}: {shown(_parts(key))}: found {clipped(found, 200)}; expected {expected}")
+        where = f"{self.location(key)}: {shown(_parts(key))}"
+        return StudyError(f"{where}: found {clipped(found, 200)}; expected {expected}")
 
-    def place(self, key: str) -> str:
+    def location(self, key: str) -> str:
         """File and line of ``key``, or the override that set it."""
-        return self.source.place(_parts(key))[1]
+        return self.source.location(_parts(key))[1]
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Section] = StudyModel) -> Study:
@@ -157,8 +158,8 @@ def _check_kind(data: Mapping[str, Any], source: Source, model: type[Section]) -
         return
     expected_kind = "none, for a design study" if wanted is None else f"'{wanted}'"
     meant = f"; this file is for `{_COMMANDS[kind]}`" if known else ""
-    place = source.place(("kind",))[1]
-    raise StudyError(f"{place}: kind: found {found(kind)}; expected {expected_kind}{meant}")
+    location = source.location(("kind",))[1]
+    raise StudyError(f"{location}: kind: found {found(kind)}; expected {expected_kind}{meant}")
 
 
 def _apply(data: dict[str, Any], override: str, model: type[Section]) -> Key:
@@ -221,10 +222,11 @@ def _report(error: ValidationError, data: dict[str, Any], source: Source, model:
     for key in mismatches:  # an alternative that was not meant, where another one has errors further down
         if key in above:
             messages.pop(key, None)
-    placed = sorted(((*source.place(key), key) for key in messages), key=lambda entry: entry[0])
-    lines = [f"{place}: {shown(key)}: {clipped(messages[key](), 500)}" for _, place, key in placed[:MAX_MESSAGES]]
-    if len(placed) > MAX_MESSAGES:
-        lines.append(f"{source.path}: {len(placed) - MAX_MESSAGES} further errors")
+    located = sorted(((*source.location(key), key) for key in messages), key=lambda entry: entry[0])
+    shortest = located[:MAX_MESSAGES]
+    lines = [f"{location}: {shown(key)}: {clipped(messages[key](), 500)}" for _, location, key in shortest]
+    if len(located) > MAX_MESSAGES:
+        lines.append(f"{source.path}: {len(located) - MAX_MESSAGES} further errors")
     return "\n".join(lines)
 
 

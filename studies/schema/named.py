@@ -16,7 +16,7 @@ def formula(study: Study, key: str, value: float | str, names: Iterable[str]) ->
     try:
         return parse(value, names, key)
     except ExpressionError as error:
-        raise StudyError(f"{study.place(key)}: {error}") from error
+        raise StudyError(f"{study.location(key)}: {error}") from error
 
 
 def known_component(study: Study, key: str, name: str, components: tuple[str, ...]) -> None:

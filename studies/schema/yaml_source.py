@@ -76,11 +76,11 @@ def value_of(text: str) -> Any:
     return _load(text, lambda line: "")[0]
 
 
-def _load(text: str, place: Callable[[int], str]) -> tuple[Any, Node | None]:
+def _load(text: str, location: Callable[[int], str]) -> tuple[Any, Node | None]:
     """Data of a YAML text, in which nothing is shared, and its root node; ``place`` names a line (0: none)."""
 
     def refuse(line: int, what: str) -> StudyError:
-        where = place(line)
+        where = location(line)
         return StudyError(f"{where}: {what}" if where else what)
 
     try:

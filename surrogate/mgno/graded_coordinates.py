@@ -24,7 +24,7 @@ class GradedCoordinates:
     center: tuple[float, ...]
     length: float
 
-    def place(self, points: Tensor) -> Tensor:
+    def map(self, points: Tensor) -> Tensor:
         """(..., d) points to their coordinates; smooth and increasing along each axis."""
         center = constant(self.center, points)
         return center + self.length * torch.asinh((points - center) / self.length)
@@ -36,10 +36,10 @@ class GradedCoordinates:
     def interior(self, cloud: PointCloud) -> PointCloud:
         """Points of the interior with weights that sum to the measure in these coordinates."""
         density = self.slopes(cloud.points).prod(-1)
-        return replace(cloud, points=self.place(cloud.points), weights=cloud.weights * density)
+        return replace(cloud, points=self.map(cloud.points), weights=cloud.weights * density)
 
     def boundary(self, cloud: PointCloud) -> PointCloud:
         """Points of a plane boundary with weights that sum to its length in these coordinates; normals stay."""
         tangents = cloud.normals.flip(-1)  # up to a sign, which lengths do not see
         stretch = (self.slopes(cloud.points) * tangents).norm(dim=-1)
-        return replace(cloud, points=self.place(cloud.points), weights=cloud.weights * stretch)
+        return replace(cloud, points=self.map(cloud.points), weights=cloud.weights * stretch)

@@ -30,7 +30,7 @@ class Neighbours:
 
     index: Tensor
     stencil: Tensor
-    place: Tensor
+    point: Tensor
 
     @property
     def offset(self) -> Tensor:
@@ -40,7 +40,7 @@ class Neighbours:
     @property
     def along_axes(self) -> Tensor:
         """(N, d, K): the offsets with the axes first, which is how they lie in memory."""
-        return self.stencil.mT - self.place[..., None]
+        return self.stencil.mT - self.point[..., None]
 
 
 @dataclass(frozen=True)

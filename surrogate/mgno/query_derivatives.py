@@ -87,10 +87,10 @@ def _forward(
         return FieldDerivatives(values, gradients, laplacians=jet.second.squeeze(-2))
     if second == "diagonal":
         return FieldDerivatives(values, gradients, None, jet.second.mT, jet.second.sum(-2))
-    place = torch.empty(dimension, dimension, dtype=torch.int64)
+    position = torch.empty(dimension, dimension, dtype=torch.int64)
     for entry, (row, column) in enumerate(zip(kind.rows, kind.columns, strict=True)):
-        place[row, column] = place[column, row] = entry
-    return _with_hessians(values, gradients, jet.second.mT[..., place.to(queries.device)])
+        position[row, column] = position[column, row] = entry
+    return _with_hessians(values, gradients, jet.second.mT[..., position.to(queries.device)])
 
 
 def _reverse(

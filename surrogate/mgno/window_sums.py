@@ -98,11 +98,11 @@ class _Gather(torch.autograd.Function):
                 edges = None if of_edges is None else _edge_slope(of_z, near)
             else:
                 with torch.enable_grad():
-                    place, own_edges = points[chunk].detach().requires_grad_(), per_edge.detach().requires_grad_()
-                    near = ctx.grid.neighbours(place, owner[chunk])
+                    point, own_edges = points[chunk].detach().requires_grad_(), per_edge.detach().requires_grad_()
+                    near = ctx.grid.neighbours(point, owner[chunk])
                     rows = _rows(nodes, near).detach().requires_grad_()
                     found = _sums(ctx.weights(near), rows, near, own_edges)
-                of_z, of_points[chunk], edges = torch.autograd.grad(found, (rows, place, own_edges), grad[chunk])
+                of_z, of_points[chunk], edges = torch.autograd.grad(found, (rows, point, own_edges), grad[chunk])
             if of_nodes is not None:
                 of_nodes.index_add_(0, near.index.flatten(), of_z.flatten(0, 1))
             if of_edges is not None:
@@ -126,7 +126,7 @@ class _Scatter(torch.autograd.Function):
         points, owner, per_edge = inputs[2:]
         totals = _zeros(inputs, needed)
         for chunk in _chunks(ctx.grid, points, grad.shape[-1]):
-            rows, weights, place = own = [part[chunk].detach() for part in inputs[:3]]
+            rows, weights, point = own = [part[chunk].detach() for part in inputs[:3]]
             if needed[1] or needed[2]:
                 with torch.enable_grad():
                     own = [part.requires_grad_() for part in (*own, per_edge.detach())]
@@ -134,7 +134,7 @@ class _Scatter(torch.autograd.Function):
                     edges = _edges(ctx.mollify, own[0], own[1], near, own[3])
                 *of_own, of_edges = torch.autograd.grad(edges, own, _rows(grad, near))
             else:
-                near = ctx.grid.neighbours(place, owner[chunk])
+                near = ctx.grid.neighbours(point, owner[chunk])
                 of_edge = _rows(grad, near).mul_(_mass(ctx.mollify, weights, near))
                 of_z = gelu_pullback(_point_activations(rows, near, per_edge), [of_edge])
                 of_own, of_edges = [of_z.sum(1), None, None], _edge_slope(of_z, near)
@@ -191,17 +191,17 @@ def _mass(mollify: Mollify, weights: Tensor, near: Neighbours) -> Tensor:
 
 def _activations(rows: Tensor, near: Neighbours, per_edge: Tensor) -> Tensor:
     """(n, K, h); the part of a place in the stencil and that of a place in the cell are made once each."""
-    of_stencil, of_place = near.stencil @ per_edge.mT, (near.place @ per_edge.mT)[:, None]
+    of_stencil, of_place = near.stencil @ per_edge.mT, (near.point @ per_edge.mT)[:, None]
     return (rows + of_stencil) - of_place if torch.is_grad_enabled() else rows.add_(of_stencil).sub_(of_place)
 
 
 def _point_activations(rows: Tensor, near: Neighbours, per_edge: Tensor) -> Tensor:
-    return (rows - near.place @ per_edge.mT)[:, None] + near.stencil @ per_edge.mT
+    return (rows - near.point @ per_edge.mT)[:, None] + near.stencil @ per_edge.mT
 
 
 def _edge_slope(of_z: Tensor, near: Neighbours) -> Tensor:
     """(h, d) of the kernel's weights of the offsets, from slopes (n, K, h) by the activations."""
-    return of_z.sum(0).mT @ near.stencil - of_z.sum(1).mT @ near.place
+    return of_z.sum(0).mT @ near.stencil - of_z.sum(1).mT @ near.point
 
 
 def _rows(nodes: Tensor, near: Neighbours) -> Tensor:

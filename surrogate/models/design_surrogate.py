@@ -140,5 +140,5 @@ def latent_grid_for(
     theta = bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * torch.cat([uniform, uniform.round()])
     points = shape_map.family.control_points(theta).flatten(0, 1)
     if grading is not None:
-        points = grading.place(points)
+        points = grading.map(points)
     return grid_around(points.amin(0).tolist(), points.amax(0).tolist(), shape, radius)

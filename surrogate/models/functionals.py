@@ -68,10 +68,11 @@ class _Quantities(Mapping[str, Any]):
     """
 
     def __init__(
-        self, space: FieldSpace, place: CellPoints | FacetPoints, fields: Tensor, lifting: Tensor | None
+        self, space: FieldSpace, quadrature: CellPoints | FacetPoints, fields: Tensor, lifting: Tensor | None
     ) -> None:
-        self._space, self._place = space, place
-        self._known: dict[str, Any] = {"x": place.points[..., 0], "y": place.points[..., 1], **space.parameters}
+        self._space, self._quadrature = space, quadrature
+        x, y = quadrature.points[..., 0], quadrature.points[..., 1]
+        self._known: dict[str, Any] = {"x": x, "y": y, **space.parameters}
         self._nodal = dict(zip(space.components, fields.unbind(-1), strict=True))
         if lifting is not None:
             self._nodal["lifting"] = lifting
@@ -80,8 +81,8 @@ class _Quantities(Mapping[str, Any]):
         }
         names = [*self._known, *self._nodal, *self._functions]
         names += [f"{nodal}_{axis}" for nodal in self._nodal for axis in "xy"]
-        if isinstance(place, FacetPoints):
-            self._known |= {"nx": place.normals[..., 0], "ny": place.normals[..., 1]}
+        if isinstance(quadrature, FacetPoints):
+            self._known |= {"nx": quadrature.normals[..., 0], "ny": quadrature.normals[..., 1]}
             names += ["nx", "ny"]
         self._names = tuple(names)
 
@@ -102,10 +103,10 @@ class _Quantities(Mapping[str, Any]):
         if name in self._functions:
             self._known[name] = self._functions[name](torch, self)
         elif name in self._nodal:
-            self._known[name] = self._place.interpolate(self._nodal[name])
+            self._known[name] = self._quadrature.interpolate(self._nodal[name])
         else:
             nodal = name[:-2]
-            gradient = self._place.gradient(self._nodal[nodal])
+            gradient = self._quadrature.gradient(self._nodal[nodal])
             self._known[f"{nodal}_x"], self._known[f"{nodal}_y"] = gradient.unbind(-1)
 
 
@@ -132,13 +133,13 @@ def _integral(
     functional: Functional, space: FieldSpace, mesh: TaggedMesh, nodes: Tensor, fields: Tensor, side: int
 ) -> Tensor:
     on = functional.on
-    place = cell_points(mesh, nodes, side) if on is None else facet_points(mesh, nodes, on, side)
+    quadrature = cell_points(mesh, nodes, side) if on is None else facet_points(mesh, nodes, on, side)
     lifting = None
     if functional.lifting is not None:
         region = constant(mesh.facets_on(functional.lifting), nodes, torch.int64)
         lifting = nodes.new_zeros(nodes.shape[-2]).index_fill(0, region.flatten(), 1.0)
-    density = functional.integrand(torch, _Quantities(space, place, fields, lifting))
-    return (density * place.weights).flatten(1).sum(-1)
+    density = functional.integrand(torch, _Quantities(space, quadrature, fields, lifting))
+    return (density * quadrature.weights).flatten(1).sum(-1)
 
 
 def integrate_all(

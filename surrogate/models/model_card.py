@@ -129,8 +129,8 @@ def reference_tensors(mesh: TaggedMesh, grid: LatentGrid) -> dict[str, Tensor]:
     """
     arrays = (mesh.nodes, mesh.cells, mesh.facets, mesh.facet_tags)
     tensors = {MESH_PREFIX + name: torch.from_numpy(array) for name, array in zip(MESH_ARRAYS, arrays, strict=True)}
-    place = torch.tensor([grid.origin, grid.spacing], dtype=torch.float64)
-    return tensors | {GRID_KEY: place}
+    frame = torch.tensor([grid.origin, grid.spacing], dtype=torch.float64)
+    return tensors | {GRID_KEY: frame}
 
 
 def load_grid(path: Path, shape: Sequence[int], radius: int) -> LatentGrid:

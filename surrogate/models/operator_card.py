@@ -58,8 +58,8 @@ class OperatorCard:
 def save_operator(path: Path, network: ProblemOperator, card: OperatorCard) -> None:
     """Write weights, scales and place of the latent grid, with the card inside and beside."""
     grid = network.operator.grid
-    place = torch.tensor([grid.origin, grid.spacing], dtype=torch.float64)
-    save_surrogate(path, half_precision(network) | {GRID_KEY: place}, card)
+    frame = torch.tensor([grid.origin, grid.spacing], dtype=torch.float64)
+    save_surrogate(path, half_precision(network) | {GRID_KEY: frame}, card)
 
 
 def load_operator(path: Path, network: ProblemOperator, expected: Mapping[str, Any]) -> OperatorCard:
@@ -76,12 +76,12 @@ def load_operator(path: Path, network: ProblemOperator, expected: Mapping[str, A
     card = OperatorCard(**content)
     refuse_differences(path, card.trained_for, expected)
     grid = network.operator.grid
-    place = tensors.pop(GRID_KEY, None)
-    if place is None:
+    frame = tensors.pop(GRID_KEY, None)
+    if frame is None:
         raise SurrogateFileError(f"{path}: has no latent grid; train the operator again")
-    refuse_flaw(path, grid_flaw(place, grid.dimension) or weights_flaw(tensors))
+    refuse_flaw(path, grid_flaw(frame, grid.dimension) or weights_flaw(tensors))
     own = torch.tensor([grid.origin, grid.spacing], dtype=torch.float64)
-    if ((place.double() - own).abs() > 1e-9 * own[1] * max(grid.shape)).any():
-        raise SurrogateFileError(f"{path}: belongs to the latent grid at {place.tolist()}, not to this study's")
+    if ((frame.double() - own).abs() > 1e-9 * own[1] * max(grid.shape)).any():
+        raise SurrogateFileError(f"{path}: belongs to the latent grid at {frame.tolist()}, not to this study's")
     load_weights(path, network, tensors)
     return card

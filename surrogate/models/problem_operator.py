@@ -108,16 +108,16 @@ class ProblemOperator(nn.Module):
         inner, outer = (torch.stack(columns[where], -1) if columns[where] else None for where in (True, False))
         return self.operator.encode(interior, boundary, inner, outer)
 
-    def fields(self, latent: Tensor, instances: Instances, lift: DirichletLift, place: CellPoints) -> FieldDerivatives:
+    def fields(self, latent: Tensor, instances: Instances, lift: DirichletLift, cells: CellPoints) -> FieldDerivatives:
         """Fields (B, M Q, c) and gradients (B, M Q, c, 2) at the quadrature points of the instances' domains."""
         lifted = self._lifting(instances, lift)
-        points = place.points.flatten(1, 2)
+        points = cells.points.flatten(1, 2)
         owner = torch.arange(len(instances), device=points.device).repeat_interleave(points.shape[1])
         found = field_derivatives(self.operator, latent, points.flatten(0, 1), owner)
         change = self.scale * found.values.unflatten(0, points.shape[:2])
         slope = self.scale[:, None] * found.gradients.unflatten(0, points.shape[:2])
-        given = nodal_derivatives(place, lifted)
-        factor = nodal_derivatives(place, lift.factor.to(lifted).expand(len(instances), -1, -1))
+        given = nodal_derivatives(cells, lifted)
+        factor = nodal_derivatives(cells, lift.factor.to(lifted).expand(len(instances), -1, -1))
         gradients = given.gradients + factor.gradients * change[..., None] + factor.values[..., None] * slope
         return FieldDerivatives(given.values + factor.values * change, gradients, None)
 
@@ -137,16 +137,17 @@ class ProblemOperator(nn.Module):
 
     def _lifting(self, instances: Instances, lift: DirichletLift) -> Tensor:
         values = {
-            (c.component, c.tag): partial(at_points, c.value, parameters=instances.parameters) for c in self.data.dirichlet
+            (c.component, c.tag): partial(at_points, c.value, parameters=instances.parameters)
+            for c in self.data.dirichlet
         }
         return lift.lifting(lift.shape_map.nodes(instances.theta), values)
 
 
-def nodal_derivatives(place: CellPoints, nodal: Tensor) -> FieldDerivatives:
+def nodal_derivatives(cells: CellPoints, nodal: Tensor) -> FieldDerivatives:
     """Values (B, M Q, c) and gradients (B, M Q, c, 2) of nodal fields (B, N, c) at the quadrature points."""
     by_component = nodal.movedim(-1, 0)
-    values = torch.stack([place.interpolate(one).flatten(1, 2) for one in by_component], -1)
-    gradients = torch.stack([place.gradient(one).flatten(1, 2) for one in by_component], -2)
+    values = torch.stack([cells.interpolate(one).flatten(1, 2) for one in by_component], -1)
+    gradients = torch.stack([cells.gradient(one).flatten(1, 2) for one in by_component], -2)
     return FieldDerivatives(values, gradients, None)
 
 
@@ -172,7 +173,8 @@ def scales(
     """
     instances = population.draw(64, seed=1)
     nodes = lift.shape_map.nodes(instances.theta)
-    values = {(c.component, c.tag): partial(at_points, c.value, parameters=instances.parameters) for c in data.dirichlet}
+    parameters = instances.parameters
+    values = {(c.component, c.tag): partial(at_points, c.value, parameters=parameters) for c in data.dirichlet}
     size = lift.lifting(nodes, values).square().mean((0, 1)).sqrt()
     size = torch.where(size > 1e-6, size, size.max() if bool((size > 1e-6).any()) else torch.ones_like(size))
     found = []

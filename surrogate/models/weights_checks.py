@@ -81,12 +81,12 @@ def _shape_flaw(mesh: TaggedMesh) -> str | None:
     return None
 
 
-def grid_flaw(place: Tensor, dimension: int) -> str | None:
+def grid_flaw(frame: Tensor, dimension: int) -> str | None:
     """Of origin and spacing of the latent grid."""
-    if tuple(place.shape) != (2, dimension) or place.dtype not in FLOATING:
-        return f"its latent grid {_is(place)}; expected (2, {dimension}), origin and spacing"
-    if not torch.isfinite(place).all() or not (place[1] > 0).all():
-        return f"its latent grid has origin and spacing {place.tolist()}; expected finite ones, the spacing positive"
+    if tuple(frame.shape) != (2, dimension) or frame.dtype not in FLOATING:
+        return f"its latent grid {_is(frame)}; expected (2, {dimension}), origin and spacing"
+    if not torch.isfinite(frame).all() or not (frame[1] > 0).all():
+        return f"its latent grid has origin and spacing {frame.tolist()}; expected finite ones, the spacing positive"
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -23,7 +23,7 @@ def complete(saved: dict[str, Any], own: Sequence[dict[str, Any]]) -> dict[str, 
     Raises:
         ValueError: options that are not allowed, or state of another optimizer or of parameters of other shapes.
     """
-    pairs = list(zip_longest(saved["param_groups"], own, fillvalue={}))
+    pairs = list(zip_longest(map(_renamed, saved["param_groups"]), own, fillvalue={}))
     groups = [{**mine, **group} for group, mine in pairs if group]
     for group, mine in zip(groups, own, strict=False):
         check_options(group)
@@ -31,6 +31,11 @@ def complete(saved: dict[str, Any], own: Sequence[dict[str, Any]]) -> dict[str, 
             check_parameter(parameter, group)
             check_state(saved["state"].get(number, {}), parameter, group["complex_pairs"])
     return {**saved, "param_groups": groups}
+
+
+def _renamed(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved group with the present names of its options."""
+    return {{"discarded": "residual_weight"}.get(name, name): value for name, value in group.items()}
 
 
 def check_state(state: State, parameter: Tensor, complex_pairs: bool) -> None:

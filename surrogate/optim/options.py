@@ -26,7 +26,7 @@ def check_options(group: dict[str, Any]) -> None:
         ("update_gap", _is_count(group["update_gap"], 1), "an integer from 1"),
         ("cold_every", _is_count(group["cold_every"], 0), "an integer from 0"),
         ("scale", group["scale"] is None or group["scale"] > 0, "None or a number above 0"),
-        ("discarded", group["discarded"] >= 0, "a number from 0"),
+        ("residual_weight", group["residual_weight"] >= 0, "a number from 0"),
         ("moments", group["moments"] in KINDS, ", ".join(map(repr, KINDS))),
     )
     for name, good, what in allowed:

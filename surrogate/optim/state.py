@@ -86,10 +86,10 @@ def store_moments(states: Sequence[State], first: Tensor, second: Tensor, kind: 
     step = int(states[0]["step"])
     for name, values in (("first", first), ("second", second)):
         codes, scales = encode(values, kind, step, signed=name == "first")
-        for place, state in enumerate(states):
-            _put(state, name, codes[place])
+        for index, state in enumerate(states):
+            _put(state, name, codes[index])
             if scales is not None:
-                _put(state, f"{name}_scale", scales[place])
+                _put(state, f"{name}_scale", scales[index])
 
 
 def start(gradient: Tensor, group: dict[str, Any], projected: bool) -> State:

@@ -47,7 +47,7 @@ class TensorGaLore(torch.optim.Optimizer):
             The first refresh reconsiders ranks that a rule took from the first gradient in any case.
         scale: factor on the step from the subspace; by default sqrt(full size / core size), with which the step
             is as long as AdamW's, and up to sqrt(2) times that with the part along what was discarded.
-        discarded: weight of a step along the part of the gradient outside the subspace, without state: 1 for one
+        residual_weight: weight of a step along the part of the gradient outside the subspace, without state: 1 for one
             of the same rate as inside, and at most of its length; 0 for none, which is the published method.
         matrices: whether tensors of order 2 are projected too; vectors never are.
         moments: "full", "bfloat16" or "8bit", see :mod:`optim.moment_storage`.
@@ -103,7 +103,7 @@ class TensorGaLore(torch.optim.Optimizer):
             "update_gap": update_gap,
             "cold_every": cold_every,
             "scale": scale,
-            "discarded": residual_weight,
+            "residual_weight": residual_weight,
             "matrices": matrices,
             "moments": moments,
             "complex_pairs": complex_pairs,
@@ -176,7 +176,7 @@ class TensorGaLore(torch.optim.Optimizer):
     def _number(self) -> dict[Tensor, int]:
         """Place of each projected parameter among them, which spreads their refreshes over the gap."""
         projected = [p for group in self.param_groups for p in group["params"] if _is_projected(p, group)]
-        return {parameter: place for place, parameter in enumerate(projected)}
+        return {parameter: index for index, parameter in enumerate(projected)}
 
     def _check(self, parameter: Tensor, group: dict[str, Any]) -> None:
         """Refuse a gradient that no step can be taken from."""

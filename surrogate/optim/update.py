@@ -35,7 +35,8 @@ def update(parameters: Sequence[Tensor], states: Sequence[State], group: dict[st
     direction = _adam(core, states, group)
     if any(factor is not None for factor in factors):
         scale = group["scale"] or math.sqrt(gradient[0].numel() / core[0].numel())
-        rate = group["discarded"] * _discarded_rate(gradient, core, direction) if group["discarded"] else None
+        weight = group["residual_weight"]
+        rate = weight * _residual_rate(gradient, core, direction) if weight else None
         if rate is not None:  # lifting is linear: the part of the gradient inside is taken off before it
             as_real(direction).sub_(as_real(core).mul_(_spread(rate, as_real(core))))
         target = as_working(parameters[0], group["complex_pairs"]) if len(parameters) == 1 else None
@@ -85,7 +86,7 @@ def _adam(core: Tensor, states: Sequence[State], group: dict[str, Any]) -> Tenso
     return torch.view_as_complex(direction) if core.is_complex() else direction[..., 0]
 
 
-def _discarded_rate(gradient: Tensor, core: Tensor, direction: Tensor) -> Tensor:
+def _residual_rate(gradient: Tensor, core: Tensor, direction: Tensor) -> Tensor:
     """Step per unit of gradient outside the subspace, (batch,).
 
     That of Adam inside on average, but such that the step outside is never the longer one; 0 without a gradient.

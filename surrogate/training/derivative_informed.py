@@ -28,9 +28,9 @@ class TrainingConfig(TrainerConfig):
     """How to train a design surrogate.
 
     Attributes:
-        slope_weight: of the error in the fields' spatial gradients.
+        field_gradient_weight: of the error in the fields' spatial gradients.
         tangent_weight: of the error in material derivatives.
-        tangent_slope_weight: of the error in their spatial gradients.
+        tangent_gradient_weight: of the error in their spatial gradients.
         objective_weight, gradient_weight: of the functionals and of their derivatives along the direction.
     """
 
@@ -130,9 +130,9 @@ def _refuse_constant(scales: _Scales, surrogate: DesignSurrogate, config: Traini
     components, functionals = surrogate.space.components, [functional.name for functional in surrogate.functionals]
     parts = (
         ("field", components, scales.change, ""),
-        ("slope of field", components, scales.slope, "slope_weight"),
+        ("slope of field", components, scales.slope, "field_gradient_weight"),
         ("tangent of field", components, scales.tangent.mean(0), "tangent_weight"),
-        ("slope of tangent of field", components, scales.tangent_slope.mean(0), "tangent_slope_weight"),
+        ("slope of tangent of field", components, scales.tangent_slope.mean(0), "tangent_gradient_weight"),
         ("functional", functionals, scales.value, "objective_weight"),
         ("derivative of functional", functionals, scales.derivative.mean(0), "gradient_weight"),
     )
@@ -149,9 +149,9 @@ def _draw(data: Dataset, config: TrainingConfig, step: int) -> tuple[Dataset, in
     Both depend on seed and step alone, so that a resumed run sees the same data.
     """
     per_epoch = max(1, len(data) // config.batch)
-    epoch, place = divmod(step, per_epoch)
+    epoch, position = divmod(step, per_epoch)
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-    order = torch.randperm(len(data), generator=generator)[place * config.batch : (place + 1) * config.batch]
+    order = torch.randperm(len(data), generator=generator)[position * config.batch : (position + 1) * config.batch]
     batch = data.subset(order.to(data.theta.device))
     return batch, (step + epoch) % batch.directions.shape[1]
 

@@ -37,14 +37,14 @@ class TrainerConfig:
 
     Attributes:
         optimizer: tensor_galore, whose moments take less memory, or adamw.
-        rank, rank_rule, update_gap, scale, discarded, moments: of :class:`tensor_galore.TensorGaLore`; AdamW
+        rank, rank_rule, update_gap, scale, residual_weight, moments: of :class:`tensor_galore.TensorGaLore`; AdamW
             has no use for them. A mapping as rank gives shares of modes by name, see
             :func:`parameter_groups.parameter_groups`.
         steps, batch, learning_rate, weight_decay: with warm-up and cosine decay to zero.
         check_every: steps between looks at the held-out error; the best weights are kept.
         patience: looks without improvement after which training stops.
         checkpoint_every: steps between checkpoints; an interrupted training is saved besides.
-        average: memory of the running average of the weights that is judged and kept, B. Polyak and A. Juditsky,
+        ema_decay: memory of the running average of the weights that is judged and kept, B. Polyak and A. Juditsky,
             *Acceleration of Stochastic Approximation by Averaging* (1992); 0 judges and keeps the weights themselves.
         seed: of the initial weights and of the order of the data.
     """
@@ -211,7 +211,7 @@ def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Opt
     if config.optimizer == "adamw":
         return torch.optim.AdamW(network.parameters(), **common)
     if config.optimizer == "tensor_galore":
-        names = ("rank_rule", "update_gap", "scale", "discarded", "moments")
+        names = ("rank_rule", "update_gap", "scale", "residual_weight", "moments")
         own = {name: getattr(config, name) for name in names}
         try:
             return TensorGaLore(parameter_groups(network, config.rank), **common, **own)

@@ -19,7 +19,7 @@ FLOOR = 0.1
 """Of what the physics says must be positive, such as the volume ratio: below it a penalty is added to the energy."""
 
 
-def energy(data: ProblemData, q: Mapping[str, Any], place: CellPoints) -> Tensor:
+def energy(data: ProblemData, q: Mapping[str, Any], quadrature: CellPoints) -> Tensor:
     """(B,) energy of the fields whose quantities ``q`` are known at the quadrature points of ``place``.
 
     Raises:
@@ -29,7 +29,7 @@ def energy(data: ProblemData, q: Mapping[str, Any], place: CellPoints) -> Tensor
         raise ValueError("training.loss is 'energy', but the physics has none; allowed is 'weak_residual'")
     direct = data.equations.admissible is None
     density = data.equations.energy(torch, q) if direct else _continued_density(data, q)
-    return (density * place.weights.flatten(1)).sum(-1)
+    return (density * quadrature.weights.flatten(1)).sum(-1)
 
 
 def _continued_density(data: ProblemData, q: Mapping[str, Any]) -> Tensor:
@@ -98,32 +98,32 @@ class WeakResidual(nn.Module):
                 self.register_buffer(f"{component}_inverse", torch.from_numpy(inverse), persistent=False)
                 self.register_buffer(f"{component}_free", torch.from_numpy(free), persistent=False)
 
-    def forward(self, q: Mapping[str, Any], place: CellPoints) -> Tensor:
+    def forward(self, q: Mapping[str, Any], quadrature: CellPoints) -> Tensor:
         """(B,) losses for quantities (B, M Q) at the quadrature points of B domains."""
         flux, source = self.data.equations.flux(torch, q), dict(self.data.equations.source(torch, q))
         for component, function in self.data.sources.items():
             source[component] = source.get(component, 0.0) + function(torch, q)
-        total = torch.zeros_like(place.weights[:, 0, 0])
+        total = torch.zeros_like(quadrature.weights[:, 0, 0])
         for component in self.data.components:
             own = source.get(component)
             if component in flux:
                 inverse, free = getattr(self, f"{component}_inverse"), getattr(self, f"{component}_free")
-                residual = self._tested(flux[component], own, place)[:, free]
+                residual = self._tested(flux[component], own, quadrature)[:, free]
                 size = ((residual @ inverse) * residual).sum(-1)
             else:
-                size = (torch.as_tensor(own) ** 2 * place.weights.flatten(1)).sum(-1)
+                size = (torch.as_tensor(own) ** 2 * quadrature.weights.flatten(1)).sum(-1)
             weight = self.weights[component](torch, q) if component in self.weights else 1.0
             total = total + (weight * size[:, None])[:, 0]
         return total
 
-    def _tested(self, flux: tuple[Tensor, Tensor], source: Tensor | None, place: CellPoints) -> Tensor:
+    def _tested(self, flux: tuple[Tensor, Tensor], source: Tensor | None, quadrature: CellPoints) -> Tensor:
         """(B, N) residuals by test function."""
-        shape = place.weights.shape
+        shape = quadrature.weights.shape
         along = torch.stack([part.expand(shape[0], -1).unflatten(1, shape[1:]) for part in flux], -1)
-        reference = torch.einsum("bmq,bmqd,bmqkd->bmqk", place.weights, along, place.inverse_jacobian)
-        local = torch.einsum("bmqk,qik->bmi", reference, place.gradients)
+        reference = torch.einsum("bmq,bmqd,bmqkd->bmqk", quadrature.weights, along, quadrature.inverse_jacobian)
+        local = torch.einsum("bmqk,qik->bmi", reference, quadrature.gradients)
         if source is not None:
             density = torch.as_tensor(source).expand(shape[0], shape[1] * shape[2]).unflatten(1, shape[1:])
-            local = local - torch.einsum("bmq,bmq,qi->bmi", place.weights, density, place.values)
+            local = local - torch.einsum("bmq,bmq,qi->bmi", quadrature.weights, density, quadrature.values)
         total = local.new_zeros(shape[0], self.nodes)
-        return total.index_add(1, place.cells.reshape(-1), local.flatten(1))
+        return total.index_add(1, quadrature.cells.reshape(-1), local.flatten(1))

@@ -104,23 +104,23 @@ class _PhysicsTask:
         count = round(float(np.exp(low + (high - low) * np.random.default_rng(seed).random())))
         with torch.no_grad():
             interior, boundary = clouds(lift, instances, count, seed)
-            place = quadrature(lift, instances, config.quadrature, seed)
+            cells = quadrature(lift, instances, config.quadrature, seed)
         latent = network.encode(instances, interior, boundary)
-        fields = network.fields(latent, instances, lift, place)
-        q = quantities(network.data, place.points.flatten(1, 2), fields, instances.parameters)
-        each = energy(network.data, q, place) if self.residuals is None else self.residuals[which](q, place)
-        loss = (each / self._size(fields.values, place)).mean()
+        fields = network.fields(latent, instances, lift, cells)
+        q = quantities(network.data, cells.points.flatten(1, 2), fields, instances.parameters)
+        each = energy(network.data, q, cells) if self.residuals is None else self.residuals[which](q, cells)
+        loss = (each / self._size(fields.values, cells)).mean()
         if self.known is not None and config.solution_weight > 0:
             loss = loss + config.solution_weight * self._misfit(self.known, count, seed)
         return loss
 
-    def _size(self, values: Tensor, place: CellPoints) -> Tensor:
+    def _size(self, values: Tensor, cells: CellPoints) -> Tensor:
         """(B,) mean square of the first field, so that instances of small fields weigh as much as others.
 
         Solutions are where every instance's own loss is least, whatever its factor; one that is never below a
         twentieth of the typical size keeps the gradient bounded.
         """
-        primary, weights = self.network.data.primary, place.weights.flatten(1)
+        primary, weights = self.network.data.primary, cells.weights.flatten(1)
         square = values.detach()[..., :primary].square().sum(-1)
         typical = self.network.scale[:primary].square().sum()
         return (square * weights).sum(-1) / weights.sum(-1) + typical / 20

@@ -224,7 +224,7 @@ def _certificate(
         "gradient": GRADIENT if surrogate else None,
         "kkt_residual": 0.005971234,
         "multipliers": {"area equals": 0.99996786456},
-        "familiarity": FAMILIARITY if surrogate else None,
+        "novelty": NOVELTY if surrogate else None,
         "infill": None,
         "part": {"initial": EXTENT, "optimum": EXTENT, "corners": [], "unit": "m"},
         "cad": {
@@ -260,7 +260,7 @@ GRADIENT = {
     "error_to_start": 0.0063,
 }
 
-FAMILIARITY = {
+NOVELTY = {
     "distance": 0.98765432,
     "typical_median": 1.1234567,
     "typical_95_percent": 1.4567891,

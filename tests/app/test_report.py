@@ -326,7 +326,7 @@ def test_familiarity_is_told_with_what_it_is_worth(changed) -> None:
     assert "On 128 designs that it was not taught this distance goes with the true error" in text
     assert "at a rank correlation of 0.80 (fields) and 0.60 (design gradient)" in text
     unknown = {"correlation": None}
-    text = words_of(page(write_report(changed("certificate.json", lambda c: c["familiarity"].update(unknown)))))
+    text = words_of(page(write_report(changed("certificate.json", lambda c: c["novelty"].update(unknown)))))
     assert "What that says of its error the model card does not state" in text
 
 

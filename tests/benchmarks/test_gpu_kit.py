@@ -125,7 +125,7 @@ def test_a_shortened_training_keeps_its_proportions_and_says_so(solved):
     two = shortened(replace(problem, fine_tuning={"steps": 10, "learning_rate": 1e-3}), 20)
     assert (two.training.steps, two.fine_tuning["steps"]) == (15, 5)
     assert two.training_section["steps"] == 15
-    assert two.training_section["finish"]["steps"] == 5
+    assert two.training_section["fine_tuning"]["steps"] == 5
 
 
 @pytest.mark.slow

@@ -57,13 +57,13 @@ def polygon_family(*loops: list[tuple[float, float]], part: int = 0) -> Family:
     rows = [torch.tensor([p for k in range(len(c)) for p in (c[k], c[(k + 1) % len(c)])]) for c in loops]
     points = [part_rows.double() for part_rows in rows]
 
-    def place(theta: Tensor) -> Tensor:
+    def control_points_at(theta: Tensor) -> Tensor:
         at = [own.to(theta).expand(*theta.shape[:-1], *own.shape) for own in points]
         at[part] = at[part][..., :1, :] + theta[..., None] * (at[part] - at[part][..., :1, :])
         return torch.cat(at, -2)
 
     lines = tuple(tuple(Curve(f"loop{k}", 2, degree=1) for _ in corners) for k, corners in enumerate(loops))
-    return Family("polygon", "", (Parameter("scale", 1.0, 0.5, 1.5),), lines, place, part)
+    return Family("polygon", "", (Parameter("scale", 1.0, 0.5, 1.5),), lines, control_points_at, part)
 
 
 def ellipse_family(a: float, b: float) -> Family:

@@ -27,7 +27,7 @@ def test_a_regular_polygon_has_its_angles(sides, turn):
 def test_a_corner_that_goes_in_is_above_180_degrees():
     found = corners(*polygon([(0, 0), (2, 0), (2, 1), (1, 1), (1, 2), (0, 2)]))
     assert [round(corner.angle) for corner in found] == [90, 90, 270, 90, 90, 90]
-    assert found[2].place == (1.0, 1.0)
+    assert found[2].point == (1.0, 1.0)
 
 
 def test_smooth_joints_and_periodic_curves_have_none():
@@ -36,5 +36,5 @@ def test_smooth_joints_and_periodic_curves_have_none():
     assert corners([Curve("wall", 8, periodic=True)], lens) == []
     lens[[1, 6], 0] = -0.5  # the joint at (-1, 0) becomes a tip
     (tip,) = corners([Curve("wall", 4)] * 2, lens)
-    assert tip.place == (-1.0, 0.0)
+    assert tip.point == (-1.0, 0.0)
     assert tip.angle == pytest.approx(2 * math.degrees(math.atan2(1, 0.5)))

@@ -27,29 +27,29 @@ def inner_points(mesh, count, seed=0):
     """Random points with the cell and the place in it that they were made from."""
     random = np.random.default_rng(seed)
     cell = random.integers(len(mesh.cells), size=count)
-    place = random.random((count, 2))
-    place = np.where(place.sum(-1, keepdims=True) > 1, 1 - place, place)
-    points = np.einsum("pi,pid->pd", shape_functions(place), mesh.nodes[mesh.cells[cell]])
-    return points, cell, place
+    coordinates = random.random((count, 2))
+    coordinates = np.where(coordinates.sum(-1, keepdims=True) > 1, 1 - coordinates, coordinates)
+    points = np.einsum("pi,pid->pd", shape_functions(coordinates), mesh.nodes[mesh.cells[cell]])
+    return points, cell, coordinates
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_points_are_found_in_the_cell_they_were_made_in(name):
     mesh = curved(name)
-    points, cell, place = inner_points(mesh, 800)
-    clear = np.minimum(place.min(-1), 1 - place.sum(-1)) > 1e-6
+    points, cell, coordinates = inner_points(mesh, 800)
+    clear = np.minimum(coordinates.min(-1), 1 - coordinates.sum(-1)) > 1e-6
     found, where = locate(mesh, points)
     assert (found == cell)[clear].all()
-    np.testing.assert_allclose(where[clear], place[clear], atol=1e-9)
+    np.testing.assert_allclose(where[clear], coordinates[clear], atol=1e-9)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_quadratic_in_a_cells_own_coordinates_is_reproduced_on_curved_cells(name):
     """That is the space of the elements; random nodal values span it."""
     mesh = curved(name)
-    points, cell, place = inner_points(mesh, 500)
+    points, cell, coordinates = inner_points(mesh, 500)
     nodal = np.random.default_rng(1).standard_normal((len(mesh.nodes), 3))
-    wanted = np.einsum("pi,pic->pc", shape_functions(place), nodal[mesh.cells[cell]])
+    wanted = np.einsum("pi,pic->pc", shape_functions(coordinates), nodal[mesh.cells[cell]])
     np.testing.assert_allclose(interpolation_matrix(mesh, points) @ nodal, wanted, atol=1e-8)
     np.testing.assert_allclose(interpolation_matrix(mesh, points) @ mesh.nodes, points, atol=1e-10)
 
@@ -80,9 +80,9 @@ def test_a_point_a_little_outside_goes_to_the_cell_nearest_to_it():
     mesh = curved("star_domain")
     middles = mesh.nodes[mesh.facets[:, 2]]
     outside = middles * (1 + 1e-4)
-    cell, place = locate(mesh, outside)
+    cell, coordinates = locate(mesh, outside)
     assert (cell == mesh.facet_cells[:, 0]).all()
-    assert np.maximum(-np.minimum(place.min(-1), 1 - place.sum(-1)), 0).max() < 0.01
+    assert np.maximum(-np.minimum(coordinates.min(-1), 1 - coordinates.sum(-1)), 0).max() < 0.01
     linear = mesh.nodes @ [1.0, 2.0]
     np.testing.assert_allclose(interpolation_matrix(mesh, outside) @ linear, outside @ [1.0, 2.0], atol=1e-10)
 
@@ -97,8 +97,9 @@ def test_values_at_fixed_points_have_exact_derivatives(what):
     direction = torch.tensor([0.2, 0.3, -0.1, 0.2], dtype=torch.float64)
     nodal = torch.rand(len(mesh.nodes), 2, generator=generator, dtype=torch.float64)
     moved = mesh.moved(shape_map.nodes(theta).numpy())
-    points, _, place = inner_points(moved, 200, seed=4)
-    points = torch.from_numpy(points[np.minimum(place.min(-1), 1 - place.sum(-1)) > 1e-2])  # none changes its cell
+    points, _, coordinates = inner_points(moved, 200, seed=4)
+    inside = np.minimum(coordinates.min(-1), 1 - coordinates.sum(-1)) > 1e-2  # none changes its cell
+    points = torch.from_numpy(points[inside])
 
     def of(t):
         nodes = shape_map.nodes(theta + t * direction) if what == "nodes" else shape_map.nodes(theta)

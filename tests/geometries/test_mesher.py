@@ -104,12 +104,12 @@ def test_regions_of_a_long_thin_domain():
     """Half of a slit: its wall and its axis, far closer to each other than points along them, keep their names."""
     axis, out, wall, entry = Curve("axis", 2, 1), Curve("out", 2, 1), Curve("wall", 7), Curve("in", 2, 1)
 
-    def place(theta: torch.Tensor) -> torch.Tensor:
+    def control_points_at(theta: torch.Tensor) -> torch.Tensor:
         x = torch.tensor([0.0, 20.0, 20.0, 20.0, *np.linspace(20.0, 0.0, 7), 0.0, 0.0])
         y = torch.tensor([0.0, 0.0, 0.0, *[1.0] * 9, 0.0])
         return torch.stack([x.to(theta).expand(*theta.shape[:-1], 13), theta * y.to(theta)], -1)
 
-    of = Family("slit", "", (Parameter("height", 0.05, 0.02, 0.1),), ((axis, out, wall, entry),), place)
+    of = Family("slit", "", (Parameter("height", 0.05, 0.02, 0.1),), ((axis, out, wall, entry),), control_points_at)
     points = of.control_points(of.default)
     assert_is_mesh_of(mesh_family(of, points.numpy(), 0.5), of, points, 1e-6)
 
@@ -252,12 +252,12 @@ def lens() -> Family:
     corners = torch.tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64)
     rim = torch.cat([corners[[k, (k + 1) % 4]] for k in range(4)])
 
-    def place(theta: torch.Tensor) -> torch.Tensor:
+    def control_points_at(theta: torch.Tensor) -> torch.Tensor:
         size = theta[..., None]
         return torch.cat([rim.to(theta).expand(*theta.shape[:-1], 8, 2), size * sides.to(theta)], -2)
 
     loops = (tuple(Curve("rim", 2, 1) for _ in range(4)), (Curve("upper", 5), Curve("lower", 5)))
-    return Family("lens", "", (Parameter("size", 1.0, 0.5, 1.5),), loops, place, part=1)
+    return Family("lens", "", (Parameter("size", 1.0, 0.5, 1.5),), loops, control_points_at, part=1)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -39,10 +39,10 @@ def test_every_pore_is_the_formula_around_its_centre():
 def test_the_sides_stay(shape_map):
     theta = box()
     moved, reference = shape_map.nodes(theta), shape_map.reference_nodes
-    for tag, axis, place in (("bottom", 1, 0.0), ("right", 0, 1.0), ("top", 1, 1.0), ("left", 0, 0.0)):
+    for tag, axis, at in (("bottom", 1, 0.0), ("right", 0, 1.0), ("top", 1, 1.0), ("left", 0, 0.0)):
         nodes = torch.from_numpy(np.unique(shape_map.mesh.facets_on(tag)))
         assert torch.equal(moved[:, nodes], reference[nodes].expand(len(theta), -1, -1))
-        assert (reference[nodes, axis] - place).abs().max() < 1e-12
+        assert (reference[nodes, axis] - at).abs().max() < 1e-12
 
 
 def test_only_the_rings_move(shape_map):

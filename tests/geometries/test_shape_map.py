@@ -234,7 +234,7 @@ def test_a_mesh_of_another_design_is_refused():
 
 
 def test_a_family_whose_middle_is_no_shape_is_refused():
-    def place(theta: torch.Tensor) -> torch.Tensor:
+    def control_points_at(theta: torch.Tensor) -> torch.Tensor:
         """A bow tie at x = 0, a rectangle beyond."""
         x, one = theta[..., 0], torch.ones_like(theta[..., 0])
         corners = [(-one, -one), (x, -one), (one, one), (x - 1, one)]
@@ -242,9 +242,9 @@ def test_a_family_whose_middle_is_no_shape_is_refused():
         return torch.stack(points, -2)
 
     tags = ("a", "b", "c", "d")
-    of = Family("tie", "", (Parameter("x", 1.5, 1.0, 2.0),), (tuple(Curve(t, 2, 1) for t in tags),), place)
+    of = Family("tie", "", (Parameter("x", 1.5, 1.0, 2.0),), (tuple(Curve(t, 2, 1) for t in tags),), control_points_at)
     assert build_shape_map(of, 0.5).mesh.tag_names == tags
-    crossed = Family("tie", "", (Parameter("x", 4.5, 3.0, 6.0),), of.loops, place)
+    crossed = Family("tie", "", (Parameter("x", 4.5, 3.0, 6.0),), of.loops, control_points_at)
     with pytest.raises(MeshError, match="the design in the middle of the bounds: self-intersecting curve"):
         build_shape_map(crossed, 0.5)
 

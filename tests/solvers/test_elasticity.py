@@ -109,7 +109,7 @@ def test_profile_along_a_boundary():
     assert line.minimum == pytest.approx(0, abs=1e-4)
     assert line.mean == pytest.approx(1 / 3, rel=1e-12)
     assert line.flatness == pytest.approx(3, abs=0.03)
-    np.testing.assert_allclose(line.place_of_maximum, [1, 1], atol=0.01)
+    np.testing.assert_allclose(line.point_of_maximum, [1, 1], atol=0.01)
     assert line.weights.sum() == pytest.approx(1, rel=1e-12)
     square = Functional("square", lambda ops, q: q["u_x"] ** 2 * q["youngs_modulus"], "1", "", on="right")
     integral = FemSolver(replace(PLATE, functionals=(square,)), mapped_square(4)).solve().values["square"]

@@ -43,36 +43,36 @@ def test_torsion_under_similarity(torsion, angle, scale, shift):
 def renumbered(mesh, seed):
     """The mesh with nodes, cells, first corners and facets reordered, and where each node went."""
     random = np.random.default_rng(seed)
-    place = random.permutation(len(mesh.nodes))
+    renumber = random.permutation(len(mesh.nodes))
     nodes = np.empty_like(mesh.nodes)
-    nodes[place] = mesh.nodes
+    nodes[renumber] = mesh.nodes
     turns = random.integers(0, 3, len(mesh.cells))
     corner = (np.arange(3) + turns[:, None]) % 3
     cells = np.take_along_axis(mesh.cells, np.concatenate([corner, corner + 3], -1), -1)
-    cells = place[cells[random.permutation(len(cells))]]
+    cells = renumber[cells[random.permutation(len(cells))]]
     order = random.permutation(len(mesh.facets))
-    return TaggedMesh(nodes, cells, place[mesh.facets[order]], mesh.facet_tags[order], mesh.tag_names), place
+    return TaggedMesh(nodes, cells, renumber[mesh.facets[order]], mesh.facet_tags[order], mesh.tag_names), renumber
 
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_numbering_does_not_matter(name):
     problem = CASES[name]
-    other, place = renumbered(MESH, seed=3)
+    other, renumber = renumbered(MESH, seed=3)
     first, second = FemSolver(problem, MESH).solve(), FemSolver(problem, other).solve()
     assert second.values == pytest.approx(first.values, rel=1e-10)
     velocity = np.random.default_rng(4).standard_normal(MESH.nodes.shape)
     shuffled = np.empty_like(velocity)
-    shuffled[place] = velocity
+    shuffled[renumber] = velocity
     tangents = first.tangent(velocity), second.tangent(shuffled)
     for field, values in first.fields.items():
-        np.testing.assert_allclose(second.fields[field][place], values, atol=1e-9)
+        np.testing.assert_allclose(second.fields[field][renumber], values, atol=1e-9)
         expected = tangents[0].fields[field]
         np.testing.assert_allclose(
-            tangents[1].fields[field][place], expected, atol=1e-8 * np.abs(expected).max()
+            tangents[1].fields[field][renumber], expected, atol=1e-8 * np.abs(expected).max()
         )
     for functional in problem.functionals:
         expected = first.gradient(functional.name)
-        actual = second.gradient(functional.name)[place]
+        actual = second.gradient(functional.name)[renumber]
         np.testing.assert_allclose(actual, expected, atol=1e-9 * np.abs(expected).max())
 
 

@@ -284,10 +284,10 @@ def test_quantities_cannot_hide_functions():
 def test_a_branch_that_is_not_taken_spoils_no_derivative(text):
     """Of sqrt(x) at -1 the slope is no number, and zero times no number is none."""
     expression = parse(text, ["x", "y"], "source")
-    places = torch.tensor([-1.0, 0.25, 1.0], dtype=torch.float64, requires_grad=True)
-    value = expression(torch, {"x": places, "y": torch.full_like(places, 0.5)})
-    (slopes,) = torch.autograd.grad(value.sum(), places)
-    for x, slope in zip(places.tolist(), slopes.tolist(), strict=True):
+    points = torch.tensor([-1.0, 0.25, 1.0], dtype=torch.float64, requires_grad=True)
+    value = expression(torch, {"x": points, "y": torch.full_like(points, 0.5)})
+    (slopes,) = torch.autograd.grad(value.sum(), points)
+    for x, slope in zip(points.tolist(), slopes.tolist(), strict=True):
         ahead, behind = (float(expression(torch, {"x": x + h, "y": 0.5})) for h in (1e-7, -1e-7))
         assert slope == pytest.approx((ahead - behind) / 2e-7, rel=1e-5, abs=1e-12)
 

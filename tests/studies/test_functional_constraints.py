@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import ExitReason, optimize
 from shapewright.studies.optimize.stationarity import stationarity
+from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
 from shapewright.studies.problem.constraints import constraint_values
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.setup import build_setup

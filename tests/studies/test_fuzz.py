@@ -71,9 +71,9 @@ def refused_well(message: str, path: str, text: str, model: type) -> None:
     assert len(message) < 10_000
     first = message.splitlines()[0]
     for line in message.splitlines() if all(at.startswith(path) for at in message.splitlines()) else [first]:
-        place = re.match(re.escape(path) + r"(:\d+)?: ", line)
-        assert place, message
-        rest = line[place.end() :]
+        location = re.match(re.escape(path) + r"(:\d+)?: ", line)
+        assert location, message
+        rest = line[location.end() :]
         if rest.startswith(WHOLE_FILE) or re.match(r"\d+ further errors", rest):
             continue
         parts = rest.partition(": ")[0].split(".")

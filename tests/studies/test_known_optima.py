@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from shapewright.studies.certify.peak import describe_peak
-from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import ExitReason, optimize
+from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
 from shapewright.studies.problem.models import FemModel, SurrogateModel
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.problem.surrogates import build_surrogate

@@ -10,7 +10,13 @@ import torch
 from shapewright.geometries.mesh.integration import bernstein_jacobians
 from shapewright.solvers.errors import SolveError
 from shapewright.studies.problem.operator_setup import build_operator_setup, load_operator_study, solve_instances
-from shapewright.studies.run.operator_run import fem_cost, held_out, measure_errors, run_operator_study, seconds_per_solve
+from shapewright.studies.run.operator_run import (
+    fem_cost,
+    held_out,
+    measure_errors,
+    run_operator_study,
+    seconds_per_solve,
+)
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import StudyError, load_study
 from shapewright.surrogate.models.model_card import SurrogateFileError

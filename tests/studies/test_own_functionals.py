@@ -13,9 +13,9 @@ import torch
 from shapewright.studies.certify.certificate import certify
 from shapewright.studies.certify.export import export_cad
 from shapewright.studies.certify.taylor import check_study
-from shapewright.studies.optimize.managed import SolutionStore, search_by_trust_region
 from shapewright.studies.optimize.optimizer import Iterate, Optimum, Search, optimize
 from shapewright.studies.optimize.stationarity import stationarity
+from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
 from shapewright.studies.problem.models import FemModel, SurrogateModel
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.problem.surrogates import build_surrogate
@@ -47,15 +47,15 @@ def test_a_name_that_something_else_has_is_refused(tmp_path, name, key):
     own = f"{{name: {name}, integrand: 'x**2'}}"
     if key == "objective":
         path = write_tiny(tmp_path, ("{maximize: torsional_constant}", f"{{minimize: {own}}}"))
-        place = "F:12: objective.minimize.name"
+        location = "F:12: objective.minimize.name"
     else:
         path = write_tiny(tmp_path, ("quantity: area, equals: 3.0", f"quantity: {own}, at_most: 3.0"))
-        place = "F:14: constraints.0.quantity.name"
+        location = "F:14: constraints.0.quantity.name"
     changes = [override, "physics.source={}"] if override else []
     with pytest.raises(StudyError) as caught:
         build_setup(load_study(path, changes))
     text = str(caught.value).replace(str(path), "F")
-    assert text == f"{place}: found '{name}', the name of {owner}; expected a name that nothing else has"
+    assert text == f"{location}: found '{name}', the name of {owner}; expected a name that nothing else has"
 
 
 def test_two_integrals_of_one_name_are_refused_with_what_to_write():

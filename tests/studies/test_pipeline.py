@@ -283,7 +283,7 @@ def test_a_finish_goes_on_from_the_first_training_and_from_where_it_was_broken_o
     """Held-out errors are given, and fall, so that the last weights are kept whatever the processor rounds to."""
     falling = (1 / n for n in count(1))
     monkeypatch.setattr(training._DesignTask, "error", lambda task: next(falling))
-    override = "training.finish={steps: 12, learning_rate: 1e-4, gradient_weight: 1.0}"
+    override = "training.fine_tuning={steps: 12, learning_rate: 1e-4, gradient_weight: 1.0}"
     seen = []
 
     def kill_in_the_finish(name, done, total, text):
@@ -303,7 +303,7 @@ def test_a_finish_goes_on_from_the_first_training_and_from_where_it_was_broken_o
     assert torch.equal(weights[0], weights[1])
     change = (weights[1] - weights[2]).float().norm()
     assert 0 < change < 0.1 * weights[2].float().norm()
-    assert read_weights(whole)[1]["training"]["finish"]["gradient_weight"] == 1.0
+    assert read_weights(whole)[1]["training"]["fine_tuning"]["gradient_weight"] == 1.0
     assert {path.name for path in (tmp_path / "broken").glob("surrogate*")} == {WEIGHTS, "surrogate.card.json"}
 
 

@@ -64,7 +64,7 @@ def test_no_training_option_is_lost():
     """What the training takes and what a study may set are the same, so no key is silently ignored."""
     training = pytest.importorskip("shapewright.surrogate.training.derivative_informed")
     fields = {field.name for field in dataclasses.fields(training.TrainingConfig)}
-    assert fields == set(Training.model_fields) - {"finish"}
+    assert fields == set(Training.model_fields) - {"fine_tuning"}
     assert set(Finish.model_fields) < fields
 
 

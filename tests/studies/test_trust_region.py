@@ -9,7 +9,14 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
 from shapewright.studies.optimize.optimizer import ExitReason
-from shapewright.studies.optimize.trust_region import TrustRegionProblem, Region, kkt, minimize_by_trust_region, restore, violation
+from shapewright.studies.optimize.trust_region import (
+    Region,
+    TrustRegionProblem,
+    kkt,
+    minimize_by_trust_region,
+    restore,
+    violation,
+)
 
 CONVERGE = Region(tolerance=1e-6, least_radius=1e-12, budget=400)
 SHIFT = np.array([0.15, -0.2, 0.1])

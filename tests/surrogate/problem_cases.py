@@ -20,7 +20,7 @@ from shapewright.solvers.physics.catalogue import PHYSICS, Dirichlet, Function, 
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives
 from shapewright.surrogate.models.design_surrogate import latent_grid_for
-from shapewright.surrogate.models.instances import Distribution, Instances, Population, Normal, Uniform
+from shapewright.surrogate.models.instances import Distribution, Instances, Normal, Population, Uniform
 from shapewright.surrogate.models.point_quantities import ProblemData, quantities
 from shapewright.surrogate.models.problem_operator import ProblemOperator, input_functions, scales
 from shapewright.surrogate.training.physics_training import Solutions
@@ -126,14 +126,15 @@ def _down(ops, q):
     return -q["load"]
 
 
-def nodal_derivatives(place: CellPoints, nodal: Tensor) -> FieldDerivatives:
+def nodal_derivatives(quadrature: CellPoints, nodal: Tensor) -> FieldDerivatives:
     """Nodal fields (B, N, c) and their gradients at quadrature points, as a network's fields are given."""
     by_component = nodal.movedim(-1, 0)
-    values = torch.stack([place.interpolate(one).flatten(1, 2) for one in by_component], -1)
-    gradients = torch.stack([place.gradient(one).flatten(1, 2) for one in by_component], -2)
+    values = torch.stack([quadrature.interpolate(one).flatten(1, 2) for one in by_component], -1)
+    gradients = torch.stack([quadrature.gradient(one).flatten(1, 2) for one in by_component], -2)
     return FieldDerivatives(values, gradients)
 
 
-def nodal_quantities(of: Case, instances: Instances, place: CellPoints, nodal: Tensor) -> dict[str, Tensor]:
+def nodal_quantities(of: Case, instances: Instances, quadrature: CellPoints, nodal: Tensor) -> dict[str, Tensor]:
     """The quantities of nodal fields (B, N, c)."""
-    return quantities(of.data, place.points.flatten(1, 2), nodal_derivatives(place, nodal), instances.parameters)
+    points, fields = quadrature.points.flatten(1, 2), nodal_derivatives(quadrature, nodal)
+    return quantities(of.data, points, fields, instances.parameters)

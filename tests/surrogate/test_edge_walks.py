@@ -29,11 +29,11 @@ def walk(dimension, crossing, step):
     """(20, d) points a ``step`` of a radius apart, half of them on either side of the crossing."""
     grid = GRIDS[dimension]
     node = torch.tensor([o + h * (n // 2) for o, h, n in zip(grid.origin, grid.spacing, grid.shape, strict=True)])
-    place, direction = torch.zeros(2, dimension, dtype=torch.float64)
-    place[:2], direction[:2] = torch.tensor(CROSSINGS[crossing]), torch.tensor([1.0, 0.03])
+    start, direction = torch.zeros(2, dimension, dtype=torch.float64)
+    start[:2], direction[:2] = torch.tensor(CROSSINGS[crossing]), torch.tensor([1.0, 0.03])
     along = step * (torch.arange(20) - 9.5)
     radius = torch.tensor(grid.spacing, dtype=torch.float64) * grid.radius
-    return node + radius * (place + along[:, None] * direction)
+    return node + radius * (start + along[:, None] * direction)
 
 
 def largest_jumps(walks):

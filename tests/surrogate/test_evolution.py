@@ -144,10 +144,10 @@ def test_residual_stands_for_the_error_to_first_order(points: int) -> None:
     """Residual of u + e for u whose own residual is subtracted; what comes back is e, at first order of the grid."""
     x = (torch.arange(points).double() + 0.4) / points
     t = (torch.arange(points).double() + 0.7) / points
-    place = 2 * math.pi * x[:, None]
+    angle = 2 * math.pi * x[:, None]
     viscosity, size = 0.05, 1e-3
-    u, slope, error = torch.sin(place - t), 2 * math.pi * torch.cos(place - t), size * t * torch.cos(place)
-    by_t, by_x = size * torch.cos(place).expand(-1, points), -2 * math.pi * size * t * torch.sin(place)
+    u, slope, error = torch.sin(angle - t), 2 * math.pi * torch.cos(angle - t), size * t * torch.cos(angle)
+    by_t, by_x = size * torch.cos(angle).expand(-1, points), -2 * math.pi * size * t * torch.sin(angle)
     residual = by_t + u * by_x + slope * error + viscosity * 4 * math.pi**2 * error
     found = residual_to_error(residual[None], u[None], t, viscosity)[0]
     assert (found - error).norm() / error.norm() < 6 / points

@@ -33,10 +33,10 @@ def test_a_view_of_a_bucket_at_an_odd_offset_is_taken_as_pairs(rank):
     assert torch.equal(bucket[3:], gradient.flatten())
 
 
-@pytest.mark.parametrize("discarded", [0.0, 1.0])
+@pytest.mark.parametrize("residual_weight", [0.0, 1.0])
 def test_a_parameter_that_is_a_view_at_an_odd_offset_is_stepped_in_place(residual_weight):
     gradient, flat = random((4, 5, 6, 2), torch.float32, seed=1), random((3 + 240,), torch.float32)
-    options = {"complex_pairs": True, "rank": 0.3, "discarded": residual_weight}
+    options = {"complex_pairs": True, "rank": 0.3, "residual_weight": residual_weight}
     expected = stepped(flat[3:].view(4, 5, 6, 2), gradient, **options)
     weight = torch.nn.Parameter(flat[3:].view(4, 5, 6, 2))
     optimizer = TensorGaLore([weight], **options)
@@ -101,7 +101,7 @@ def test_steps_below_half_a_digit_move_a_half_precision_parameter_on_average(dty
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64])
 @pytest.mark.parametrize("rank", [(3, 3, 3), (3, 5, 4), (6, 5, 2), (6, 2, 4)])
-@pytest.mark.parametrize("discarded", [0.0, 0.7])
+@pytest.mark.parametrize("residual_weight", [0.0, 0.7])
 def test_a_step_straight_into_the_weight_is_that_of_a_stack(dtype, rank, residual_weight):
     """Two alike are stacked, lifted and added; one alone takes the last lift into the weight itself."""
     weight = random((6, 5, 4), dtype)

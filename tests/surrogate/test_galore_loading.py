@@ -39,12 +39,12 @@ def test_state_of_another_optimizer_is_refused():
 
 def test_an_option_that_the_saved_state_lacks_is_the_optimizers_own():
     weight, copied = parameter(SHAPE), parameter(SHAPE)
-    one, two = galore([weight]), galore([{"params": [copied], "discarded": 0.25}])
+    one, two = galore([weight]), galore([{"params": [copied], "residual_weight": 0.25}])
     feed(one, [random(SHAPE)])
     saved = one.state_dict()
-    del saved["param_groups"][0]["discarded"]
+    del saved["param_groups"][0]["residual_weight"]
     two.load_state_dict(saved)
-    assert two.param_groups[0]["discarded"] == 0.25
+    assert two.param_groups[0]["residual_weight"] == 0.25
     feed(two, [random(SHAPE, seed=1)])
 
 

@@ -15,14 +15,14 @@ from shapewright.geometries.family.plate_with_hole import plate_with_hole
 from shapewright.surrogate.mgno.graded_coordinates import GradedCoordinates
 
 GRADED = GradedCoordinates((0.3, -0.2), 1.2)
-places = st.floats(-50, 50)
+coordinates = st.floats(-50, 50)
 
 
-@given(places, places, st.floats(0.1, 10))
+@given(coordinates, coordinates, st.floats(0.1, 10))
 def test_slopes_are_those_of_the_coordinates(x, y, length):
     graded = GradedCoordinates((0.3, -0.2), length)
     point = torch.tensor([x, y], dtype=torch.float64)
-    jacobian = torch.func.jacrev(graded.place)(point)
+    jacobian = torch.func.jacrev(graded.map)(point)
     torch.testing.assert_close(jacobian, graded.slopes(point).diag(), rtol=1e-10, atol=0)
     assert bool((jacobian.diag() > 0).all())
     assert bool((jacobian.diag() <= 1).all())
@@ -30,7 +30,7 @@ def test_slopes_are_those_of_the_coordinates(x, y, length):
 
 def test_the_center_stays_and_lengths_near_it_are_kept():
     center = torch.tensor(GRADED.center, dtype=torch.float64)
-    assert torch.equal(GRADED.place(center), center)
+    assert torch.equal(GRADED.map(center), center)
     assert torch.equal(GRADED.slopes(center), torch.ones(2, dtype=torch.float64))
 
 
@@ -42,7 +42,7 @@ def test_weights_sum_to_the_measures_in_the_coordinates():
     inside, rim = graded.interior(nodal_cloud(shape_map, nodes)), graded.boundary(boundary_cloud(shape_map, nodes))
     sides = [2 * 1.2 * math.asinh(half / 1.2) for half in (4.0, 3.0)]
     circle = shape_map.family.outline(shape_map.family.control_points(shape_map.family.default).numpy(), 1, 400)
-    hole = graded.place(torch.from_numpy(circle))
+    hole = graded.map(torch.from_numpy(circle))
     step = hole.roll(-1, 0) - hole
     cut = float((hole[:, 0] * step[:, 1] - hole[:, 1] * step[:, 0]).sum() / 2)
     assert float(inside.measures()) == pytest.approx(sides[0] * sides[1] - abs(cut), rel=1e-3)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from shapewright.surrogate.models.instances import Population, Normal, Uniform
+from shapewright.surrogate.models.instances import Normal, Population, Uniform
 
 BOUNDS = torch.tensor([[-0.2, 0.2], [1.0, 3.0]], dtype=torch.float64)
 DISTRIBUTIONS = {"load": Uniform(0.02, 0.12), "beta": Normal(1.0, 2.0)}

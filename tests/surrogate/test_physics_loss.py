@@ -37,11 +37,11 @@ def disturbance(of, like, seed=0):
 @pytest.mark.parametrize("name", CASES)
 def test_the_weak_residual_of_a_solution_is_zero(name):
     of = CASES[name]()
-    instances, place, fields = solved(of)
+    instances, quadrature, fields = solved(of)
     residual = WeakResidual(of.data, of.lift)
-    exact = residual(nodal_quantities(of, instances, place, fields), place)
+    exact = residual(nodal_quantities(of, instances, quadrature, fields), quadrature)
     wrong = fields + 0.01 * disturbance(of, fields)
-    near = residual(nodal_quantities(of, instances, place, wrong), place)
+    near = residual(nodal_quantities(of, instances, quadrature, wrong), quadrature)
     print(f"{name}: {exact.max():.1e} at the solution, {near.min():.1e} with one per cent of noise")
     assert (exact < 1e-5 * near).all()
 
@@ -54,10 +54,10 @@ def test_for_a_linear_equation_it_is_the_squared_energy_norm_of_the_error():
     instances = of.population.instances(theta, {k: drawn.parameters[k] for k in ("level", "strength")})
     solutions = of.solve(instances)
     nodes = of.lift.shape_map.nodes(theta)
-    place = cell_points(of.lift.shape_map.mesh, nodes, 3)  # the rule by which the stiffness is formed
+    quadrature = cell_points(of.lift.shape_map.mesh, nodes, 3)  # the rule by which the stiffness is formed
     error = 0.3 * disturbance(of, solutions.fields)
-    q = nodal_quantities(of, instances, place, solutions.fields + error)
-    found = WeakResidual(of.data, of.lift)(q, place)
+    q = nodal_quantities(of, instances, quadrature, solutions.fields + error)
+    found = WeakResidual(of.data, of.lift)(q, quadrature)
     for b in range(3):
         mesh = of.lift.shape_map.mesh.moved(nodes[b].numpy())
         stiffness = weighted_stiffness(mesh, lambda x: np.ones(x.shape[:-1]))
@@ -68,16 +68,16 @@ def test_for_a_linear_equation_it_is_the_squared_energy_norm_of_the_error():
 
 def test_each_equation_has_its_own_weight():
     of = CASES["plane_strain"]()
-    instances, place, fields = solved(of)
-    q = nodal_quantities(of, instances, place, fields + 0.1 * disturbance(of, fields))
+    instances, quadrature, fields = solved(of)
+    q = nodal_quantities(of, instances, quadrature, fields + 0.1 * disturbance(of, fields))
     total = {
         (u, v): WeakResidual(of.data, of.lift, {"u": lambda ops, q, u=u: u * q["load"], "v": lambda ops, q, v=v: v})(
-            q, place
+            q, quadrature
         )
         for u, v in ((1, 0), (0, 1), (2, 3))
     }
     torch.testing.assert_close(2 * total[1, 0] + 3 * total[0, 1], total[2, 3])
-    plain = WeakResidual(of.data, of.lift)(q, place)
+    plain = WeakResidual(of.data, of.lift)(q, quadrature)
     torch.testing.assert_close(total[1, 0] / instances.parameters["load"] + total[0, 1], plain)
 
 
@@ -87,32 +87,32 @@ def test_an_equation_without_flux_is_measured_in_l2():
     of = case("stokes", "cavity", zero)
     instances = of.population.draw(2, seed=0)
     nodes = of.lift.shape_map.nodes(instances.theta)
-    place = cell_points(of.lift.shape_map.mesh, nodes)
+    quadrature = cell_points(of.lift.shape_map.mesh, nodes)
     fields = torch.stack([nodes[..., 0], *(2 * [torch.zeros_like(nodes[..., 0])])], -1)
     only = {name: lambda ops, q, w=weight: w for name, weight in (("u", 0.0), ("v", 0.0), ("p", 1.0))}
-    found = WeakResidual(of.data, of.lift, only)(nodal_quantities(of, instances, place, fields), place)
-    torch.testing.assert_close(found, place.weights.sum((-1, -2)))
+    found = WeakResidual(of.data, of.lift, only)(nodal_quantities(of, instances, quadrature, fields), quadrature)
+    torch.testing.assert_close(found, quadrature.weights.sum((-1, -2)))
 
 
 def test_the_pressure_of_an_enclosed_flow_may_have_any_level():
     zero = tuple(Dirichlet(c, tag, lambda ops, q: 0.0) for c in "uv" for tag in ("lid", "wall"))
     of = case("stokes", "cavity", zero)
     instances = of.population.draw(1, seed=0)
-    place = cell_points(of.lift.shape_map.mesh, of.lift.shape_map.nodes(instances.theta))
+    quadrature = cell_points(of.lift.shape_map.mesh, of.lift.shape_map.nodes(instances.theta))
     fields = torch.rand(1, len(of.lift.factor), 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     level = torch.tensor([0.0, 0.0, 5.0], dtype=torch.float64)
     residual = WeakResidual(of.data, of.lift)
-    found = [residual(nodal_quantities(of, instances, place, f), place) for f in (fields, fields + level)]
+    found = [residual(nodal_quantities(of, instances, quadrature, f), quadrature) for f in (fields, fields + level)]
     torch.testing.assert_close(*found)
 
 
 def slope_ratio(of):
     """Norm of the energy's slope in the free nodal values at the solution, over that with one per cent of noise."""
-    instances, place, fields = solved(of)
+    instances, quadrature, fields = solved(of)
     slopes = []
     for at in (fields, fields + 0.01 * disturbance(of, fields)):
         leaf = at.clone().requires_grad_()
-        total = energy(of.data, nodal_quantities(of, instances, place, leaf), place).sum()
+        total = energy(of.data, nodal_quantities(of, instances, quadrature, leaf), quadrature).sum()
         (slope,) = torch.autograd.grad(total, leaf)
         slopes.append((slope * of.lift.factor.sign()).norm())
     return float(slopes[0] / slopes[1])
@@ -136,10 +136,10 @@ def test_an_energy_of_transformed_test_functions_is_stationary_as_the_mesh_is_re
 @pytest.mark.parametrize("name", WITH_ENERGY)
 def test_the_energy_is_least_at_the_solution(name):
     of = CASES[name]()
-    instances, place, fields = solved(of)
+    instances, quadrature, fields = solved(of)
 
     def of_fields(nodal):
-        return energy(of.data, nodal_quantities(of, instances, place, nodal), place)
+        return energy(of.data, nodal_quantities(of, instances, quadrature, nodal), quadrature)
 
     for seed in range(5):
         for size in (0.01, 0.1):
@@ -156,12 +156,13 @@ def rays():
 def density(gradients):
     """(B,) continued energy density of displacement gradients (B, 4): one point each with weight one."""
     of = squeezed()
-    place = cell_points(of.lift.shape_map.mesh, of.lift.shape_map.reference_nodes[None])
-    place = type(place)(**(vars(place) | {"weights": torch.ones(len(gradients), 1, 1, dtype=torch.float64)}))
+    quadrature = cell_points(of.lift.shape_map.mesh, of.lift.shape_map.reference_nodes[None])
+    ones = torch.ones(len(gradients), 1, 1, dtype=torch.float64)
+    quadrature = type(quadrature)(**(vars(quadrature) | {"weights": ones}))
     names = ("u_x", "u_y", "v_x", "v_y")
     q = dict(zip(names, gradients[:, None].unbind(-1), strict=True))
     q |= {"youngs_modulus": 1.0, "poisson_ratio": 0.49, "u": 0.0, "v": 0.0, "source_u": 0.0, "source_v": 0.0}
-    return energy(of.data, q, place)
+    return energy(of.data, q, quadrature)
 
 
 def volume(gradients):
@@ -218,6 +219,6 @@ def test_a_point_has_no_say_in_the_energy_of_another():
 def test_a_physics_without_energy_is_refused():
     zero = (Dirichlet("u", "wall", lambda ops, q: 0.0),)
     of = case("stokes", "cavity", zero)
-    place = cell_points(of.lift.shape_map.mesh, of.lift.shape_map.reference_nodes[None])
+    quadrature = cell_points(of.lift.shape_map.mesh, of.lift.shape_map.reference_nodes[None])
     with pytest.raises(ValueError, match=r"training\.loss is 'energy', but the physics has none"):
-        energy(of.data, {}, place)
+        energy(of.data, {}, quadrature)

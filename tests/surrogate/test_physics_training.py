@@ -181,13 +181,14 @@ def test_an_instance_is_weighed_by_its_size():
     """Conduction is linear: the same problem in other units has the same loss up to a constant of its energy."""
     of = poisson()
     network = of.network()
-    place = physics_training.quadrature(of.lift, of.population.draw(2, 0), 2, 0)
+    sampled = physics_training.quadrature(of.lift, of.population.draw(2, 0), 2, 0)
     task = physics_training._PhysicsTask(network, [of.lift], of.population, held_out(), SHORT, None, None)
-    values = torch.rand(2, place.weights[0].numel(), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(2, sampled.weights[0].numel(), 1, generator=generator, dtype=torch.float64)
     typical = network.scale.square().sum() / 20
-    size = task._size(values, place) - typical
-    torch.testing.assert_close(task._size(3 * values, place) - typical, 9 * size)
-    assert (task._size(0 * values, place) == typical).all()
+    size = task._size(values, sampled) - typical
+    torch.testing.assert_close(task._size(3 * values, sampled) - typical, 9 * size)
+    assert (task._size(0 * values, sampled) == typical).all()
 
 
 def test_what_is_not_finite_stops_the_training_with_its_step():

@@ -49,10 +49,10 @@ def test_gradients_are_those_of_the_fields(name):
     """Values and gradients at quadrature points against central differences of fields at free points."""
     of = CASES[name]()
     network, instances, latent = encoded(of)
-    place = quadrature(of.lift, instances, 2, seed=0)
-    fields = network.fields(latent, instances, of.lift, place)
+    sampled = quadrature(of.lift, instances, 2, seed=0)
+    fields = network.fields(latent, instances, of.lift, sampled)
     for b in range(len(instances)):
-        points, alone = place.points[b].flatten(0, 1)[::7], instances.subset(slice(b, b + 1))
+        points, alone = sampled.points[b].flatten(0, 1)[::7], instances.subset(slice(b, b + 1))
         at = partial(network.values_at, latent[b : b + 1], alone, of.lift)
         with torch.no_grad():
             torch.testing.assert_close(fields.values[b, ::7], at(points), rtol=1e-9, atol=1e-10)
@@ -176,11 +176,11 @@ def test_the_rule_integrates_as_well_at_other_places():
     """Exact to degree two on straight cells, whatever the places, which the seed decides."""
     of = squeezed()
     instances = of.population.draw(1, seed=0)
-    places = [quadrature(of.lift, instances, 2, seed) for seed in (0, 1, 0)]
-    assert torch.equal(places[0].points, places[2].points)
-    assert not torch.equal(places[0].points, places[1].points)
+    samples = [quadrature(of.lift, instances, 2, seed) for seed in (0, 1, 0)]
+    assert torch.equal(samples[0].points, samples[2].points)
+    assert not torch.equal(samples[0].points, samples[1].points)
     for power in range(2):
-        integrals = [(p.points[..., 0] ** power * p.points[..., 1] * p.weights).sum() for p in places[:2]]
+        integrals = [(p.points[..., 0] ** power * p.points[..., 1] * p.weights).sum() for p in samples[:2]]
         torch.testing.assert_close(integrals[0], integrals[1], rtol=1e-7, atol=0)
     nodal = of.lift.shape_map.nodes(instances.theta)[..., 0]
-    torch.testing.assert_close(places[1].interpolate(nodal), places[1].points[..., 0])
+    torch.testing.assert_close(samples[1].interpolate(nodal), samples[1].points[..., 0])

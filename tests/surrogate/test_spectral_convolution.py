@@ -32,13 +32,13 @@ def test_equals_a_sum_over_the_kept_waves(dimension):
     positions = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)
     expected = np.zeros_like(u)
     for corner, signs in enumerate(product((1, -1), repeat=dimension - 1)):
-        for place in product(*(range(m) for m in modes)):
-            inner = [p if s > 0 else p - m for p, s, m in zip(place, signs, modes, strict=False)]
-            frequency = np.array([*inner, place[-1]])
+        for mode in product(*(range(m) for m in modes)):
+            inner = [p if s > 0 else p - m for p, s, m in zip(mode, signs, modes, strict=False)]
+            frequency = np.array([*inner, mode[-1]])
             wave = np.exp(2j * np.pi * (positions @ (frequency / np.array(shape))))
             amplitude = (u * wave.conj()).sum(axis=tuple(range(2, 2 + dimension))) / np.prod(shape)
-            mixed = amplitude @ matrices[(corner, *place)]
-            factor = 2 if place[-1] else 1
+            mixed = amplitude @ matrices[(corner, *mode)]
+            factor = 2 if mode[-1] else 1
             expected += factor * (mixed.reshape(*mixed.shape, *[1] * dimension) * wave).real
     np.testing.assert_allclose(spectral(grid).detach().numpy(), expected, atol=1e-12)
 

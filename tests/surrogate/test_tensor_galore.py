@@ -65,7 +65,9 @@ def test_low_rank_quadratic_converges_to_its_optimum_in_the_subspace(dtype):
     torch.testing.assert_close(in_subspace(optimizer, weight, reached), reached, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("options", [{}, {"update_gap": 3}, {"discarded": 0.5}, {"rank_rule": "energy", "rank": 0.8}])
+@pytest.mark.parametrize(
+    "options", [{}, {"update_gap": 3}, {"residual_weight": 0.5}, {"rank_rule": "energy", "rank": 0.8}]
+)
 def test_real_storage_of_a_complex_tensor_is_the_complex_tensor(options):
     complex_weight = parameter(SHAPE, torch.complex128)
     pairs = torch.nn.Parameter(torch.view_as_real(complex_weight.detach()).clone())
@@ -77,7 +79,9 @@ def test_real_storage_of_a_complex_tensor_is_the_complex_tensor(options):
     assert torch.equal(torch.view_as_real(complex_weight.detach()), pairs.detach())
 
 
-@pytest.mark.parametrize("options", [{"update_gap": 4}, {"rank_rule": "uniform"}, {"discarded": 0.0, "update_gap": 4}])
+@pytest.mark.parametrize(
+    "options", [{"update_gap": 4}, {"rank_rule": "uniform"}, {"residual_weight": 0.0, "update_gap": 4}]
+)
 def test_complex_tensor_with_real_gradients_is_the_real_tensor(options):
     real = parameter(SHAPE)
     embedded = torch.nn.Parameter(real.detach().to(torch.complex128))

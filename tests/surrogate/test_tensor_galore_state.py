@@ -20,7 +20,7 @@ SHAPE = (10, 9, 8)
 OPTIONS = {
     "plain": {},
     "energy": {"rank_rule": "energy", "rank": 0.7, "cold_every": 2},
-    "discarded": {"discarded": 0.5},
+    "residual_weight": {"residual_weight": 0.5},
     "bfloat16": {"moments": "bfloat16"},
     "8bit": {"moments": "8bit"},
 }
@@ -238,7 +238,7 @@ def test_sparse_gradients_are_refused():
         ({"update_gap": 0}, "update_gap is 0; allowed is an integer from 1"),
         ({"cold_every": -1}, "cold_every is -1"),
         ({"scale": 0.0}, "scale is 0.0"),
-        ({"discarded": -1.0}, "discarded is -1.0"),
+        ({"residual_weight": -1.0}, "discarded is -1.0"),
         ({"moments": "4bit"}, "moments is '4bit'; allowed is 'full', 'bfloat16', '8bit'"),
         ({"complex_pairs": True}, r"last dimension is 2 .* found torch.float64 of shape \(10, 9, 8\)"),
     ],

@@ -122,7 +122,7 @@ def test_every_part_of_the_loss_vanishes_where_the_network_is_right():
     )
     config, scales = replace(SHORT, tangent_gradient_weight=0.3), _scales(surrogate, DATA)
     assert _loss(surrogate, own, 0, scales, config).item() < 1e-20
-    parts = ("slope_weight", "tangent_weight", "tangent_slope_weight", "objective_weight", "gradient_weight")
+    parts = "field_gradient_weight", "tangent_weight", "tangent_gradient_weight", "objective_weight", "gradient_weight"
     for part in parts:  # each is there, and counts what it says
         off = replace(config, **dict.fromkeys(parts, 0.0))
         alone = _loss(surrogate, DATA, 0, scales, replace(off, **{part: 1.0})) - _loss(surrogate, DATA, 0, scales, off)

@@ -47,15 +47,15 @@ def infill_table(finished: Finished) -> Table | None:
     if not tuned:
         return None
     rows: list[tuple[Any, ...]] = []
-    places = {"held_out": "held-out designs", "optimum": "at this optimum, not learnt, but it chose the weights"}
-    for where, place in places.items():
+    designs = {"held_out": "held-out designs", "optimum": "at this optimum, not learnt, but it chose the weights"}
+    for where, of in designs.items():
         before, after = tuned[where]["before"], tuned[where]["after"]
         rows += [
-            ((f"Field {name}", place), percent(before["field"][name]), percent(after["field"][name]))
+            ((f"Field {name}", of), percent(before["field"][name]), percent(after["field"][name]))
             for name in before["field"]
         ]
         rows += [
-            ((capital(name), place), percent(before[key]), percent(after[key]))
+            ((capital(name), of), percent(before[key]), percent(after[key]))
             for name, key in (("objective", "objective"), ("design gradient", "gradient"))
         ]
     kept = "are kept, for the next study" if tuned["kept"] else "are thrown away: they do no better"
@@ -66,7 +66,7 @@ def infill_table(finished: Finished) -> Table | None:
 
 def novelty(finished: Finished) -> str:
     """How far the optimum is from what the surrogate has seen, in a sentence or two; empty without a surrogate."""
-    known = finished.certificate["familiarity"]
+    known = finished.certificate["novelty"]
     if not known:
         return ""
     measured = known["correlation"]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from shapewright.studies.problem.models import FemModel
-from shapewright.studies.problem.surrogates import split_held_out, open_surrogate
+from shapewright.studies.problem.surrogates import open_surrogate, split_held_out
 from shapewright.studies.run import engines, infill, pipeline
-from shapewright.studies.run.infill import regressed, joined
+from shapewright.studies.run.infill import joined, regressed
 from shapewright.studies.run.pipeline import INFILL_WEIGHTS, sample, validate
 from shapewright.surrogate.models.model_card import Accuracy
 from shapewright.surrogate.training.accuracy import measure
@@ -145,7 +145,7 @@ def test_infill_of_weights_that_came_without_their_data_samples_them(finished, t
 
 
 def test_the_certificate_says_how_familiar_the_optimum_is(finished):
-    known = finished[0]["familiarity"]
+    known = finished[0]["novelty"]
     assert 0 < known["distance"] < math.inf
     assert known["typical_median"] <= known["typical_95_percent"]
     assert 0 <= known["farther_in_box"] <= 1

@@ -27,7 +27,13 @@ from shapewright.studies.optimize.optimizer import (
     optimize,
     scaling_of,
 )
-from shapewright.studies.optimize.trust_region import TrustRegionProblem, Region, Step, minimize_by_trust_region, restore
+from shapewright.studies.optimize.trust_region import (
+    Region,
+    Step,
+    TrustRegionProblem,
+    minimize_by_trust_region,
+    restore,
+)
 from shapewright.studies.problem.constraints import (
     Functionals,
     constraint_gaps,
@@ -167,16 +173,16 @@ def trust_region_problem(setup: Setup, surrogate: Model, store: SolutionStore, s
     factor = setup.sign / scaling.objective
     geometric = [c for c in setup.constraints if c.functional is None]
     expensive_ones = [c for c in setup.constraints if c.functional is not None]
-    places = [c.functional for c in expensive_ones]
+    indices = [c.functional for c in expensive_ones]
 
     def scaled(values: Array, gradients: Array) -> tuple[Array, Array]:
-        gaps, rows = constraint_gaps(expensive_ones, values[places], gradients[places] * scaling.span)
+        gaps, rows = constraint_gaps(expensive_ones, values[indices], gradients[indices] * scaling.span)
         return np.append(factor * values[0], gaps), np.vstack([factor * gradients[0] * scaling.span, rows])
 
     def expensive(z: Array) -> tuple[Array, Array]:
         solution = store(scaling.theta(z))
         if solution is None:
-            return np.full(1 + len(places), np.nan), np.full((1 + len(places), len(z)), np.nan)
+            return np.full(1 + len(indices), np.nan), np.full((1 + len(indices), len(z)), np.nan)
         return scaled(*_functionals(solution))
 
     def cheap(z: Array) -> tuple[Array, Array]:

@@ -1,0 +1,21 @@
+"""Keys of study files that have another name now: refused by name, and hashed under the first one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+RENAMED = {
+    "training.slope_weight": "field_gradient_weight",
+    "training.tangent_slope_weight": "tangent_gradient_weight",
+    "training.average": "ema_decay",
+    "training.finish": "fine_tuning",
+    "training.discarded": "residual_weight",
+}
+"""Key as it was -> name now."""
+
+
+def first_named(section: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``content`` of a section under the first names of its keys, so that a name makes no stage anew."""
+    first = {new: old.rpartition(".")[2] for old, new in RENAMED.items() if old.startswith(f"{section}.")}
+    return {first.get(key, key): value for key, value in content.items()}
