@@ -1,8 +1,7 @@
 """The package as a folder of links: ``python tools/link_tree.py [FOLDER]``, build/tree by default.
 
-An installation maps the rooms of the checkout into the package ``shapewright``. What reads sources without installing
-them (import rules, the type checker, a machine that has only a copy of the tree) takes FOLDER as a place to import
-from: ``PYTHONPATH=build/tree``.
+In the checkout the rooms of the package lie beside the folder ``shapewright``. What reads sources without running them
+(import rules, the type checker) takes FOLDER as a path to import from.
 """
 
 from __future__ import annotations

@@ -18,11 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-from link_tree import link_tree  # noqa: E402
-
-sys.path.insert(0, str(link_tree()))
+sys.path.insert(0, str(ROOT))
 
 from shapewright.app.doctor import machine  # noqa: E402  (the checkout is not installed yet)
 

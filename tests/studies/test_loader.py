@@ -109,7 +109,7 @@ traning: {}
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "fault_in"),
     [
         ("", "F: the file is empty"),
         ("# nothing\n", "F: the file is empty"),
@@ -168,7 +168,7 @@ def test_overrides_are_typed_by_the_rules_of_yaml(write):
 
 
 @pytest.mark.parametrize(
-    ("override", "complaint"),
+    ("override", "fault_in"),
     [
         (
             "optimizer.max_iteration=50",

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from shapewright.studies.schema.describe import alternatives, expected, names
 from shapewright.studies.schema.evolution_study import EvolutionTraining
-from shapewright.studies.schema.learning import Finish, Training
+from shapewright.studies.schema.learning import FineTuning, Training
 from shapewright.studies.schema.operator_study import PhysicsTraining
 from shapewright.studies.schema.study import SCHEMA_FILE, StudyModel, json_schema, json_schema_text
 from shapewright.surrogate.training.derivative_informed import TrainingConfig
@@ -65,7 +65,7 @@ def test_no_training_option_is_lost():
     training = pytest.importorskip("shapewright.surrogate.training.derivative_informed")
     fields = {field.name for field in dataclasses.fields(training.TrainingConfig)}
     assert fields == set(Training.model_fields) - {"fine_tuning"}
-    assert set(Finish.model_fields) < fields
+    assert set(FineTuning.model_fields) < fields
 
 
 def test_tensor_galore_truncates_the_channels_in_unless_a_study_says_otherwise():
