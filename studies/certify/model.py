@@ -342,7 +342,7 @@ class Sources(Entry):
 class Certificate(Entry):
     """What ``certificate.json`` holds."""
 
-    version: Literal[5]
+    version: Literal[6]
     """Of this schema; the schema's description says what changed with each."""
     study: str
     accepted: bool

@@ -288,7 +288,7 @@ def test_grid_convergence_index_and_a_degenerate_order_are_said(changed) -> None
 
 def test_the_true_maximum_stands_beside_a_smooth_one(changed) -> None:
     peak = {"on": "hole", "maximum": 3.0361, "minimum": 3.0150, "mean": 3.0278, "flatness": 0.0069}
-    peak |= {"profile": [[0.0, 3.0361], [180.0, 3.0150], [359.0, 3.03]], "place": [1.0, 0.0]}
+    peak |= {"profile": [[0.0, 3.0361], [180.0, 3.0150], [359.0, 3.03]], "point": [1.0, 0.0]}
     peak |= {"at_least": 2.9, "at_most": 3.2}
     more = {"peak": peak, "peak_at_start": peak | {"maximum": 5.3}}
     folder = changed("certificate.json", lambda c: c["objective"].update(more))
