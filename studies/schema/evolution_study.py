@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shapewright.studies.schema.base import Count, NotNegative, Positive, Section, Seed, fault
-from shapewright.studies.schema.learning import GradientDescent, Surrogate
+from shapewright.studies.schema.base import Count, Positive, Section, Seed, fault
+from shapewright.studies.schema.learning import FreshInstances, Surrogate
 
 SCHEMA_FILE = Path(__file__).parents[1] / "evolution_schema.json"
 
@@ -32,38 +32,24 @@ class InitialData(Section):
     length: Positive = 2.0
     """Correlation length, in radii of the circle."""
     deviation: Positive = 1.0
-    """Standard deviation at every place."""
+    """Standard deviation at every point."""
     waves: Count = 8
     """Highest wave number."""
 
 
-class EvolutionTraining(GradientDescent):
+class EvolutionTraining(FreshInstances):
     """How the operator learns; see :class:`evolution_training.EvolutionTrainingConfig`."""
 
     derivatives: Literal["exact", "differences", "fourier"] = "exact"
     """How derivatives in the residual are formed."""
     collocation: Annotated[int, Field(ge=4)] = 32
-    """Points of the regular grid per axis; its place in x and t is random."""
+    """Points of the regular grid per axis; its offset in x and t is random."""
     preconditioned: bool = True
     """Make small the error that the residual stands for, else the residual itself."""
-    steps: Count = 3000
-    """Number of steps."""
     batch: Count = 4
     """Fresh initial data per step."""
     learning_rate: Positive = 3e-3
     """Largest learning rate of the schedule."""
-    weight_decay: NotNegative = 0.0
-    """Decoupled weight decay."""
-    check_every: Count = 250
-    """Steps between evaluations of the held-out error; the best weights are kept."""
-    patience: Count = 1000
-    """Evaluations without improvement after which training stops."""
-    checkpoint_every: Count = 100
-    """Steps between checkpoints, from which an interrupted training goes on."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
-    """Decay of the running average of the weights, which is evaluated and kept; 0 for the weights themselves."""
-    seed: Seed = 0
-    """Seed of initial weights and initial data."""
 
 
 class Evaluation(Section):

@@ -6,7 +6,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
-from shapewright.studies.schema.base import Count, GridSize, Name, NotNegative, Positive, Section, Seed, Share, fault
+from shapewright.studies.schema.base import (
+    Count,
+    Decay,
+    GridSize,
+    Name,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    fault,
+)
 
 
 class Surrogate(Section):
@@ -121,8 +132,8 @@ _FORMER_RANK = 0.25
 """The default of rank while adamw was the default; resolved.yaml of those days has it beside adamw."""
 
 
-class Training(GradientDescent):
-    """How the surrogate learns; each part of the loss is scaled to be comparable with that of the fields."""
+class TrainingLoop(GradientDescent):
+    """What every training takes, whatever it learns; see :class:`loop.TrainerConfig`."""
 
     steps: Count = 3000
     """Largest number of steps."""
@@ -132,26 +143,46 @@ class Training(GradientDescent):
     """Largest learning rate of the schedule."""
     weight_decay: NotNegative = 1e-5
     """Decoupled weight decay."""
+    check_every: Count = 250
+    """Steps between evaluations of the held-out error; the best weights are kept."""
+    patience: Count = 8
+    """Evaluations without improvement after which training stops."""
+    checkpoint_every: Count = 250
+    """Steps between checkpoints, from which an interrupted training goes on."""
+    ema_decay: Decay = 0.0
+    """Decay of the running average of the weights, which is evaluated and kept; 0 for the weights themselves."""
+    seed: Seed = 0
+    """Seed of initial weights and batches."""
+
+
+class FreshInstances(TrainingLoop):
+    """A training that draws its instances anew for each step, so that it cannot overfit: others are the defaults."""
+
+    batch: Count = 8
+    """Fresh instances per step."""
+    weight_decay: NotNegative = 0.0
+    """Decoupled weight decay."""
+    patience: Count = 1000
+    """Evaluations without improvement after which training stops."""
+    checkpoint_every: Count = 100
+    """Steps between checkpoints, from which an interrupted training goes on."""
+    ema_decay: Decay = 0.995
+    """Decay of the running average of the weights, which is evaluated and kept; 0 for the weights themselves."""
+
+
+class Training(TrainingLoop):
+    """How the surrogate learns; each part of the loss is scaled to be comparable with that of the fields."""
+
     field_gradient_weight: NotNegative = 0.3
     """Weight of the fields' spatial gradients in the loss, beside 1 for the fields."""
     tangent_weight: NotNegative = 0.5
     """Weight of the fields' material derivatives along the design directions."""
     tangent_gradient_weight: NotNegative = 0.0
-    """Weight of the spatial gradients of the material derivatives; for objectives that are made of slopes."""
+    """Weight of the spatial gradients of the material derivatives; for objectives that are made of gradients."""
     objective_weight: NotNegative = 0.1
     """Weight of the objective's value."""
     gradient_weight: NotNegative = 0.5
     """Weight of the objective's derivative along the design directions."""
-    check_every: Count = 250
-    """Steps between evaluations of the held-out design gradient; the best weights are kept."""
-    patience: Count = 8
-    """Evaluations without improvement after which training stops."""
-    checkpoint_every: Count = 250
-    """Steps between checkpoints, from which an interrupted training goes on."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the running average of the weights, which is evaluated and kept; 0 for the weights themselves."""
-    seed: Seed = 0
-    """Seed of initial weights and batches."""
     fine_tuning: FineTuning | None = None
     """For functionals whose location changes by leaps, such as a peak: they are noise until the fields are learnt."""
 

@@ -19,10 +19,9 @@ from shapewright.studies.schema.base import (
     NotNegative,
     Positive,
     Section,
-    Seed,
     fault,
 )
-from shapewright.studies.schema.learning import GradientDescent, Surrogate
+from shapewright.studies.schema.learning import FreshInstances, Surrogate
 from shapewright.studies.schema.physics import Physics
 from shapewright.studies.schema.study import Geometry
 
@@ -47,7 +46,7 @@ class Number(Section):
         return self
 
 
-class PhysicsTraining(GradientDescent):
+class PhysicsTraining(FreshInstances):
     """How the operator learns from the physics; see :class:`physics_training.PhysicsTrainingConfig`."""
 
     loss: Literal["energy", "weak_residual"] = "energy"
@@ -65,25 +64,7 @@ class PhysicsTraining(GradientDescent):
     meshes: Count = 4
     """Meshes of slightly different cell sizes that take turns, so that no quadrature points can be learnt by heart."""
     quadrature: Count = 1
-    """Sixths of the points of the quadrature rule in each cell; their places are drawn anew for each step."""
-    steps: Count = 3000
-    """Largest number of steps."""
-    batch: Count = 8
-    """Fresh instances per step."""
-    learning_rate: Positive = 2e-3
-    """Largest learning rate of the schedule."""
-    weight_decay: NotNegative = 0.0
-    """Decoupled weight decay."""
-    check_every: Count = 250
-    """Steps between evaluations of the held-out error; the best weights are kept."""
-    patience: Count = 1000
-    """Evaluations without improvement after which training stops."""
-    checkpoint_every: Count = 100
-    """Steps between checkpoints, from which an interrupted training goes on."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
-    """Decay of the running average of the weights, which is evaluated and kept; 0 for the weights themselves."""
-    seed: Seed = 0
-    """Seed of initial weights and instances."""
+    """Sixths of the points of the quadrature rule in each cell; their positions are drawn anew for each step."""
 
     @model_validator(mode="after")
     def _points_in_order(self) -> Self:
