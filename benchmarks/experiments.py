@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.inverse import measure, recover, sensor_points
+from benchmarks.target_response import Load, fem_energies, match_energies
 from shapewright.app.progress import ProgressBars
 from shapewright.app.provenance import provenance
 from shapewright.geometries.cad.mesher import MeshError
 from shapewright.solvers.errors import SolveError
 from shapewright.studies.files import write_json, write_text
 from shapewright.studies.problem.operator_setup import OperatorSetup, load_operator_study
-from shapewright.studies.run.inverse import measure, recover, sensor_points
 from shapewright.studies.run.operator_run import (
     FemCost,
     fem_cost,
@@ -36,7 +37,6 @@ from shapewright.studies.run.operator_run import (
     run_operator_study,
     seconds_per_solve,
 )
-from shapewright.studies.run.target_response import Load, fem_energies, match_energies
 from shapewright.studies.run.workspace import Workspace
 from shapewright.surrogate.models.operator_card import OperatorCard
 from shapewright.surrogate.models.problem_operator import ProblemOperator

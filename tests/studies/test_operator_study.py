@@ -20,6 +20,7 @@ from shapewright.studies.run.operator_run import (
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import StudyError, load_study
 from shapewright.surrogate.models.model_card import SurrogateFileError
+from tests.studies.first_keys import operator_keys
 from tests.studies.operator_cases import write_operator
 from tests.studies.study_cases import write_tiny
 from tests.studies.test_operator_schema import SHIPPED
@@ -71,6 +72,14 @@ def test_a_run_leaves_weights_card_history_and_errors(whole):
     assert content["errors"]["mean"] == card.squared_relative_error
     assert json.loads((out / "operator.card.json").read_text()) == json.loads(card.as_json())
     assert card.trained_for == setup.trained_for()
+
+
+def test_the_stage_and_its_solutions_are_found_again_by_the_keys_of_the_first_release(whole):
+    _, out, setup, _, _ = whole
+    truth = setup.truth_lift.shape_map.mesh
+    keys = operator_keys({"held_out": truth, "validation": truth})
+    assert json.loads((out / ".stages" / "learn.json").read_text())["key"] == keys.pop("learn")
+    assert set(keys.values()) <= {path.name for path in out.iterdir()}
 
 
 def test_errors_are_measured_against_the_solver(whole):
@@ -302,7 +311,7 @@ def test_data_for_the_surrogate_are_those_of_the_problem(tmp_path):
     setup = setup_of(tmp_path)
     data = setup.data
     assert data.components == ("u",)
-    assert data.judged == 1
+    assert data.primary == 1
     assert data.coefficients["conductivity"](torch, {}) == 1.0
     assert asdict(setup.training_config())["points"] == (40, 60)
     assert list(setup.problem.parameters) == ["c1", "level", "strength"]

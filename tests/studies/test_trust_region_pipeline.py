@@ -16,6 +16,7 @@ from shapewright.studies.run.pipeline import INFILL_WEIGHTS, sample, validate
 from shapewright.surrogate.models.model_card import Accuracy
 from shapewright.surrogate.training.accuracy import measure
 from shapewright.surrogate.training.dataset import load_dataset
+from tests.studies.first_keys import design_keys
 from tests.studies.study_cases import InlineExecutor, setup_of, tiny_run
 
 MANAGED = ("optimizer.method=trust_region", "optimizer.kkt_tolerance=1e-3", "optimizer.starts=1")
@@ -75,9 +76,21 @@ def test_a_design_that_finite_elements_prove_is_accepted_though_the_surrogate_is
 
 
 def test_a_second_run_does_nothing_again(finished, optimum, monkeypatch):
-    for name in ("manage_study", "tune", "certify"):
+    for name in ("search_by_trust_region", "tune", "certify"):
         monkeypatch.setattr(pipeline, name, None)
     assert validate(tiny_run(finished[1], *TUNED)) == finished[0]
+
+
+def test_stages_are_found_again_by_the_keys_of_the_first_release(finished):
+    """Those of a change that is meant belong into :mod:`first_keys`, with the folders that it makes run anew."""
+    certificate, folder = finished
+    setup = setup_of(*TUNED)
+    hashes = tuple(load_dataset(folder / f"{name}.npz").hash for name in ("designs", "held_out"))
+    keys = design_keys(folder, setup.shape_map.mesh, hashes, setup.initial, certificate["infill"])
+    assert (folder / keys.pop("samples")).is_dir()
+    assert (folder / keys.pop("solutions")).is_file()
+    records = {path.stem: json.loads(path.read_text()) for path in (folder / ".stages").glob("*.json")}
+    assert {stage: record["key"] for stage, record in records.items()} == keys
 
 
 def test_what_was_solved_joins_the_training_set_but_for_the_optimum(finished, optimum):

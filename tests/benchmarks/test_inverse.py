@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.inverse import Sensors, measure, recover, sensor_points
+from benchmarks.target_response import Load, fem_energies, match_energies, surrogate_energies
 from shapewright.studies.problem.operator_setup import build_operator_setup, load_operator_study, solve_instances
-from shapewright.studies.run.inverse import Sensors, measure, recover, sensor_points
-from shapewright.studies.run.target_response import Load, fem_energies, match_energies, surrogate_energies
 from shapewright.surrogate.models.problem_operator import clouds
 from tests.studies.operator_cases import write_operator
 
