@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,11 +58,9 @@ class Stationarity:
     """First-order conditions at a design, in parameters scaled to their bounds.
 
     Attributes:
-        residual: |gradient of the Lagrangian| over |gradient of the objective|. Where no constraint and no bound is
-            active the latter vanishes at an optimum, and the one at the start takes its place; where some are and it
-            vanishes all the same, as of a mismatch that can be made zero, :data:`VANISHED` of the one at the start.
+        residual: the relative KKT residual with its floor, see :func:`relative_residual`.
         multipliers: constraint -> change of the optimal objective per unit that the target is raised by.
-        stops: parameters that their bounds hold back.
+        stops: bounds that stop the search.
     """
 
     residual: float
@@ -92,14 +90,11 @@ def stationarity(
     z = (theta.numpy() - lower) / span
     matrix = np.stack(columns, -1) if columns else np.zeros((len(z), 0))
     found = least_squares_multipliers(z, objective, matrix, np.array(low))
-    size, first = float(np.linalg.norm(objective)), float(np.linalg.norm(at_start.numpy() * span))
-    if found.residual is None:
-        return Stationarity(max(size, 1e-300) / max(size, first, 1e-300), {})
+    residual = relative_residual(found, objective, lambda: float(np.linalg.norm(at_start.numpy() * span)), VANISHED)
     multipliers = {
         name: float(-setup.sign * direction * m)
         for (name, direction), m in zip(owners, found.multipliers, strict=True)
     }
-    residual = found.residual * size / max(size, VANISHED * first, 1e-300)
     return Stationarity(residual, multipliers, tuple(_stops(setup, found.walls)))
 
 
@@ -129,6 +124,32 @@ class Balance:
     multipliers: Array
     walls: Array
     remainder: Array
+
+
+def relative_residual(balance: Balance, gradient: Array, at_start: Callable[[], float], floor: float) -> float:
+    """|gradient of the Lagrangian| over |gradient of the objective|, or over what replaces a vanishing one.
+
+    Where no constraint and no bound is active, the objective's gradient vanishes at an optimum, and the residual is
+    relative to the gradient at the start; it is 1 where that vanishes too, which shows nothing. Where some are active
+    and the gradient vanishes all the same, as of a mismatch that reaches zero, the residual is relative to ``floor``
+    times the gradient at the start.
+
+    The certificate has a floor of :data:`VANISHED`. The trust region has none, because the gradient at the start costs
+    a finite-element solution that it seldom needs. So its residual is never less than the certificate's at the same
+    design, and what it finds stationary is stationary for the certificate too.
+
+    Args:
+        balance: of the gradient, by :func:`least_squares_multipliers`.
+        gradient: (P,) of the objective, in scaled parameters.
+        at_start: size of that gradient at the start; asked for only where it is needed.
+        floor: share of it below which the gradient counts as vanishing.
+    """
+    size = float(np.linalg.norm(gradient))
+    if balance.residual is None:
+        return max(size, 1e-300) / max(size, at_start(), 1e-300)
+    if floor == 0.0:
+        return balance.residual
+    return balance.residual * size / max(size, floor * at_start(), 1e-300)
 
 
 def least_squares_multipliers(z: Array, objective: Array, columns: Array, low: Array) -> Balance:

@@ -34,7 +34,7 @@ from scipy.optimize import minimize
 from shapewright.studies.optimize.correction import Array, Corrected, Difference, Evaluate, corrected
 from shapewright.studies.optimize.fine_step import expand, fine_step
 from shapewright.studies.optimize.optimizer import ExitReason
-from shapewright.studies.optimize.stationarity import Balance, least_squares_multipliers
+from shapewright.studies.optimize.stationarity import Balance, least_squares_multipliers, relative_residual
 from shapewright.studies.problem.conditions import ACTIVE
 
 ACCEPT, SHRINK_BELOW, GROW_ABOVE, GROW_LIMIT = 1e-4, 0.25, 0.75, 1.3
@@ -252,7 +252,8 @@ class Kkt:
     """First-order conditions at a design.
 
     Attributes:
-        residual: |gradient of the Lagrangian| over |gradient of the objective|; see :class:`ManagedProblem`.
+        residual: the relative KKT residual without a floor, so never less than the certificate's; see
+            :func:`stationarity.relative_residual`.
         remainder: (P,) gradient of the Lagrangian, which is the objective less multipliers times gaps.
         multipliers: (F - 1 + C,) of the expensive gaps, then of the exact ones, zero where one is not active.
         walls: (P,) what bounds balance of the gradient.
@@ -274,10 +275,7 @@ def kkt(problem: TrustRegionProblem, z: Array, values: Array, jacobian: Array) -
     found: Balance = least_squares_multipliers(z, jacobian[0], columns, np.where(equal[active], -np.inf, 0.0))
     multipliers = np.zeros(len(every))
     multipliers[active] = found.multipliers
-    residual = found.residual
-    if residual is None:
-        size = float(np.linalg.norm(jacobian[0]))
-        residual = size / max(size, problem.gradient_scale(), 1e-300)
+    residual = relative_residual(found, jacobian[0], problem.gradient_scale, floor=0.0)
     return Kkt(residual, found.remainder, multipliers, found.walls)
 
 

@@ -36,7 +36,12 @@ from shapewright.studies.certify.export import export_cad
 from shapewright.studies.certify.model import Gradient
 from shapewright.studies.certify.peak import _around, describe_peak
 from shapewright.studies.optimize.optimizer import optimize
-from shapewright.studies.optimize.stationarity import stationarity
+from shapewright.studies.optimize.stationarity import (
+    VANISHED,
+    least_squares_multipliers,
+    relative_residual,
+    stationarity,
+)
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.run.pipeline import Run, validate
@@ -215,6 +220,21 @@ def test_an_optimum_inside_all_constraints_is_stationary():
     small, large = torch.full((6,), 1e-8, dtype=torch.float64), torch.ones(6, dtype=torch.float64)
     assert stationarity(setup, inside, small, large).residual < 1e-7
     assert stationarity(setup, inside, large, small).residual == 1.0
+
+
+@given(
+    gradient=st.lists(st.floats(-1, 1), min_size=3, max_size=3),
+    at_start=st.floats(0, 100),
+    active=st.booleans(),
+)
+def test_the_residual_of_the_trust_region_is_never_less_than_the_certificates(gradient, at_start, active):
+    """They differ by the floor alone, and only where the gradient is less than that share of the one at the start."""
+    objective, columns = np.array(gradient), np.array([[1.0], [1.0], [0.0]])[:, : int(active)]
+    balance = least_squares_multipliers(np.full(3, 0.5), objective, columns, np.full(int(active), -np.inf))
+    strict, floored = (relative_residual(balance, objective, lambda: at_start, floor) for floor in (0.0, VANISHED))
+    assert floored <= strict * (1 + 1e-12)
+    if not active or np.linalg.norm(objective) >= max(VANISHED * at_start, 1e-300):
+        assert floored == pytest.approx(strict)
 
 
 def test_a_bad_design_is_refused_with_reasons(torsion, tmp_path):
