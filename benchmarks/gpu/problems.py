@@ -16,7 +16,7 @@ from benchmarks.gpu.fields import from_half_changes, restored
 from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.family.catalogue import load_family
 from shapewright.geometries.family.fixed import fix_parameters
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.physics.catalogue import PHYSICS, Function, Functional
 from shapewright.studies.problem.design_training import DesignProblem, TrainingData
 from shapewright.studies.schema.expressions import parse
@@ -142,7 +142,7 @@ def problem_of(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Des
     """The problem behind :func:`problem_data` and :func:`problem_arrays`."""
     family = load_family(data["geometry"]["family"], data["geometry"]["options"], Path())
     fixed = data["trained_for"].get("fixed", {})
-    mesh = TaggedMesh(*(arrays[f"mesh.{name}"] for name in MESH_ARRAYS), tuple(data["tag_names"]))
+    mesh = Mesh(*(arrays[f"mesh.{name}"] for name in MESH_ARRAYS), tuple(data["tag_names"]))
     operator = data["operator"] | {"modes": tuple(data["operator"]["modes"])}
     known = {functional.name: functional for functional in PHYSICS[data["physics"]["name"]].functionals}
     functionals: tuple[Functional, ...] = tuple(known[name] for name in data["functionals"])

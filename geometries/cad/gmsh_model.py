@@ -11,7 +11,7 @@ from shapely import LineString, Point
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.spline import Curve
 from shapewright.geometries.mesh.integration import bernstein_jacobians
-from shapewright.geometries.mesh.mesh import EDGES, MeshError, TaggedMesh
+from shapewright.geometries.mesh.mesh import EDGES, Mesh, MeshError
 
 Array = NDArray[np.float64]
 
@@ -81,7 +81,7 @@ def name_edges(family: Family, control_points: Array) -> dict[int, str]:
     return edges
 
 
-def generate(family: Family, control_points: Array, mesh_size: float, factor: float = 1.0) -> TaggedMesh:
+def generate(family: Family, control_points: Array, mesh_size: float, factor: float = 1.0) -> Mesh:
     """Mesh the one face of the model, ``factor`` times as large as the design, with cells of ``mesh_size`` at the part.
 
     Raises:
@@ -105,7 +105,7 @@ def generate(family: Family, control_points: Array, mesh_size: float, factor: fl
     return mesh.moved(mesh.nodes / factor)
 
 
-def _least_jacobian(mesh: TaggedMesh) -> float:
+def _least_jacobian(mesh: Mesh) -> float:
     return float(bernstein_jacobians(mesh, torch.from_numpy(mesh.nodes)).min())
 
 
@@ -132,7 +132,7 @@ def _set_sizes(family: Family, near: list[int], control_points: Array, mesh_size
     field.setAsBackgroundMesh(threshold)
 
 
-def _extract(family: Family, edge_tags: dict[int, str]) -> TaggedMesh:
+def _extract(family: Family, edge_tags: dict[int, str]) -> Mesh:
     node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
     types, _, connectivity = gmsh.model.mesh.getElements(2)
     if list(types) != [9]:
@@ -156,7 +156,7 @@ def _oriented(
     facets: NDArray[np.int64],
     facet_tags: NDArray[np.int64],
     tags: tuple[str, ...],
-) -> TaggedMesh:
+) -> Mesh:
     """Turn cells counter-clockwise and facets so that the domain is on their left."""
     a, b, c = (nodes[cells[:, k]] for k in range(3))
     signed = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
@@ -166,4 +166,4 @@ def _oriented(
     facets = np.where(forward[:, None], facets, facets[:, [1, 0, 2]])
     if not all((first, second) in along for first, second in facets[:, :2].tolist()):
         raise MeshError("a boundary edge of the mesh belongs to no cell")
-    return TaggedMesh(nodes, cells, facets, facet_tags, tags)
+    return Mesh(nodes, cells, facets, facet_tags, tags)

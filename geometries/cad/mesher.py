@@ -16,7 +16,7 @@ from shapewright.geometries.cad.units import READER_UNITS, cad_factor, millimetr
 from shapewright.geometries.family.effort import mesh_fault
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.files import written_whole
-from shapewright.geometries.mesh.mesh import MeshError, TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh, MeshError
 
 __all__ = ["MeshError", "mesh_family", "mesh_step"]
 
@@ -41,7 +41,7 @@ def _session() -> Iterator[None]:
         gmsh.finalize()
 
 
-def mesh_family(family: Family, control_points: NDArray[np.float64], mesh_size: float) -> TaggedMesh:
+def mesh_family(family: Family, control_points: NDArray[np.float64], mesh_size: float) -> Mesh:
     """Mesh the domain whose curves have these control points (n, 2), ``mesh_size`` at the designed part.
 
     Raises:
@@ -77,7 +77,7 @@ def mesh_step(
     mesh_size: float,
     unit: str,
     save: Path | None = None,
-) -> TaggedMesh:
+) -> Mesh:
     """Mesh the domain around (or inside) the part in a STEP file, afresh.
 
     The plane face at z = 0 of the file is the part; where the part is a hole of the domain it is cut out of the

@@ -11,11 +11,11 @@ from scipy.spatial import KDTree
 from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.spline import Curve
-from shapewright.geometries.mesh.mesh import MeshError, TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh, MeshError
 from shapewright.geometries.mesh.stiffness import weighted_stiffness
 
 
-def build_shape_map(family: Family, mesh_size: float, mesh: TaggedMesh | None = None) -> ShapeMap:
+def build_shape_map(family: Family, mesh_size: float, mesh: Mesh | None = None) -> ShapeMap:
     """Mesh the design in the middle of the bounds (or take its ``mesh``) and extend the motion of its boundary into it.
 
     Raises:
@@ -39,7 +39,7 @@ def build_shape_map(family: Family, mesh_size: float, mesh: TaggedMesh | None = 
 
 
 def harmonic_extension(
-    family: Family, control_points: NDArray[np.float64], mesh: TaggedMesh, mesh_size: float
+    family: Family, control_points: NDArray[np.float64], mesh: Mesh, mesh_size: float
 ) -> NDArray[np.float64]:
     """(N, n) solutions of div(w grad e_j) = 0 with e_j = basis function j on the boundary.
 
@@ -60,7 +60,7 @@ def harmonic_extension(
     return extension
 
 
-def ray_extension(family: Family, control_points: NDArray[np.float64], mesh: TaggedMesh) -> NDArray[np.float64]:
+def ray_extension(family: Family, control_points: NDArray[np.float64], mesh: Mesh) -> NDArray[np.float64]:
     """(N, n) basis functions at the outline's point on each node's ray, times share^1.5.
 
     ``share`` is 1 on the outline and 0 at the limit of the rays. A motion of the outline by the fraction e of its
@@ -95,7 +95,7 @@ def _basis_on_rays(
     return curve.basis(parameter)
 
 
-def check_regions(family: Family, control_points: NDArray[np.float64], mesh: TaggedMesh) -> None:
+def check_regions(family: Family, control_points: NDArray[np.float64], mesh: Mesh) -> None:
     """Refuse a mesh whose boundary regions do not lie on the curves that bear their names.
 
     Raises:
@@ -134,7 +134,7 @@ def _on_curve(
 
 
 def boundary_basis(
-    family: Family, control_points: NDArray[np.float64], mesh: TaggedMesh
+    family: Family, control_points: NDArray[np.float64], mesh: Mesh
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Boundary nodes (b,) and the values (b, n) of all basis functions at them.
 

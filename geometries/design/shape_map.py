@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.mesh.constants import constant
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ShapeMap:
     """
 
     family: Family
-    mesh: TaggedMesh
+    mesh: Mesh
     extension: Tensor
     made_for: Family | None = None
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.mesh.constants import constant
-from shapewright.geometries.mesh.mesh import EDGES, TaggedMesh
+from shapewright.geometries.mesh.mesh import EDGES, Mesh
 from shapewright.geometries.mesh.triangle import (
     NODES,
     SUBTRIANGLES,
@@ -59,7 +59,7 @@ class CellPoints:
 
 
 def cell_points(
-    mesh: TaggedMesh, nodes: Tensor, points_per_side: int = 3, rule: tuple[Array, Array] | None = None
+    mesh: Mesh, nodes: Tensor, points_per_side: int = 3, rule: tuple[Array, Array] | None = None
 ) -> CellPoints:
     """Quadrature over all cells for node positions (..., N, 2); the weights sum to the area.
 
@@ -97,7 +97,7 @@ def _inverse(matrix: Tensor) -> Tensor:
     return adjugate / (a * d - b * c)[..., None, None]
 
 
-def nodal_weights(mesh: TaggedMesh, nodes: Tensor) -> Tensor:
+def nodal_weights(mesh: Mesh, nodes: Tensor) -> Tensor:
     """(..., N) positive quadrature weights at the nodes; they sum to the area of the curved cells.
 
     Integrals of the piecewise linear hat functions on the four subtriangles of each cell.
@@ -116,7 +116,7 @@ def nodal_weights(mesh: TaggedMesh, nodes: Tensor) -> Tensor:
     return total.index_add(-1, cells.reshape(-1), local.flatten(-2))
 
 
-def bernstein_jacobians(mesh: TaggedMesh, nodes: Tensor) -> Tensor:
+def bernstein_jacobians(mesh: Mesh, nodes: Tensor) -> Tensor:
     """(..., M, 6) Bernstein coefficients of each cell's Jacobian determinant.
 
     The determinant of a 6-node triangle is a quadratic polynomial, so it is nowhere less than the least of
@@ -166,7 +166,7 @@ class FacetPoints:
         return torch.einsum("...kqj,...kqjd->...kqd", reference, _inverse(jacobian))
 
 
-def facet_points(mesh: TaggedMesh, nodes: Tensor, tag: str | None = None, points_per_facet: int = 3) -> FacetPoints:
+def facet_points(mesh: Mesh, nodes: Tensor, tag: str | None = None, points_per_facet: int = 3) -> FacetPoints:
     """Gauss points on the boundary region ``tag`` (all regions if None); the weights sum to its length."""
     chosen = mesh.facets if tag is None else mesh.facets_on(tag)
     facets = constant(chosen, nodes, torch.int64)

@@ -9,13 +9,13 @@ from scipy.sparse import csr_matrix
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.triangle import shape_functions, shape_gradients
 
 Array = NDArray[np.float64]
 
 
-def locate(mesh: TaggedMesh, points: Array, candidates: int = 12) -> tuple[NDArray[np.int64], Array]:
+def locate(mesh: Mesh, points: Array, candidates: int = 12) -> tuple[NDArray[np.int64], Array]:
     """Cell (P,) of each point (P, 2), and its place (P, 2) in that cell's reference coordinates.
 
     The cell is that of the nearest middles in which Newton's method places the point best. One a little outside
@@ -35,7 +35,7 @@ def locate(mesh: TaggedMesh, points: Array, candidates: int = 12) -> tuple[NDArr
     return cell, coordinates
 
 
-def interpolation_matrix(mesh: TaggedMesh, points: Array) -> csr_matrix:
+def interpolation_matrix(mesh: Mesh, points: Array) -> csr_matrix:
     """(P, N) matrix that takes nodal values to the points (P, 2), by the quadratic shape functions."""
     cell, coordinates = locate(mesh, points)
     rows = np.repeat(np.arange(len(points)), 6)
@@ -43,7 +43,7 @@ def interpolation_matrix(mesh: TaggedMesh, points: Array) -> csr_matrix:
     return csr_matrix(entries, shape=(len(points), len(mesh.nodes)))
 
 
-def values_at(mesh: TaggedMesh, nodes: Tensor, nodal: Tensor, points: Tensor) -> Tensor:
+def values_at(mesh: Mesh, nodes: Tensor, nodal: Tensor, points: Tensor) -> Tensor:
     """(P, c) values of nodal fields (N, c) at fixed points (P, 2) of a mesh whose nodes (N, 2) may depend on a design.
 
     First derivatives in the nodes are exact: a point's place in its cell moves by -J^-1 dx when the cell moves by dx.

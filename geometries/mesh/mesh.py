@@ -18,7 +18,7 @@ EDGES = ((0, 1), (1, 2), (2, 0))
 
 
 @dataclass(frozen=True)
-class TaggedMesh:
+class Mesh:
     """A planar mesh of curved (6-node, isoparametric) triangles.
 
     Attributes:
@@ -37,7 +37,7 @@ class TaggedMesh:
     facet_tags: NDArray[np.int64]
     tag_names: tuple[str, ...]
 
-    def moved(self, nodes: NDArray[np.float64]) -> TaggedMesh:
+    def moved(self, nodes: NDArray[np.float64]) -> Mesh:
         """The same mesh with its nodes at ``nodes`` (N, 2)."""
         return replace(self, nodes=np.asarray(nodes, dtype=np.float64))
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.linalg import splu
 
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.triangle import shape_functions, shape_gradients, triangle_quadrature
 
 
-def dirichlet_factor(mesh: TaggedMesh, tags: list[str]) -> NDArray[np.float64]:
+def dirichlet_factor(mesh: Mesh, tags: list[str]) -> NDArray[np.float64]:
     """(N,) smooth function that vanishes to first order on the regions ``tags`` and is 1 at most.
 
     It solves -lap(d) = 1 with d = 0 there; without tags it is 1 everywhere.
@@ -32,7 +32,7 @@ def dirichlet_factor(mesh: TaggedMesh, tags: list[str]) -> NDArray[np.float64]:
     return factor / factor.max()
 
 
-def weighted_stiffness(mesh: TaggedMesh, weight: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> csr_matrix:
+def weighted_stiffness(mesh: Mesh, weight: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> csr_matrix:
     """(N, N) CSR matrix of int w grad(phi_i) . grad(phi_j) on the curved cells; ``weight`` maps (..., 2) to (...)."""
     points, quadrature = triangle_quadrature()
     jacobian = _jacobians(mesh, points)
@@ -46,6 +46,6 @@ def weighted_stiffness(mesh: TaggedMesh, weight: Callable[[NDArray[np.float64]],
     return coo_matrix((local.ravel(), (rows, columns)), shape=(size, size)).tocsr()
 
 
-def _jacobians(mesh: TaggedMesh, points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _jacobians(mesh: Mesh, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """(M, Q, 2, 2) with [d, k] = dx_d / dxi_k."""
     return np.einsum("mid,qik->mqdk", mesh.nodes[mesh.cells], shape_gradients(points))

@@ -14,13 +14,13 @@ from shapewright.geometries.fields.interval import ANY_NUMBER
 from shapewright.geometries.fields.problem import Function, Problem, source_name
 from shapewright.geometries.fields.sampled import sample_quantities
 from shapewright.geometries.mesh.integration import CellPoints, FacetPoints, cell_points, facet_points
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.errors import SolveError
 
 Array = NDArray[np.float64]
 
 
-def excesses(problem: Problem, mesh: TaggedMesh, nodes: Array, parameters: Mapping[str, float]) -> Iterator[Excess]:
+def excesses(problem: Problem, mesh: Mesh, nodes: Array, parameters: Mapping[str, float]) -> Iterator[Excess]:
     """Coefficients that are not admissible somewhere at the quadrature points of the cells.
 
     Those that depend on the fields are left out: see :func:`check_coefficients`.
@@ -47,7 +47,7 @@ def excesses(problem: Problem, mesh: TaggedMesh, nodes: Array, parameters: Mappi
 
 def check_coefficients(
     problem: Problem,
-    mesh: TaggedMesh,
+    mesh: Mesh,
     nodes: Array,
     components: Mapping[str, Array],
     parameters: Mapping[str, float],
@@ -70,7 +70,7 @@ def refusal(found: Excess) -> str:
 
 def not_finite(
     problem: Problem,
-    mesh: TaggedMesh,
+    mesh: Mesh,
     nodes: Array,
     components: Mapping[str, Array],
     parameters: Mapping[str, float],

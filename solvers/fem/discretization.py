@@ -1,4 +1,4 @@
-"""A dolfinx mesh and function spaces made from a TaggedMesh, and the maps between nodes and dofs."""
+"""A dolfinx mesh and function spaces made from a mesh of ours, and the maps between nodes and dofs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shapewright.geometries.fields.problem import Field, ProblemError
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.triangle import NODES, shape_gradients, triangle_quadrature
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.backend import MPI, fem
@@ -18,7 +18,7 @@ from shapewright.solvers.fem.backend import mesh as dolfinx_mesh
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-# Local order of basix' 6-node triangle, by that of TaggedMesh: edge k is opposite to vertex k.
+# Local order of basix' 6-node triangle, by that of Mesh: edge k is opposite to vertex k.
 BASIX_ORDER = (0, 1, 2, 4, 5, 3)
 # Vertices at the ends of the edge on which each basix node lies; a vertex is its own two ends.
 ENDS = np.array([[0, 0], [1, 1], [2, 2], [1, 2], [0, 2], [0, 1]])
@@ -37,7 +37,7 @@ class Discretization:
             where the node carries a dof of its own).
     """
 
-    def __init__(self, tagged: TaggedMesh, fields: tuple[Field, ...]) -> None:
+    def __init__(self, tagged: Mesh, fields: tuple[Field, ...]) -> None:
         used = len(np.unique(tagged.cells))
         if used != len(tagged.nodes):
             raise ProblemError(f"the mesh has {len(tagged.nodes)} nodes, but its cells use {used} of them")
@@ -48,7 +48,7 @@ class Discretization:
         cells = tagged.cells[:, BASIX_ORDER]
         self.mesh = dolfinx_mesh.create_mesh(MPI.COMM_SELF, cells, coordinates, tagged.nodes)
         self._original: Index = np.asarray(self.mesh.geometry.input_global_indices, dtype=np.int64)
-        # (M, 6) TaggedMesh node of each local node, with cells and local nodes in dolfinx' order
+        # (M, 6) our node of each local node, with cells and local nodes in dolfinx' order
         self._nodes: Index = self._original[self.mesh.geometry.dofmaps[0]]
         self.facet_tags = self._tag_facets()
         self.space = fem.functionspace(self.mesh, _element(fields))

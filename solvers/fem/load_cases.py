@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from shapewright.geometries.fields.problem import CaseFunctional, Function, Problem, ProblemError
 from shapewright.geometries.fields.sampled import Profile
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.solver import FemSolution, FemSolver, FemTangent
 
 Array = NDArray[np.float64]
 
 
-def solver_of(problem: Problem, mesh: TaggedMesh) -> FemSolver | CaseSolver:
+def solver_of(problem: Problem, mesh: Mesh) -> FemSolver | CaseSolver:
     """What solves the problem: the plain solver, or that of its load cases."""
     return CaseSolver(problem, mesh) if problem.cases else FemSolver(problem, mesh)
 
@@ -31,7 +31,7 @@ def solver_of(problem: Problem, mesh: TaggedMesh) -> FemSolver | CaseSolver:
 class CaseSolver:
     """Solves all load cases of a problem; arguments and errors as of :class:`solver.FemSolver`."""
 
-    def __init__(self, problem: Problem, mesh: TaggedMesh) -> None:
+    def __init__(self, problem: Problem, mesh: Mesh) -> None:
         self.problem = problem
         self._fem = FemSolver(problem.single(), mesh)
 

@@ -21,7 +21,7 @@ from ufl.core.expr import Expr
 
 from shapewright.geometries.fields.problem import Patch, ProblemError
 from shapewright.geometries.mesh.integration import FacetPoints
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.triangle import edge_shape_functions, edge_shape_slopes
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.backend import fem
@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
-def boundary_point(mesh: TaggedMesh, tag: str, at: Array) -> tuple[Index, Array]:
+def boundary_point(mesh: Mesh, tag: str, at: Array) -> tuple[Index, Array]:
     """Nodes (3,) of the facet on ``tag`` that comes nearest to ``at`` (2,), and their shape functions (3,) there."""
     facets = mesh.facets_on(tag)
     local = mesh.nodes[facets]
@@ -53,7 +53,7 @@ def boundary_point(mesh: TaggedMesh, tag: str, at: Array) -> tuple[Index, Array]
     return best[1], best[2]
 
 
-def facet_lengths_near(mesh: TaggedMesh, tag: str, at: Array, reach: float) -> Array:
+def facet_lengths_near(mesh: Mesh, tag: str, at: Array, reach: float) -> Array:
     """Lengths, end to end, of the facets on ``tag`` that come within ``reach`` of ``at`` (2,)."""
     local = mesh.nodes[mesh.facets_on(tag)]
     samples = np.einsum("qi,kid->kqd", edge_shape_functions(np.linspace(0, 1, 17)), local)
@@ -61,7 +61,7 @@ def facet_lengths_near(mesh: TaggedMesh, tag: str, at: Array, reach: float) -> A
     return np.linalg.norm(local[near, 1] - local[near, 0], axis=-1)
 
 
-def patch_density(patch: Patch, mesh: TaggedMesh, nodes: Array, quadrature: FacetPoints) -> Tensor:
+def patch_density(patch: Patch, mesh: Mesh, nodes: Array, quadrature: FacetPoints) -> Tensor:
     """(K, Q) share of the patch's total at boundary points, per arc length, with the mesh's nodes at ``nodes``."""
     facet, shape = boundary_point(mesh, patch.tag, np.array(patch.at))
     offset = quadrature.points - torch.from_numpy(shape @ nodes[facet])

@@ -19,7 +19,7 @@ from torch import Tensor
 from shapewright.geometries.fields.problem import Pin, Problem, source_name
 from shapewright.geometries.fields.sampled import sample_quantities
 from shapewright.geometries.mesh.integration import CellPoints, FacetPoints, cell_points, facet_points
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.null_modes import NullMode
 from shapewright.solvers.fem.patch_load import patch_density
@@ -68,7 +68,7 @@ class _State:
     """A solution: problem, mesh, positions of its nodes (N, 2), components (N,) each and parameters."""
 
     problem: Problem
-    mesh: TaggedMesh
+    mesh: Mesh
     nodes: Array
     components: Components
     parameters: Mapping[str, float]
@@ -87,7 +87,7 @@ class _State:
 def check_balance(
     problem: Problem,
     modes: list[NullMode],
-    mesh: TaggedMesh,
+    mesh: Mesh,
     nodes: Array,
     components: Components,
     parameters: Mapping[str, float],

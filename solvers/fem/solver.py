@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shapewright.geometries.fields.problem import Function, Functional, Problem, ProblemError
 from shapewright.geometries.fields.sampled import Profile, profile_of, sample_quantities
 from shapewright.geometries.mesh.integration import CellPoints, FacetPoints, cell_points, facet_points
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.errors import SolveError, StaleSolutionError
 from shapewright.solvers.fem.backend import fem
 from shapewright.solvers.fem.boundary_values import boundary_values
@@ -55,7 +55,7 @@ class FemSolution:
 
     Attributes:
         nodes: (N, 2) positions of the mesh nodes.
-        fields: field -> (N, n_components) values at all mesh nodes, in the order of the TaggedMesh; a field
+        fields: field -> (N, n_components) values at all mesh nodes, in the order of the mesh; a field
             of degree 1 is interpolated to the middles of the edges.
         values: functional -> value.
         dofs: number of degrees of freedom, constrained ones included.
@@ -124,7 +124,7 @@ class FemSolver:
     def __init__(
         self,
         problem: Problem,
-        mesh: TaggedMesh,
+        mesh: Mesh,
         *,
         quadrature_degree: int = 6,
         tolerance: float = 1e-10,

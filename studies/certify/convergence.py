@@ -14,7 +14,7 @@ from torch import Tensor
 from shapewright.geometries.cad.mesher import MeshError, mesh_family, mesh_step
 from shapewright.geometries.fields.problem import COORDINATES, Functional
 from shapewright.geometries.mesh.integration import nodal_weights
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
 from shapewright.solvers.fem.solver import FemSolution
 from shapewright.studies.problem.setup import Setup
@@ -230,7 +230,7 @@ def refine(setup: Setup, theta: Tensor, step: Path) -> Refined:
     for refinement in range(setup.study.model.validation.refinements):
         save = step.with_suffix(".msh") if refinement == 0 else None
 
-        def of_size(size: float, save: Path | None = save) -> TaggedMesh:
+        def of_size(size: float, save: Path | None = save) -> Mesh:
             return mesh_step(step, setup.family, control_points, size, unit, save)
 
         mesh, size, h = _finer(of_size, size, largest)
@@ -246,7 +246,7 @@ def asked_size(setup: Setup) -> float:
     return setup.study.model.validation.mesh_size or setup.study.model.geometry.mesh_size
 
 
-def _finer(mesher: Callable[[float], TaggedMesh], size: float, largest: float) -> tuple[TaggedMesh, float, float]:
+def _finer(mesher: Callable[[float], Mesh], size: float, largest: float) -> tuple[Mesh, float, float]:
     """A mesh of at least :data:`LEAST_CELLS` cells and no larger mean size, what gmsh was asked for, and that mean."""
     for _ in range(MOST_HALVINGS):
         mesh = mesher(size)

@@ -28,7 +28,7 @@ from shapewright.geometries.cad.step import (
 )
 from shapewright.geometries.family.spline import LoopQuadrature
 from shapewright.geometries.files import written_whole
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.studies.problem.setup import Setup
 
 Array = NDArray[np.float64]
@@ -121,7 +121,7 @@ def _export_domain(setup: Setup, control_points: Array, path: Path) -> float:
     return abs(measure_of(read_step(path, geometry.length_unit, shape.factor)) - exact) / exact
 
 
-def write_vtu(path: Path, mesh: TaggedMesh, arrays: Mapping[str, Array]) -> None:
+def write_vtu(path: Path, mesh: Mesh, arrays: Mapping[str, Array]) -> None:
     """Write quadratic triangles with nodal arrays (N,) or (N, 2); vectors get a third component zero."""
     points = np.column_stack([mesh.nodes, np.zeros(len(mesh.nodes))])
     grid = pyvista.UnstructuredGrid({pyvista.CellType.QUADRATIC_TRIANGLE: mesh.cells}, points)

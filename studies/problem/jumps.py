@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.fields.problem import COORDINATES
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.studies.problem.functionals import own_integrals
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.expressions import Comparison, Expression, parse
@@ -60,7 +60,7 @@ def _formulas(setup: Setup) -> Iterator[tuple[str, Expression, tuple[str, ...] |
         yield key, parse(value, names, key), tags
 
 
-def _where(mesh: TaggedMesh, formula: Expression, comparison: Comparison, tags: tuple[str, ...] | None) -> str:
+def _where(mesh: Mesh, formula: Expression, comparison: Comparison, tags: tuple[str, ...] | None) -> str:
     """In words, where the formula jumps inside cells or facets; nothing where it does not."""
     chosen = mesh.cells if tags is None else np.concatenate([mesh.facets_on(tag) for tag in tags])
     points = torch.from_numpy(mesh.nodes)[torch.from_numpy(chosen)]

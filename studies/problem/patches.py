@@ -12,7 +12,7 @@ from torch import Tensor
 from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.fields.problem import Patch, Problem
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.fem.patch_load import boundary_point, facet_lengths_near
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.named import known_component, known_tag
@@ -84,7 +84,7 @@ def problem_at(problem: Problem, shape_map: ShapeMap, theta: Tensor) -> Problem:
     return _moved(problem, shape_map.mesh, shape_map.nodes(theta).numpy())
 
 
-def _moved(problem: Problem, mesh: TaggedMesh, nodes: NDArray[np.float64]) -> Problem:
+def _moved(problem: Problem, mesh: Mesh, nodes: NDArray[np.float64]) -> Problem:
     """The problem with its patches, which are on ``mesh``, where its boundary is with its nodes at ``nodes`` (N, 2)."""
     patches = []
     for patch in problem.patches:

@@ -24,7 +24,7 @@ from shapewright.geometries.family.fixed import fix_parameters
 from shapewright.geometries.family.parts import FamilyError, Parameter
 from shapewright.geometries.fields.admissible import excess
 from shapewright.geometries.fields.problem import COORDINATES, ProblemError
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.stiffness import dirichlet_factor
 from shapewright.solvers.fem.data_checks import excesses
 from shapewright.solvers.physics.catalogue import PHYSICS, Dirichlet, Function, Functional, Natural, Pin, Problem
@@ -229,7 +229,7 @@ def _as_real(count: Any) -> Any:
     return tuple(map(_as_real, count)) if isinstance(count, tuple) else float(min(count, 10**30))
 
 
-def _shipped_mesh(study: Study, family: Family) -> TaggedMesh | None:
+def _shipped_mesh(study: Study, family: Family) -> Mesh | None:
     """The reference mesh that came with the weights; None where they do not fit, which is said when they are used."""
     weights = study.model.surrogate.weights
     if weights is None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.studies.problem.design_training import (
     DesignProblem,
     TrainingData,
@@ -156,7 +156,7 @@ def open_surrogate(setup: Setup, path: Path, device: str = "cpu") -> tuple[Desig
     return surrogate.double().to(device).eval().requires_grad_(False), card
 
 
-def _same_mesh(first: TaggedMesh, second: TaggedMesh) -> bool:
+def _same_mesh(first: Mesh, second: Mesh) -> bool:
     """Whether weights that belong to the nodes of one mesh belong to those of the other."""
     parts = ("cells", "facets", "facet_tags")
     size = float(np.ptp(second.nodes, axis=0).max())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.integration import CellPoints, FacetPoints, cell_points, facet_points
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 
 Function = Callable[[Any, Mapping[str, Any]], Any]
 
@@ -114,7 +114,7 @@ def _nothing(ops: Any, q: Mapping[str, Any]) -> float:
     return 0.0
 
 
-def integrate(functional: Functional, space: FieldSpace, mesh: TaggedMesh, nodes: Tensor, fields: Tensor) -> Tensor:
+def integrate(functional: Functional, space: FieldSpace, mesh: Mesh, nodes: Tensor, fields: Tensor) -> Tensor:
     """(B,) values of a functional for nodes (B, N, 2) and nodal fields (B, N, c).
 
     One with an outer function is evaluated in double precision, whose range powers and exponentials need, and by a
@@ -130,7 +130,7 @@ def integrate(functional: Functional, space: FieldSpace, mesh: TaggedMesh, nodes
 
 
 def _integral(
-    functional: Functional, space: FieldSpace, mesh: TaggedMesh, nodes: Tensor, fields: Tensor, side: int
+    functional: Functional, space: FieldSpace, mesh: Mesh, nodes: Tensor, fields: Tensor, side: int
 ) -> Tensor:
     on = functional.on
     quadrature = cell_points(mesh, nodes, side) if on is None else facet_points(mesh, nodes, on, side)
@@ -143,7 +143,7 @@ def _integral(
 
 
 def integrate_all(
-    functionals: Sequence[Functional], space: FieldSpace, mesh: TaggedMesh, nodes: Tensor, fields: Tensor
+    functionals: Sequence[Functional], space: FieldSpace, mesh: Mesh, nodes: Tensor, fields: Tensor
 ) -> Tensor:
     """(B, J) values of several functionals."""
     return torch.stack([integrate(functional, space, mesh, nodes, fields) for functional in functionals], -1)

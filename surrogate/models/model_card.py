@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from shapewright.geometries.files import written_whole
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.surrogate.mgno.latent_grid import LatentGrid
 from shapewright.surrogate.models.weights_checks import (
     box_flaw,
@@ -122,7 +122,7 @@ def card_path(weights: Path) -> Path:
     return weights.with_name(weights.name.removesuffix(".safetensors") + ".card.json")
 
 
-def reference_tensors(mesh: TaggedMesh, grid: LatentGrid) -> dict[str, Tensor]:
+def reference_tensors(mesh: Mesh, grid: LatentGrid) -> dict[str, Tensor]:
     """Reference mesh and place of the latent grid as tensors to save with the weights.
 
     Weights belong to the nodes of one mesh and one grid, and another version of the mesher would make another mesh.
@@ -147,7 +147,7 @@ def load_grid(path: Path, shape: Sequence[int], radius: int) -> LatentGrid:
     return LatentGrid(origin, spacing, tuple(shape), radius)
 
 
-def load_mesh(path: Path, tag_names: tuple[str, ...]) -> tuple[TaggedMesh, ModelCard]:
+def load_mesh(path: Path, tag_names: tuple[str, ...]) -> tuple[Mesh, ModelCard]:
     """The reference mesh that the weights belong to.
 
     Raises:
@@ -156,7 +156,7 @@ def load_mesh(path: Path, tag_names: tuple[str, ...]) -> tuple[TaggedMesh, Model
     tensors, content = read_weights(path)
     mesh = _mesh_arrays(path, tensors)
     refuse_flaw(path, mesh_flaw(mesh, len(tag_names)))
-    return TaggedMesh(*(mesh[name].numpy() for name in MESH_ARRAYS), tag_names), _card(path, content)
+    return Mesh(*(mesh[name].numpy() for name in MESH_ARRAYS), tag_names), _card(path, content)
 
 
 def _mesh_arrays(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.mesh.integration import bernstein_jacobians
-from shapewright.geometries.mesh.mesh import EDGES, TaggedMesh
+from shapewright.geometries.mesh.mesh import EDGES, Mesh
 
 MESH_SHAPES = {"nodes": (2, torch.float64), "cells": (6, torch.int64), "facets": (3, torch.int64)}
 """Array of a mesh -> its columns and type; beside them ``facet_tags``, one whole number a facet."""
@@ -55,10 +55,10 @@ def mesh_flaw(mesh: Mapping[str, Tensor], tags: int | None = None) -> str | None
             return f"{name} of its mesh name nodes beyond the {count} that there are"
     if int(facet_tags.min()) < 0 or (tags is not None and int(facet_tags.max()) >= tags):
         return f"facet_tags of its mesh name other boundary regions than the {tags} of the family"
-    return _shape_flaw(TaggedMesh(*(mesh[name].numpy() for name in ("nodes", "cells", "facets", "facet_tags")), ()))
+    return _shape_flaw(Mesh(*(mesh[name].numpy() for name in ("nodes", "cells", "facets", "facet_tags")), ()))
 
 
-def _shape_flaw(mesh: TaggedMesh) -> str | None:
+def _shape_flaw(mesh: Mesh) -> str | None:
     if len(np.unique(mesh.cells)) != len(mesh.nodes):
         return "nodes of its mesh belong to no cell"
     least = bernstein_jacobians(mesh, torch.from_numpy(mesh.nodes)).amin(-1)

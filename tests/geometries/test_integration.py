@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shapewright.geometries.mesh.integration import bernstein_jacobians, cell_points, facet_points, nodal_weights
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.triangle import (
     NODES,
     edge_shape_functions,
@@ -24,7 +24,7 @@ from shapewright.geometries.mesh.triangle import (
 )
 from tests.geometries.shapes import FAMILIES, designs, shape_map
 
-REFERENCE = TaggedMesh(
+REFERENCE = Mesh(
     NODES,
     np.arange(6)[None],
     np.array([[0, 1, 3], [1, 2, 4], [2, 0, 5]]),

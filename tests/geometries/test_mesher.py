@@ -20,7 +20,7 @@ from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.parts import Parameter
 from shapewright.geometries.family.spline import Curve, LoopQuadrature
 from shapewright.geometries.mesh.integration import bernstein_jacobians, facet_points, nodal_weights
-from shapewright.geometries.mesh.mesh import EDGES, TaggedMesh
+from shapewright.geometries.mesh.mesh import EDGES, Mesh
 from tests.geometries.shapes import FAMILIES, designs, family, polygon_family
 from tests.geometries.test_cad import full_disk
 
@@ -48,7 +48,7 @@ def domain_area(of: Family, points: torch.Tensor) -> float:
     return float(areas[0] - sum(areas[1:]))
 
 
-def assert_is_mesh_of(mesh: TaggedMesh, of: Family, points: torch.Tensor, tolerance: float) -> None:
+def assert_is_mesh_of(mesh: Mesh, of: Family, points: torch.Tensor, tolerance: float) -> None:
     """Regions, area, orientation, conformity."""
     nodes = torch.from_numpy(mesh.nodes)
     assert mesh.tag_names == of.tags

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 
 Array = NDArray[np.float64]
 SIDES = ("bottom", "right", "top", "left")
@@ -32,7 +32,7 @@ def quarter_annulus(points: Array) -> Array:
     return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)
 
 
-def mapped_square(n: int, mapping: Callable[[Array], Array] = identity) -> TaggedMesh:
+def mapped_square(n: int, mapping: Callable[[Array], Array] = identity) -> Mesh:
     """2 n^2 curved cells; every node lies on the image of its grid point; sides bottom, right, top, left."""
     ticks = np.linspace(0, 1, 2 * n + 1)
     grid = np.stack(np.meshgrid(ticks, ticks, indexing="xy"), -1).reshape(-1, 2)
@@ -52,7 +52,7 @@ def mapped_square(n: int, mapping: Callable[[Array], Array] = identity) -> Tagge
         last - np.stack([start, start + 2, start + 1], -1),
         last - 2 * n - np.stack([start, start + 2, start + 1], -1) * row,
     ]
-    return TaggedMesh(
+    return Mesh(
         nodes=mapping(grid),
         cells=np.concatenate([lower, upper]),
         facets=np.concatenate(sides),

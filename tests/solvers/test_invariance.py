@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.fem.solver import FemSolver
 from tests.solvers.solver_cases import CASES, TORSION
 from tests.solvers.solver_meshes import bulged, mapped_square
@@ -51,7 +51,7 @@ def renumbered(mesh, seed):
     cells = np.take_along_axis(mesh.cells, np.concatenate([corner, corner + 3], -1), -1)
     cells = renumber[cells[random.permutation(len(cells))]]
     order = random.permutation(len(mesh.facets))
-    return TaggedMesh(nodes, cells, renumber[mesh.facets[order]], mesh.facet_tags[order], mesh.tag_names), renumber
+    return Mesh(nodes, cells, renumber[mesh.facets[order]], mesh.facet_tags[order], mesh.tag_names), renumber
 
 
 @pytest.mark.parametrize("name", list(CASES))

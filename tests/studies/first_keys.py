@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.studies.certify.model import VERSION
 
 NETWORK = {
@@ -84,7 +84,7 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def design_keys(folder: Path, mesh: TaggedMesh, hashes: tuple[str, str], start: torch.Tensor, tuned) -> dict[str, str]:
+def design_keys(folder: Path, mesh: Mesh, hashes: tuple[str, str], start: torch.Tensor, tuned) -> dict[str, str]:
     """Stage or folder -> key, of the tiny study tuned by infill after a trust region.
 
     Args:
@@ -118,7 +118,7 @@ def design_keys(folder: Path, mesh: TaggedMesh, hashes: tuple[str, str], start: 
     }
 
 
-def operator_keys(meshes: dict[str, TaggedMesh]) -> dict[str, str]:
+def operator_keys(meshes: dict[str, Mesh]) -> dict[str, str]:
     """Stage or file -> key, of the tiny operator study; ``meshes`` of the held-out solutions and of the training."""
     training = key(OPERATOR, OPERATOR_TRAINING, EVALUATION)
     problem = {name: part for name, part in OPERATOR.items() if name != "surrogate"}

@@ -17,7 +17,7 @@ import torch
 
 from shapewright.geometries.fields.sampled import sample_quantities
 from shapewright.geometries.mesh.integration import cell_points, facet_points
-from shapewright.geometries.mesh.mesh import TaggedMesh
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.fem.load_cases import CaseSolver
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.solvers.physics.catalogue import PHYSICS, Physics, Problem
@@ -39,11 +39,11 @@ def stored() -> Mapping[str, dict]:
 
 
 @cache
-def mesh() -> TaggedMesh:
+def mesh() -> Mesh:
     """A design of ``closed_bar`` on 14 cells, away from the origin, its wall divided into four sides."""
     data = stored()["mesh"]
     nodes, cells, facets, tags = (np.array(data[key]) for key in ("nodes", "cells", "facets", "facet_tags"))
-    return TaggedMesh(nodes, cells, facets, tags, SIDES)
+    return Mesh(nodes, cells, facets, tags, SIDES)
 
 
 def velocity(nodes):
