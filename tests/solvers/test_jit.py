@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 CHILD = """\
 import sys
 from pathlib import Path
-from solvers import jit
+from shapewright.solvers.fem import jit
 from tests.solvers.test_jit import cubic, damaged, integral
 cache = Path(sys.argv[1])
 jit.cache_folder = lambda: cache

@@ -9,8 +9,8 @@ import torch
 from shapewright.studies.problem.novelty import describe_novelty, novelty_of
 from shapewright.studies.problem.samples import draw_designs
 from shapewright.studies.problem.surrogates import build_surrogate
-from shapewright.surrogate.models import novelty as novelty
 from shapewright.surrogate.models.model_card import Accuracy
+from shapewright.surrogate.training import accuracy
 from shapewright.surrogate.training.accuracy import correlation_with_error
 from shapewright.surrogate.training.dataset import Dataset
 from tests.studies.study_cases import setup_of
@@ -60,7 +60,7 @@ def test_the_correlation_is_that_of_distance_and_true_error(known, monkeypatch, 
         distance = float(known.distance(data.theta).detach())
         return Accuracy({"u": sense * distance, "v": 0.0}, 0.0, math.exp(-sense * distance), 0.0, 1)
 
-    monkeypatch.setattr(novelty, "measure", error_that_goes_with_the_distance)
+    monkeypatch.setattr(accuracy, "measure", error_that_goes_with_the_distance)
     found = correlation_with_error(known, held_out)
     assert found == {"designs": 20, "field_error": pytest.approx(sense), "gradient_error": pytest.approx(-sense)}
     assert correlation_with_error(known, held_out.subset(slice(0, 8))) is None  # too few to say

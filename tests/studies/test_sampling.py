@@ -13,6 +13,7 @@ from scipy.stats import qmc
 from shapewright.geometries.design.measures import jacobian, valid_designs
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.solver import FemSolver
+from shapewright.studies.problem import samples
 from shapewright.studies.problem.samples import (
     LEAST_JACOBIAN,
     SamplingError,
@@ -60,9 +61,9 @@ def test_designs_fill_the_box_better_than_chance(setup):
 
 
 def test_a_box_of_bad_shapes_is_refused(setup, monkeypatch):
-    monkeypatch.setattr(sampling, "valid_designs", lambda shape_map, theta: np.zeros(len(theta), dtype=bool))
+    monkeypatch.setattr(samples, "valid_designs", lambda shape_map, theta: np.zeros(len(theta), dtype=bool))
     said = r"tiny.yaml:\d+: geometry.bounds: only 0 of 20\d+ designs .* valid shapes; .*narrow geometry.bounds"
-    monkeypatch.setattr(sampling, "jacobian", lambda shape_map, theta: torch.ones(len(theta)))
+    monkeypatch.setattr(samples, "jacobian", lambda shape_map, theta: torch.ones(len(theta)))
     with pytest.raises(SamplingError, match=said):
         draw_designs(setup, 3, 0)
 

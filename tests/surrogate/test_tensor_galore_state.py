@@ -238,7 +238,7 @@ def test_sparse_gradients_are_refused():
         ({"update_gap": 0}, "update_gap is 0; allowed is an integer from 1"),
         ({"cold_every": -1}, "cold_every is -1"),
         ({"scale": 0.0}, "scale is 0.0"),
-        ({"residual_weight": -1.0}, "discarded is -1.0"),
+        ({"residual_weight": -1.0}, "residual_weight is -1.0"),
         ({"moments": "4bit"}, "moments is '4bit'; allowed is 'full', 'bfloat16', '8bit'"),
         ({"complex_pairs": True}, r"last dimension is 2 .* found torch.float64 of shape \(10, 9, 8\)"),
     ],
