@@ -158,9 +158,9 @@ def optimize(options: Options) -> None:
     with _run(options) as current:
         from shapewright.studies.run.pipeline import find_optimum
 
-        _, found = find_optimum(current)
-    _say(f"{found['exit']['text']} Objective {found['objective']:.8g} from start {found['best_start']}.")
-    for name, value in found["parameters"].items():
+        found = find_optimum(current)
+    _say(f"{found.exit.text} Objective {found.objective:.8g} from start {found.best_start}.")
+    for name, value in found.parameters.items():
         _say(f"  {name} = {value:.8g}")
 
 

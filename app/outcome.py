@@ -113,7 +113,7 @@ def _known_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception],
     from shapewright.geometries.fields.problem import ProblemError
     from shapewright.solvers.errors import CompilerError, SolveError
     from shapewright.studies.problem.samples import SamplingError
-    from shapewright.studies.run.pipeline import OptimizationError
+    from shapewright.studies.run.failed_search import OptimizationError
     from shapewright.studies.run.workspace import WorkspaceError
     from shapewright.studies.schema.loader import StudyError
     from shapewright.surrogate.mgno.latent_grid import OutsideGridError

@@ -202,7 +202,7 @@ def main() -> None:
                 "optimizer.starts=1",
             )
             figures += study_figures(study, run, alone)
-            surrogate, _, _ = surrogate_of(run)
+            surrogate = surrogate_of(run).model
             decades, _ = plateau(run.setup, surrogate)
             figures.append(
                 Figure(f"{study}: plateau of the design gradient, decades of step within 1 %", decades, ">=", 3.0)

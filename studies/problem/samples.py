@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,12 +44,20 @@ class Sample:
     tangents: NDArray[np.float32]
 
 
-def load_samples(folder: Path) -> tuple[Dataset, Dataset, Tensor]:
-    """Training and held-out designs, and the (N, c) fields of the reference design."""
+class Samples(NamedTuple):
+    """Solved designs to train with and to hold out, and the (N, c) fields of the reference design."""
+
+    designs: Dataset
+    held_out: Dataset
+    reference: Tensor
+
+
+def load_samples(folder: Path) -> Samples:
+    """Samples that a folder holds."""
     designs, held_out, reference = (folder / name for name in SAMPLED)
     with np.load(reference) as arrays:
         fields = torch.from_numpy(arrays["fields"])
-    return load_dataset(designs), load_dataset(held_out), fields
+    return Samples(load_dataset(designs), load_dataset(held_out), fields)
 
 
 def draw_designs(setup: Setup, count: int, seed: int) -> Tensor:

@@ -19,6 +19,7 @@ from shapewright.studies.problem.design_training import (
     train_network,
 )
 from shapewright.studies.problem.novelty import designs_of_box
+from shapewright.studies.problem.samples import Samples
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.loader import StudyError
 from shapewright.surrogate.mgno.latent_grid import LatentGrid
@@ -96,9 +97,7 @@ def normalization_of(setup: Setup, data: Dataset, reference: Tensor) -> Normaliz
 
 def train_surrogate(
     setup: Setup,
-    data: Dataset,
-    held_out: Dataset,
-    reference: Tensor,
+    samples: Samples,
     path: Path,
     device: str,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -107,8 +106,7 @@ def train_surrogate(
 
     Args:
         setup: study.
-        data, held_out: solved designs; half of the latter choose the best weights, the others judge them.
-        reference: (N, c) fields of the reference design.
+        samples: solved designs; half of the held-out ones choose the best weights, the others measure their errors.
         path: of the weights.
         device: cpu or cuda.
         report: called after every step.
@@ -120,7 +118,7 @@ def train_surrogate(
     build_surrogate(setup)  # refuses a latent grid with its line in the study
     problem = design_problem(setup)
     typical = partial(designs_of_box, setup, problem.box)
-    return train_network(problem, TrainingData(data, held_out, reference, typical), path, device, report)
+    return train_network(problem, TrainingData(*samples, typical), path, device, report)
 
 
 def refreshing(progress: Progress) -> str:

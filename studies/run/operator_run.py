@@ -1,9 +1,8 @@
-"""Running an operator study: solve held-out instances, train on the physics, judge; all of it resumes."""
+"""Stage ``learn`` of an operator study: solve held-out instances, train on the physics, measure errors."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,9 +19,9 @@ from shapewright.solvers.fem.solver import FemSolver
 from shapewright.studies.files import content_key, write_json
 from shapewright.studies.problem.operator_setup import OperatorSetup, build_operator_setup, solve_instances
 from shapewright.studies.problem.surrogates import hardware, refreshing
+from shapewright.studies.run.stage import Inputs, Output, Report, Results, Run, Stage, plain, run_stages, silent
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import Study
-from shapewright.studies.schema.renamed import first_named
 from shapewright.surrogate.models.instances import Instances
 from shapewright.surrogate.models.model_card import SurrogateFileError, half_precision
 from shapewright.surrogate.models.operator_card import OperatorCard, load_operator, save_operator
@@ -32,7 +31,16 @@ from shapewright.surrogate.training.loop import Progress
 from shapewright.surrogate.training.physics_training import Solutions, held_out_errors, train_on_physics
 from shapewright.surrogate.training.work_clock import WorkClock
 
-Report = Callable[[str, int, int, str], None]
+WEIGHTS = "operator.safetensors"
+ERRORS = "operator.json"
+
+
+@dataclass(frozen=True)
+class LearntOperator:
+    """A trained operator and its card."""
+
+    network: ProblemOperator
+    card: OperatorCard
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,9 @@ class OperatorErrors:
 
 
 def run_operator_study(
-    study: Study, workspace: Workspace, device: str, report: Report = lambda stage, done, total, text: None
+    study: Study, workspace: Workspace, device: str, report: Report = silent
 ) -> tuple[OperatorSetup, ProblemOperator, OperatorCard]:
-    """Train, or open the weights that the study names or an earlier run of it left, and judge on unseen instances.
+    """Train, or open the weights that the study names or an earlier run of it left, with errors on unseen instances.
 
     ``operator.json`` with history and errors is left in the folder, and ``operator.safetensors`` with its card where it
     was trained. The card of weights that the study names is returned with the errors that they have here.
@@ -61,44 +69,68 @@ def run_operator_study(
             SolveError.
     """
     keep_freed_memory()
-    setup = build_operator_setup(study)
-    network = setup.network()
-    model = study.model
-    if model.surrogate.weights is not None:
-        try:
-            card = load_operator(study.folder / model.surrogate.weights, network, setup.trained_for())
-        except SurrogateFileError as error:
-            key = "surrogate.weights"
-            raise SurrogateFileError(f"{study.location(key)}: {key}: {error}") from error
-        errors = _measured(setup, network.to(device), workspace, [], report)
-        return setup, network, replace(card, squared_relative_error=_by_points(errors))
-    path, key = workspace.path("operator.safetensors"), content_key(_training_key(setup), model.evaluation.points)
-    if workspace.finished("learn", key) is not None:
-        card = load_operator(path, network, setup.trained_for())
-        return setup, network.to(device), card
-    network = network.to(device)
-    history, seconds = _train(setup, network, workspace, report)
-    half_precision(network)  # judged as it is saved
-    errors = _measured(setup, network, workspace, history, report)
+    run = Run(build_operator_setup(study), workspace, device, report)
+    if study.model.surrogate.weights is None:
+        learnt = run_stages(run, (LEARN,), LEARN)[LEARN]
+        return run.setup, learnt.network, learnt.card
+    network = run.setup.network()
+    try:
+        card = load_operator(study.folder / study.model.surrogate.weights, network, run.setup.trained_for())
+    except SurrogateFileError as error:
+        key = "surrogate.weights"
+        raise SurrogateFileError(f"{study.location(key)}: {key}: {error}") from error
+    errors = _measured(run, network.to(device), [])
+    return run.setup, network, replace(card, squared_relative_error=_by_points(errors))
+
+
+def _inputs(run: Run[OperatorSetup], results: Results) -> Inputs:
+    model = run.setup.study.model
+    return {
+        "": run.setup.trained_for(),
+        "training": model.training.model_dump(mode="json"),
+        "evaluation": model.evaluation.model_dump(mode="json", exclude={"points"}),
+        "evaluation.points": model.evaluation.points,
+    }
+
+
+def _hashed(stage: Stage[LearntOperator], inputs: Inputs) -> str:
+    """The key of the training, by which its checkpoint is named, and the sizes of clouds for which errors are asked."""
+    *of_training, points = plain(inputs)
+    return content_key(content_key(*of_training), points)
+
+
+def _make(run: Run[OperatorSetup], results: Results, key: str) -> Output:
+    setup, model = run.setup, run.setup.study.model
+    network = setup.network().to(run.device)
+    history, seconds = _train(run, network, content_key(*plain(_inputs(run, results))[:-1]))
+    half_precision(network)  # errors are those of the weights as they are saved
+    errors = _measured(run, network, history)
     card = OperatorCard(
         trained_for=setup.trained_for(),
         training=model.training.model_dump(mode="json"),
         squared_relative_error=_by_points(errors),
-        hardware=hardware(device),
+        hardware=hardware(run.device),
         seconds=round(seconds, 1),
     )
-    save_operator(path, network, card)
-    workspace.finish("learn", key, [path.name, "operator.json"], seconds)
-    return setup, network, card
+    save_operator(run.workspace.path(WEIGHTS), network, card)
+    return Output((WEIGHTS, ERRORS), seconds=seconds)
 
 
-def _measured(
-    setup: OperatorSetup, network: ProblemOperator, workspace: Workspace, history: list[Progress], report: Report
-) -> OperatorErrors:
+def _read(run: Run[OperatorSetup], results: Results, record: object) -> LearntOperator:
+    network = run.setup.network()
+    card = load_operator(run.workspace.path(WEIGHTS), network, run.setup.trained_for())
+    return LearntOperator(network.to(run.device), card)
+
+
+LEARN = Stage("learn", (), _inputs, _make, _read, hashed=_hashed)
+"""The operator trained on the physics; another choice of clouds for its errors needs no other training."""
+
+
+def _measured(run: Run[OperatorSetup], network: ProblemOperator, history: list[Progress]) -> OperatorErrors:
     """Errors on unseen instances, left in ``operator.json``."""
-    errors = measure_errors(setup, network, held_out(setup, workspace, report))
+    errors = measure_errors(run.setup, network, held_out(run.setup, run.workspace, run.report))
     content = {"history": [asdict(entry) for entry in history], "errors": asdict(errors)}
-    write_json(workspace.path("operator.json"), content)
+    write_json(run.workspace.path(ERRORS), content)
     return errors
 
 
@@ -106,10 +138,11 @@ def _by_points(errors: OperatorErrors) -> dict[str, float]:
     return {str(points): error for points, error in errors.mean.items()}
 
 
-def held_out(setup: OperatorSetup, workspace: Workspace, report: Report) -> Solutions:
+def held_out(setup: OperatorSetup, workspace: Workspace, report: Report = silent) -> Solutions:
     """Unseen instances with their solutions on the resolved mesh, from the folder where they are there."""
     evaluation = setup.study.model.evaluation
-    return _solved(setup, workspace, "held_out", setup.truth_lift, evaluation.held_out, evaluation.seed, report)
+    wanted = _Wanted("held_out", setup.truth_lift, evaluation.held_out, evaluation.seed)
+    return _solved(Run(setup, workspace, report=report), wanted)
 
 
 def measure_errors(setup: OperatorSetup, network: ProblemOperator, truth: Solutions) -> OperatorErrors:
@@ -182,25 +215,14 @@ def fem_cost(setup: OperatorSetup, truth: Solutions, mesh_size: float) -> FemCos
     return FemCost(mesh_size, round(float(np.mean(counts))), float(np.mean(errors)), float(np.median(times)))
 
 
-def _training_key(setup: OperatorSetup) -> str:
-    """Of everything that the trained weights depend on, the instances by which the best are chosen included."""
-    evaluation = setup.study.model.evaluation.model_dump(mode="json", exclude={"points"})
-    training = first_named("training", setup.study.model.training.model_dump(mode="json"))
-    return content_key(setup.trained_for(), training, evaluation)
-
-
-def _train(
-    setup: OperatorSetup, network: ProblemOperator, workspace: Workspace, report: Report
-) -> tuple[list[Progress], float]:
-    """History and seconds; the checkpoint stays, so that another judgement needs no other training."""
+def _train(run: Run[OperatorSetup], network: ProblemOperator, key: str) -> tuple[list[Progress], float]:
+    """History and seconds; the checkpoint, named by the key of the training, stays for other evaluations of it."""
+    setup, workspace = run.setup, run.workspace
     model, evaluation = setup.study.model, setup.study.model.evaluation
-    seed = evaluation.seed + 2  # the weights are not chosen by the instances that judge
-    validation = _solved(setup, workspace, "validation", setup.truth_lift, evaluation.held_out, seed, report)
-    known = None
-    if model.training.solutions:
-        seed = evaluation.seed + 1
-        known = _solved(setup, workspace, "known", setup.lift, model.training.solutions, seed, report)
-    checkpoint = workspace.path(f"training-{_training_key(setup)}.checkpoint")
+    # the weights are not chosen by the instances that measure errors
+    validation = _Wanted("validation", setup.truth_lift, evaluation.held_out, evaluation.seed + 2)
+    known = _Wanted("known", setup.lift, model.training.solutions, evaluation.seed + 1)
+    checkpoint = workspace.path(f"training-{key}.checkpoint")
     log, clock = workspace.path("training.csv"), WorkClock(checkpoint.with_suffix(".seconds"))
     if not checkpoint.exists():
         log.unlink(missing_ok=True)
@@ -211,15 +233,15 @@ def _train(
             with log.open("a") as file:
                 file.write(f"{progress.step},{progress.loss:.6g},{progress.error:.6g},{clock.total:.1f}\n")
         text = f"loss {progress.loss:.4g}, held-out squared relative error {progress.error:.3g}"
-        report("train", progress.step, progress.steps, text + refreshing(progress))
+        run.report("train", progress.step, progress.steps, text + refreshing(progress))
 
     history = train_on_physics(
         network,
         setup.training_lifts,
         setup.population,
-        validation,
+        _solved(run, validation),
         setup.training_config(),
-        known,
+        _solved(run, known) if known.count else None,
         setup.residual_weights(),
         checkpoint,
         step,
@@ -227,22 +249,30 @@ def _train(
     return history, clock.total
 
 
-def _solved(
-    setup: OperatorSetup,
-    workspace: Workspace,
-    name: str,
-    lift: DirichletLift,
-    count: int,
-    seed: int,
-    report: Report,
-) -> Solutions:
-    instances = setup.population.draw(count, seed)
-    key = content_key(name, setup.problem_key(), count, seed, lift.shape_map.mesh.nodes.tolist())
-    path = workspace.path(f"{name}-{key}.npy")
+@dataclass(frozen=True)
+class _Wanted:
+    """Instances whose solutions are wanted: name of their file, mesh with boundary values, how many, seed."""
+
+    name: str
+    lift: DirichletLift
+    count: int
+    seed: int
+
+
+def _solved(run: Run[OperatorSetup], wanted: _Wanted) -> Solutions:
+    """Solutions of instances, each set its own file, solved once."""
+    setup, lift, count = run.setup, wanted.lift, wanted.count
+    instances = setup.population.draw(count, wanted.seed)
+    key = content_key(wanted.name, setup.problem_key(), count, wanted.seed, lift.shape_map.mesh.nodes.tolist())
+    path = run.workspace.path(f"{wanted.name}-{key}.npy")
     fields = _left(path, (count, len(lift.shape_map.mesh.nodes), len(setup.problem.physics.components)))
     if fields is not None:
         return Solutions(instances, torch.from_numpy(fields), lift)
-    solutions = solve_instances(setup, lift, instances, lambda done: report(name, done, count, "finite elements"))
+
+    def report(done: int) -> None:
+        run.report(wanted.name, done, count, "finite elements")
+
+    solutions = solve_instances(setup, lift, instances, report)
     with written_whole(path) as part, part.open("wb") as file:
         np.save(file, solutions.fields.numpy())
     return solutions

@@ -22,16 +22,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import distributed
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, start_processes
 
-from shapewright.studies.problem.samples import load_samples
+from shapewright.studies.problem.samples import Samples, load_samples
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.problem.surrogates import train_surrogate
 from shapewright.studies.run.engines import interrupts_ignored
 from shapewright.studies.schema.loader import Study, StudyError
 from shapewright.surrogate.models.model_card import ModelCard
-from shapewright.surrogate.training.dataset import Dataset
 from shapewright.surrogate.training.interruption import TrainingInterrupted
 from shapewright.surrogate.training.loop import Progress, TrainingError
 from shapewright.surrogate.training.processes import is_first
@@ -43,7 +42,8 @@ GRACE_SECONDS = 20.0
 PATIENCE = timedelta(days=30)
 """For the first process of torchrun to sample, while the others wait."""
 
-Train = Callable[[Setup, Dataset, Dataset, Tensor, Path, str, Callable[[Progress], None]], ModelCard | None]
+Train = Callable[[Setup, Samples, Path, str, Callable[[Progress], None]], ModelCard | None]
+""":func:`surrogates.train_surrogate`, or another way to train with several processes."""
 
 
 def in_processes(count: int) -> Train:
@@ -56,16 +56,14 @@ def in_processes(count: int) -> Train:
 
     def train(
         setup: Setup,
-        data: Dataset,
-        held_out: Dataset,
-        reference: Tensor,
+        samples: Samples,
         path: Path,
         device: str,
         report: Callable[[Progress], None],
     ) -> None:
         if device == "cuda" and torch.cuda.device_count() < count:
             raise StudyError(f"--processes: found {count}; expected at most {torch.cuda.device_count()}, one a GPU")
-        batch = min(setup.study.model.training.batch, len(data))
+        batch = min(setup.study.model.training.batch, len(samples.designs))
         if batch < count:
             raise StudyError(f"--processes: found {count}; expected at most {batch}, the designs of a batch")
         spawn = multiprocessing.get_context("spawn")
@@ -183,8 +181,7 @@ def _join(device: str, local_rank: int, **how: Any) -> None:
 
 def _train(study: Study, path: Path, device: str, report: Callable[[Progress], None]) -> None:
     """What each process does once it has joined the others."""
-    data, held_out, reference = load_samples(path.parent)
-    train_surrogate(build_setup(study), data, held_out, reference, path, device, report)
+    train_surrogate(build_setup(study), load_samples(path.parent), path, device, report)
 
 
 class Lead:
@@ -197,16 +194,14 @@ class Lead:
     def train(
         self,
         setup: Setup,
-        data: Dataset,
-        held_out: Dataset,
-        reference: Tensor,
+        samples: Samples,
         path: Path,
         device: str,
         report: Callable[[Progress], None],
     ) -> ModelCard | None:
         """:func:`surrogates.train_surrogate` with all processes."""
         self._announce(True)
-        return train_surrogate(setup, data, held_out, reference, path, device, report)
+        return train_surrogate(setup, samples, path, device, report)
 
     def dismiss(self) -> None:
         """Let the other processes end, also if nothing was left to train."""

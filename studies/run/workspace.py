@@ -1,4 +1,4 @@
-"""The output folder: finished stages by content key, whole files only, one run at a time.
+"""The output folder: records of finished stages, whole files only, one run at a time.
 
 The record of a stage holds size and SHA-256 of each of its files. They are compared whenever a stage is asked whether
 it is done: the size first, then the hash, which a process computes once for a file as long as its size, inode and time
@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,44 @@ class WorkspaceError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Record:
+    """What a stage left when it last ended.
+
+    Attributes:
+        stage: its name.
+        key: hash of its inputs.
+        seconds: that it took.
+        inputs: what the key hashes, by name; None in records of earlier versions.
+        content: plain data that the stage keeps here.
+        files: name -> size and SHA-256; of earlier versions the size alone.
+    """
+
+    stage: str
+    key: str
+    seconds: float
+    inputs: Mapping[str, Any] | None = None
+    content: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data, as the file holds it."""
+        inputs = {} if self.inputs is None else {"inputs": self.inputs}
+        own = {"stage": self.stage, "key": self.key, "files": self.files, "seconds": round(self.seconds, 3)}
+        return {**own, **inputs, **self.content}
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> Record | None:
+        """The record in a file's content; None where that is not one."""
+        rest = dict(data)
+        stage, key, files = rest.pop("stage", ""), rest.pop("key", None), rest.pop("files", None)
+        seconds, inputs = rest.pop("seconds", 0.0), rest.pop("inputs", None)
+        numeric = isinstance(seconds, int | float) and isinstance(inputs, dict | None)
+        if not (isinstance(key, str) and isinstance(files, dict) and numeric):
+            return None
+        return cls(str(stage), key, seconds, inputs, rest, files)
+
+
+@dataclass(frozen=True)
 class Workspace:
     """An output folder. A stage is done when its record, written last, carries the key of its inputs."""
 
@@ -33,40 +71,36 @@ class Workspace:
         """A file of the folder."""
         return self.folder / name
 
-    def finished(self, stage: str, key: str) -> dict[str, Any] | None:
+    def finished(self, stage: str, key: str) -> Record | None:
         """What the stage left when it last ended with this key; None when it has to run."""
         record = self.record(stage)
-        if record is None:
-            return None
-        whole = record.get("key") == key and not self.changed(record)
-        return record if whole else None
+        return record if record is not None and record.key == key and not self.changed(record) else None
 
-    def changed(self, record: Mapping[str, Any]) -> list[str]:
+    def changed(self, record: Record) -> list[str]:
         """Files of a record that are gone or are not what the stage left."""
-        return [name for name, left in record.get("files", {}).items() if not _is_whole(self.path(name), left)]
+        return [name for name, left in record.files.items() if not _is_whole(self.path(name), left)]
 
-    def finish(self, stage: str, key: str, files: Sequence[str], seconds: float, **content: Any) -> dict[str, Any]:
-        """Record that a stage is done and its files are whole."""
+    def finish(self, record: Record, files: Sequence[str]) -> Record:
+        """Write the record of a stage that is done, with size and hash of its files; the record as it is read back."""
         left = {name: {"size": self.path(name).stat().st_size, "sha256": sha256(self.path(name))} for name in files}
-        self._record(stage).parent.mkdir(parents=True, exist_ok=True)
-        record = {"stage": stage, "key": key, "files": left, "seconds": round(seconds, 3), **content}
-        write_sealed(self._record(stage), record)
-        return record
+        self._record(record.stage).parent.mkdir(parents=True, exist_ok=True)
+        write_sealed(self._record(record.stage), {**record.as_data(), "files": left})
+        written = self.record(record.stage)
+        assert written is not None
+        return written
 
     def clear(self) -> None:
         """Remove what the stages recorded, and their records; samples and solutions stay, each under its own key."""
         for path in (self.folder / ".stages").glob("*.json"):
             record = self.record(path.stem)
-            for name in record["files"] if record else ():
+            for name in record.files if record else ():
                 self.path(name).unlink(missing_ok=True)
             path.unlink()
 
-    def record(self, stage: str) -> dict[str, Any] | None:
+    def record(self, stage: str) -> Record | None:
         """What the stage last left, whatever its key; None where there is no whole record."""
-        record = read_sealed(self._record(stage))
-        if record is None or not isinstance(record.get("key"), str) or not isinstance(record.get("files"), dict):
-            return None
-        return record
+        content = read_sealed(self._record(stage))
+        return None if content is None else Record.of_data(content)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -101,5 +135,3 @@ def _is_whole(path: Path, left: Any) -> bool:
     if not path.is_file() or path.stat().st_size != size:
         return False
     return not isinstance(left, dict) or sha256(path) == left.get("sha256")
-
-

@@ -24,7 +24,7 @@ from shapewright.geometries.design.measures import QUANTITIES
 from shapewright.geometries.family.catalogue import builtin_families
 from shapewright.solvers.physics.catalogue import PHYSICS
 from shapewright.studies.run import engines, pipeline
-from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.run.workspace import Record, Workspace
 from shapewright.studies.schema.loader import load_study
 from tests.studies.study_cases import InlineExecutor, write_tiny
 
@@ -447,7 +447,7 @@ def test_overwriting_removes_the_results_of_the_other_study(study, tmp_path):
     out = tmp_path / "out"
     assert call("sample", study, "--out", out).exit_code == Exit.OK
     (out / "optimum.step").write_text("")
-    Workspace(out).finish("export", "key", ["optimum.step"], 1.0)
+    Workspace(out).finish(Record("export", "key", 1.0), ["optimum.step"])
     for name in ("report.html", "surrogate.card.json", "surrogate.safetensors.checkpoint"):
         (out / name).write_text("")
     another = write_tiny(tmp_path, ("name: tiny\n", "name: other\n"))

@@ -17,6 +17,7 @@ from benchmarks.gpu.make_bundle import study_entry
 from benchmarks.gpu.problems import BUNDLE_FILE, BundleError, open_bundle
 from benchmarks.gpu.results import Recorder, read_rows, write_tables
 from benchmarks.gpu.training import shortened, with_galore
+from shapewright.studies.problem.samples import Samples
 from shapewright.studies.problem.surrogates import train_surrogate
 from shapewright.studies.run.pipeline import sample
 from shapewright.surrogate.models.model_card import read_weights
@@ -84,7 +85,7 @@ def test_a_bundle_gives_back_the_problem_and_the_data(solved):
 def test_the_bundle_trains_as_the_study_does(solved, tmp_path):
     """Same seed, network, order and stages: the weights differ by the rounding of the fields alone."""
     run, data, held_out, reference, bundle = solved
-    expected = train_surrogate(run.setup, data, held_out, reference, tmp_path / "study.safetensors", "cpu")
+    expected = train_surrogate(run.setup, Samples(data, held_out, reference), tmp_path / "study.safetensors", "cpu")
     from shapewright.studies.problem.design_training import train_network
 
     found = train_network(bundle.problem("tiny"), bundle.data("tiny"), tmp_path / "bundle.safetensors", "cpu")

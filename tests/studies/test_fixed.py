@@ -125,11 +125,11 @@ def test_the_whole_run_holds_it(tmp_path):
     """History, optimum, CAD and report; the optimum of the free ones is the search's."""
     setup = setup_of(FIXED, "optimizer.on=fem", "optimizer.starts=1", "constraints=[]", "optimizer.max_iterations=3")
     run = Run(setup, Workspace(tmp_path))
-    theta, found = find_optimum(run)
-    assert list(found["parameters"]) == ["r0", "r1", "r3", "r5"]
+    found = find_optimum(run)
+    assert list(found.parameters) == ["r0", "r1", "r3", "r5"]
     header = (tmp_path / "history.csv").read_text().splitlines()[0]
     assert header.endswith("r0,r1,r3,r5")
-    exported = export_cad(setup, theta, tmp_path)
+    exported = export_cad(setup, found.theta, tmp_path)
     assert exported.relative_error < 1e-9
     points = json.loads((tmp_path / "shapes.json").read_text())["optimum"]["control_points"]
     assert np.linalg.norm(points, axis=-1)[[2, 4]] == pytest.approx([0.9, 1.1], rel=1e-12)

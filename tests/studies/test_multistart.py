@@ -71,7 +71,7 @@ def test_the_pipeline_searches_on_the_engine_where_one_is_named(expected, tmp_pa
 
     executors = []
     monkeypatch.setattr(engines, "local_executor", lambda workers: executors.append(InlineExecutor()) or executors[-1])
-    theta, found = find_optimum(tiny_run(tmp_path, *BY_FEM))
+    found = find_optimum(tiny_run(tmp_path, *BY_FEM))
     assert executors[0].submitted == 3
-    np.testing.assert_allclose(theta.numpy(), expected[0].best.theta, rtol=1e-9)
-    assert found["fem_solves"] == expected[1]
+    np.testing.assert_allclose(found.theta.numpy(), expected[0].best.theta, rtol=1e-9)
+    assert found.fem_solves == expected[1]

@@ -19,7 +19,7 @@ from shapewright.studies.optimize.trust_region_search import SolutionStore, sear
 from shapewright.studies.problem.models import FemModel, SurrogateModel
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.problem.surrogates import build_surrogate
-from shapewright.studies.run.history import history_table
+from shapewright.studies.run.optimum import history_table
 from shapewright.studies.run.pipeline import validate
 from shapewright.studies.schema.loader import StudyError, dump, load_study
 from shapewright.studies.schema.study import Optimizer

@@ -10,9 +10,10 @@ import torch
 
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.surrogates import open_surrogate, split_held_out
-from shapewright.studies.run import engines, infill, pipeline
-from shapewright.studies.run.infill import joined, regressed
-from shapewright.studies.run.pipeline import INFILL_WEIGHTS, sample, validate
+from shapewright.studies.run import engines, infill, search
+from shapewright.studies.run import validate as certifying
+from shapewright.studies.run.infill import INFILL_WEIGHTS, joined, regressed
+from shapewright.studies.run.pipeline import sample, validate
 from shapewright.surrogate.models.model_card import Accuracy
 from shapewright.surrogate.training.accuracy import measure
 from shapewright.surrogate.training.dataset import load_dataset
@@ -76,8 +77,8 @@ def test_a_design_that_finite_elements_prove_is_accepted_though_the_surrogate_is
 
 
 def test_a_second_run_does_nothing_again(finished, optimum, monkeypatch):
-    for name in ("search_by_trust_region", "tune", "certify"):
-        monkeypatch.setattr(pipeline, name, None)
+    for module, name in ((search, "search_by_trust_region"), (infill, "tune"), (certifying, "certify")):
+        monkeypatch.setattr(module, name, None)
     assert validate(tiny_run(finished[1], *TUNED)) == finished[0]
 
 

@@ -19,8 +19,8 @@ from shapewright.studies.certify.verdicts import design_verdict, least_residual,
 from shapewright.studies.optimize.optimizer import ExitReason, FemStep, Iterate, Optimum, Search
 from shapewright.studies.optimize.stationarity import stationarity
 from shapewright.studies.problem.setup import build_setup
-from shapewright.studies.run import pipeline
-from shapewright.studies.run.pipeline import OptimizationError, Run, validate
+from shapewright.studies.run.failed_search import OptimizationError, check_optimum
+from shapewright.studies.run.pipeline import Run, validate
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import load_study
 from tests.studies.study_cases import setup_of, tiny_run
@@ -121,10 +121,10 @@ def test_a_managed_search_that_stays_where_it_began_is_an_optimum_only_by_its_cu
         first = Iterate(0, 0, 1, 1.0, 1.0, (), tuple(theta), FemStep(math.nan, 0.2, True, 1e-9, 1, 1))
         best = Search(0, theta, 1.0, 0.0, ExitReason.STATIONARY, (first,))
         if goal == "maximize":
-            pipeline._check_optimum(run, Optimum(best, (best,)))
+            check_optimum(run.setup, Optimum(best, (best,)))
         else:
             with pytest.raises(OptimizationError, match="did not move from its start"):
-                pipeline._check_optimum(run, Optimum(best, (best,)))
+                check_optimum(run.setup, Optimum(best, (best,)))
 
 
 @pytest.mark.parametrize("sign", [1, -1])

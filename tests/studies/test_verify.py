@@ -21,7 +21,6 @@ from shapewright.studies.certify.model import (
     read_certificate,
 )
 from shapewright.studies.files import sha256, write_json
-from shapewright.studies.run import pipeline
 from shapewright.studies.run.pipeline import validate, write_resolved
 from shapewright.studies.run.verify import contradictions, verify
 from shapewright.studies.run.workspace import Workspace
@@ -59,8 +58,7 @@ def forge(folder, edit):
     path.write_text(json.dumps(content))
     workspace = Workspace(folder)
     record = workspace.record("validate")
-    seconds = record.pop("seconds")
-    workspace.finish("validate", record["key"], list(record["files"]), seconds)
+    workspace.finish(record, list(record.files))
 
 
 def swap_step(folder, stretch):
@@ -72,7 +70,7 @@ def swap_step(folder, stretch):
     write_step(shape, folder / "optimum.step", "m")
     workspace = Workspace(folder)
     record = workspace.record("export")
-    workspace.finish("export", record["key"], list(record["files"]), 0.0, exported=record["exported"])
+    workspace.finish(record, list(record.files))
     forge(folder, lambda c: c["files"].update({"optimum.step": sha256(folder / "optimum.step")}))
 
 
@@ -278,4 +276,4 @@ def test_the_certificate_is_of_the_step_file_byte_for_byte(folder):
     assert differing(folder) == {}
     after = read_certificate(folder / "certificate.json")
     assert after.objective == before.objective
-    assert pipeline.sha256(folder / "optimum.step") == after.files["optimum.step"]
+    assert sha256(folder / "optimum.step") == after.files["optimum.step"]

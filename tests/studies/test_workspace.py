@@ -3,13 +3,14 @@
 import json
 import math
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shapewright.studies.files import content_key, file_key, sha256, write_json, write_text
-from shapewright.studies.run.workspace import Workspace, WorkspaceError
+from shapewright.studies.run.workspace import Record, Workspace, WorkspaceError
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
@@ -26,14 +27,15 @@ def workspace(tmp_path):
 
 def finish(workspace, key="k"):
     workspace.path("data").write_text("0123456789")
-    return workspace.finish("stage", key, ("data",), 1.23456, note="kept")
+    return workspace.finish(Record("stage", key, 1.23456, {"a": 1}, {"note": "kept"}), ("data",))
 
 
 def test_a_finished_stage_is_found_again(workspace):
     record = finish(workspace)
     assert workspace.finished("stage", "k") == record
-    assert record["note"] == "kept"
-    assert record["seconds"] == 1.235
+    assert record.content == {"note": "kept"}
+    assert record.inputs == {"a": 1}
+    assert record.seconds == 1.235
     assert workspace.finished("stage", "other inputs") is None
     assert workspace.finished("other stage", "k") is None
 
@@ -72,8 +74,8 @@ def test_a_file_is_hashed_once_as_long_as_it_stays(workspace, monkeypatch):
 
 
 def test_records_of_earlier_versions_that_hold_sizes_alone_count_as_they_did(workspace):
-    record = finish(workspace) | {"files": {"data": 10}}
-    write_json(workspace.path(".stages/stage.json"), record)
+    record = replace(finish(workspace), files={"data": 10}, inputs=None)
+    write_json(workspace.path(".stages/stage.json"), record.as_data())
     assert workspace.finished("stage", "k") == record
     workspace.path("data").write_text("short")
     assert workspace.finished("stage", "k") is None
