@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.galore_code import optimizer_code
+from benchmarks.optimizer_bytes import optimizer_state_bytes
 from shapewright.studies.files import content_key, write_json
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.problem.surrogates import build_surrogate, normalization_of
@@ -20,7 +21,6 @@ from shapewright.studies.run.pipeline import Run, sample
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import load_study
 from shapewright.surrogate.models.model_card import Accuracy
-from shapewright.surrogate.optim.optimizer_bytes import optimizer_state_bytes
 from shapewright.surrogate.training.accuracy import measure
 from shapewright.surrogate.training.derivative_informed import TrainingConfig, train
 from shapewright.surrogate.training.loop import make_optimizer

@@ -22,8 +22,8 @@ from benchmarks import darcy_flow, vorticity
 from benchmarks.fourier_network import FourierNetwork, relative_error
 from benchmarks.galore_code import optimizer_code
 from benchmarks.galore_contenders import Contender, Setting
+from benchmarks.optimizer_bytes import optimizer_state_bytes
 from shapewright.studies.files import content_key, write_json
-from shapewright.surrogate.optim.optimizer_bytes import optimizer_state_bytes
 
 VERSION = 1
 """Of what a run does: those of another one are not taken over."""

@@ -14,7 +14,7 @@ import torch
 from benchmarks.fourier_network import FourierNetwork
 from benchmarks.gpu.results import Recorder
 from benchmarks.gpu.timing import peak_mib, reset_peak, wait
-from shapewright.surrogate.optim.optimizer_bytes import optimizer_state_bytes
+from benchmarks.optimizer_bytes import optimizer_state_bytes
 from shapewright.surrogate.optim.tensor_galore import TensorGaLore
 
 CHANNELS_IN = (1.0, 1.0, 0.25, 1.0)

@@ -1,87 +1,147 @@
-"""Adam's step in the core, for a batch of parameters of equal shape and rank."""
+"""Adam's step in the core, for batches of parameters of equal shape and rank."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
-from shapewright.surrogate.optim.moment_dither import rounded
+from shapewright.surrogate.optim.moments import round_dithered
+from shapewright.surrogate.optim.options import Options
 from shapewright.surrogate.optim.state import (
     State,
     as_working,
     factors_of,
+    has_subspace,
     moments_of,
     store_moments,
     working_gradient,
 )
-from shapewright.surrogate.optim.tucker import as_real, lift, lift_onto, project
+from shapewright.surrogate.optim.subspace import as_real, lift, lift_onto, project
 
-_TRUSTED = 1e-12
-"""A single precision norm from here on has lost nothing to squares that vanish."""
+STACKED_ENTRIES = 2**17
+"""Parameters of equal shape are stepped together up to this many entries: larger stacks cost memory and save no time,
+which then is that of arithmetic and not of launches."""
+_RESOLVED = 1e-12
+"""A single precision norm from here on has lost nothing to squares that underflow."""
+
+Update = Callable[[Sequence[Tensor], Sequence[State], Options], None]
 
 
-def update(parameters: Sequence[Tensor], states: Sequence[State], group: dict[str, Any]) -> None:
+def batches(
+    parameters: Iterable[Tensor], states: Mapping[Tensor, State], options: Options
+) -> Iterator[tuple[Update, list[Tensor]]]:
+    """Parameters that can be stepped together, with the function that does it."""
+    alike: dict[tuple[Any, ...], list[Tensor]] = {}
+    for parameter in parameters:
+        state = states[parameter]
+        key: tuple[Any, ...] = (update_dense, parameter.dtype, parameter.device)
+        if not is_dense(parameter, state, options):
+            shapes = tuple((name, value.shape) for name, value in sorted(state.items()))
+            key = (update, *key[1:], parameter.shape, float(state["step"]), shapes)
+        alike.setdefault(key, []).append(parameter)
+    for (method, *_), members in alike.items():
+        most = len(members) if method is update_dense else max(1, STACKED_ENTRIES // max(1, members[0].numel()))
+        for begin in range(0, len(members), most):
+            yield method, members[begin : begin + most]
+
+
+def is_dense(parameter: Tensor, state: State, options: Options) -> bool:
+    """Whether torch's kernel can step it, which has neither subspaces nor real mean squares of complex parameters."""
+    plain = parameter.dtype in (torch.float32, torch.float64) and parameter.is_contiguous()
+    fitting = not options.complex_pairs and state["mean"].dtype == parameter.dtype
+    return plain and fitting and not has_subspace(state)
+
+
+def update_dense(parameters: Sequence[Tensor], states: Sequence[State], options: Options) -> None:
+    """One step, in place in parameters and states, of real parameters on one device that are not projected.
+
+    By torch's own AdamW kernel over all of them at once, the same as :func:`update` up to rounding.
+    """
+    on_cpu = parameters[0].device.type == "cpu"
+    beta1, beta2 = options.betas
+    adamw(
+        list(parameters),
+        [working_gradient(parameter.grad, complex_pairs=False).contiguous() for parameter in parameters],
+        [state["mean"] for state in states],
+        [state["mean_square"] for state in states],
+        [],
+        [state["step"] for state in states],
+        fused=on_cpu,  # elsewhere the kernel expects the steps on the device
+        foreach=not on_cpu,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=float(options.lr),
+        weight_decay=options.weight_decay,
+        eps=options.eps,
+        maximize=False,
+    )
+
+
+def update(parameters: Sequence[Tensor], states: Sequence[State], options: Options) -> None:
     """One step, in place in parameters and states, from ``parameter.grad``."""
     for state in states:
         state["step"] += 1
-    gradients = [working_gradient(parameter.grad, group["complex_pairs"]) for parameter in parameters]
+    gradients = [working_gradient(parameter.grad, options.complex_pairs) for parameter in parameters]
     gradient = gradients[0][None] if len(gradients) == 1 else torch.stack(gradients)
     factors = factors_of(states, gradient.dim() - 1)
     core = project(gradient, factors)
-    direction = _adam(core, states, group)
+    direction = _adam(core, states, options)
     if any(factor is not None for factor in factors):
-        scale = group["scale"] or math.sqrt(gradient[0].numel() / core[0].numel())
-        weight = group["residual_weight"]
+        scale = options.scale or math.sqrt(gradient[0].numel() / core[0].numel())
+        weight = options.residual_weight
         rate = weight * _residual_rate(gradient, core, direction) if weight else None
-        if rate is not None:  # lifting is linear: the part of the gradient inside is taken off before it
+        if rate is not None:  # lifting is linear: the gradient's part inside is subtracted before it
             as_real(direction).sub_(as_real(core).mul_(_spread(rate, as_real(core))))
-        target = as_working(parameters[0], group["complex_pairs"]) if len(parameters) == 1 else None
+        target = as_working(parameters[0], options.complex_pairs) if len(parameters) == 1 else None
         if target is not None and target.dtype == direction.dtype and target.is_contiguous():
-            as_real(direction).mul_(-group["lr"] * scale)
-            lift_onto(target, direction[0], tuple(f if f is None else f[0] for f in factors), _keep(group))
+            as_real(direction).mul_(-options.lr * scale)
+            lift_onto(target, direction[0], tuple(f if f is None else f[0] for f in factors), options.keep)
             if rate is not None:
-                _add(target, gradient[0], rate, -group["lr"] * scale)
+                _add(target, gradient[0], rate, -options.lr * scale)
             return
         direction = lift(direction, factors)
         if rate is not None:
             direction.add_(_spread(rate, gradient) * gradient)
         direction.mul_(scale)
     for parameter, change, state in zip(parameters, direction, states, strict=True):
-        descend(parameter, change, group, int(state["step"]))
+        descend(parameter, change, options, int(state["step"]))
 
 
-def descend(parameter: Tensor, direction: Tensor, group: dict[str, Any], step: int) -> None:
-    """Decoupled weight decay and the step along ``direction``, rounded once: with a dither to half precision."""
+def descend(parameter: Tensor, direction: Tensor, options: Options, step: int) -> None:
+    """Decoupled weight decay and the step along ``direction``, rounded once: to half precision with dither."""
     target, change = as_real(parameter), as_real(direction)
-    change, keep = change.reshape(target.shape), _keep(group)
+    change = change.reshape(target.shape)
     if target.dtype == change.dtype:
-        target.mul_(keep).add_(change, alpha=-group["lr"])
+        target.mul_(options.keep).add_(change, alpha=-options.lr)
     else:
-        moved = target.to(change.dtype).mul_(keep).add_(change, alpha=-group["lr"])
-        target.copy_(rounded(moved.reshape(1, -1), target.dtype, step, signed=True).reshape(target.shape))
+        moved = target.to(change.dtype).mul_(options.keep).add_(change, alpha=-options.lr)
+        target.copy_(round_dithered(moved.reshape(1, -1), target.dtype, step, signed=True).reshape(target.shape))
 
 
-def decay(parameter: Tensor, group: dict[str, Any]) -> None:
+def decay(parameter: Tensor, options: Options) -> None:
     """Decoupled weight decay alone."""
-    as_real(parameter).mul_(_keep(group))
+    as_real(parameter).mul_(options.keep)
 
 
-def _adam(core: Tensor, states: Sequence[State], group: dict[str, Any]) -> Tensor:
+def _adam(core: Tensor, states: Sequence[State], options: Options) -> Tensor:
     """Enter the core gradient in the moments; their bias-corrected ratio."""
-    (beta1, beta2), step = group["betas"], float(states[0]["step"])
-    first, second = moments_of(states, core.dtype)
+    (beta1, beta2), step = options.betas, float(states[0]["step"])
+    moments = moments_of(states, core.dtype)
+    square = moments.mean_square
     # with real and imaginary parts in a last dimension: torch's complex kernels take 2 to 10 times as long
-    pairs, mean = (torch.view_as_real(t) if t.is_complex() else t[..., None] for t in (core, first))
+    pairs, mean = (torch.view_as_real(t) if t.is_complex() else t[..., None] for t in (core, moments.mean))
     mean.lerp_(pairs, 1 - beta1)
-    second.mul_(beta2)
+    square.mul_(beta2)
     for part in pairs.unbind(-1):
-        second.addcmul_(part, part, value=1 - beta2)
-    store_moments(states, first, second, group["moments"])
-    denominator = (second / (1 - beta2**step)).sqrt_().add_(group["eps"]).mul_(1 - beta1**step)
+        square.addcmul_(part, part, value=1 - beta2)
+    store_moments(states, moments, options.moments)
+    denominator = (square / (1 - beta2**step)).sqrt_().add_(options.eps).mul_(1 - beta1**step)
     direction = mean / denominator[..., None]
     return torch.view_as_complex(direction) if core.is_complex() else direction[..., 0]
 
@@ -89,7 +149,7 @@ def _adam(core: Tensor, states: Sequence[State], group: dict[str, Any]) -> Tenso
 def _residual_rate(gradient: Tensor, core: Tensor, direction: Tensor) -> Tensor:
     """Step per unit of gradient outside the subspace, (batch,).
 
-    That of Adam inside on average, but such that the step outside is never the longer one; 0 without a gradient.
+    That of Adam inside on average, limited so that the step outside is never the longer one; 0 without a gradient.
     """
     whole, inside, length = map(_norms, (gradient, core, direction))
     outside = (whole.square() - inside.square()).clamp_min(0).sqrt()
@@ -98,14 +158,14 @@ def _residual_rate(gradient: Tensor, core: Tensor, direction: Tensor) -> Tensor:
 
 
 def _norms(batch: Tensor) -> Tensor:
-    """In double precision where squares of single precision vanish or overflow, and on a GPU, where none waits to see.
+    """Norms (batch,), in double precision if squares of single precision underflow or overflow, and always on a GPU.
 
-    Of a tensor that stays in the cache single precision takes a quarter of the time.
+    There no check waits for the device. Single precision takes a quarter of the time for a tensor in the cache.
     """
     flat = as_real(batch).flatten(1)
     if flat.device.type == "cpu":
         norms = torch.linalg.vector_norm(flat, dim=1)
-        if all(_TRUSTED < norm < math.inf for norm in norms.tolist()):
+        if all(_RESOLVED < norm < math.inf for norm in norms.tolist()):
             return norms.double()
     return torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64)
 
@@ -116,11 +176,7 @@ def _add(target: Tensor, gradient: Tensor, rate: Tensor, factor: float) -> None:
     if rate.device.type == "cpu":
         target.add_(gradient, alpha=factor * float(rate))
     else:
-        target.addcmul_(gradient, rate, value=factor)  # waits for nothing
-
-
-def _keep(group: dict[str, Any]) -> float:
-    return 1 - group["lr"] * group["weight_decay"]
+        target.addcmul_(gradient, rate, value=factor)  # does not wait for the device
 
 
 def _spread(rate: Tensor, like: Tensor) -> Tensor:

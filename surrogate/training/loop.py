@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from shapewright.geometries.files import written_whole
+from shapewright.surrogate.optim.subspace import Rank
 from shapewright.surrogate.optim.tensor_galore import TensorGaLore
-from shapewright.surrogate.optim.tucker_ranks import Rank
 from shapewright.surrogate.training import processes
 from shapewright.surrogate.training.interruption import Interruption, TrainingInterrupted
 from shapewright.surrogate.training.parameter_groups import parameter_groups

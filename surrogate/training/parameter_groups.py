@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from shapewright.surrogate.mgno.fourier_blocks import SpectralConvolution
-from shapewright.surrogate.optim.tucker_ranks import Rank
+from shapewright.surrogate.optim.subspace import Rank
 
 MODES = ("frequencies", "channels_in", "channels_out")
 """Names of a spectral weight's modes; the corners of its spectrum, its first mode, are always whole."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from shapewright.surrogate.optim.options import Options
 from shapewright.surrogate.optim.tensor_galore import TensorGaLore
 from shapewright.surrogate.optim.update import update
 from tests.surrogate.galore_cases import feed, galore, parameter, random
@@ -141,7 +142,7 @@ def test_torchs_kernel_for_what_is_not_projected_takes_the_steps_of_our_own(dtyp
         if step:
             second.grad = gradient.clone()
             with torch.no_grad():
-                update([second], [own.state[second]], own.param_groups[0])
+                update([second], [own.state[second]], Options.of(own.param_groups[0]))
         else:
             feed(own, [gradient])
     torch.testing.assert_close(first, second, rtol=0, atol=1e-6 if dtype == torch.float32 else 1e-12)

@@ -1,4 +1,4 @@
-"""Refreshes from gradients that hold less than the subspace: what is not seen in one minibatch is not forgotten."""
+"""Refreshes from gradients that hold less than the subspace: what one minibatch does not have is kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from shapewright.surrogate.optim.state import factors_of
-from shapewright.surrogate.optim.tucker import completed, lift, project, spectra_and_bases, sweep, truncate
+from shapewright.surrogate.optim.subspace import completed, lift, project, spectra_and_bases, sweep, truncate
 from tests.surrogate.galore_cases import feed, galore, low_rank, parameter, random
 
 SHAPE = (10, 9, 8)
@@ -22,12 +22,12 @@ def cosine(a, b):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128, torch.float32])
 @pytest.mark.parametrize("rank", [1, 2, 3, 4])
-@pytest.mark.parametrize("cold_every", [0, 1])
-def test_a_gradient_of_lower_rank_does_not_make_a_refresh_drop_the_momentum(dtype, rank, cold_every):
+@pytest.mark.parametrize("recompute_every", [0, 1])
+def test_a_gradient_of_lower_rank_does_not_make_a_refresh_drop_the_momentum(dtype, rank, recompute_every):
     """A subspace of (4, 4, 4) that is refreshed from a minibatch of multilinear rank 1 to 3 inside it."""
     factors = batched(truncate(spectra_and_bases(low_rank(SHAPE, 4, dtype))[1], (4, 4, 4)))
     weight = torch.nn.Parameter(torch.zeros(SHAPE, dtype=dtype))
-    optimizer = galore([weight], rank=(4, 4, 4), update_gap=20, residual_weight=0.0, cold_every=cold_every)
+    optimizer = galore([weight], rank=(4, 4, 4), update_gap=20, residual_weight=0.0, recompute_every=recompute_every)
     truth = torch.zeros(SHAPE, dtype=dtype)
     for step in range(21):
         core = low_rank((4, 4, 4), rank, dtype) if step == 20 else random((4, 4, 4), dtype, step)
@@ -36,9 +36,9 @@ def test_a_gradient_of_lower_rank_does_not_make_a_refresh_drop_the_momentum(dtyp
         truth = 0.9 * truth + 0.1 * gradient
     state = optimizer.state[weight]
     assert int(state["refreshes"]) == 2
-    held = lift(state["first"][None], factors_of([state], 3))[0]
-    assert cosine(held, truth) > 0.99
-    assert float(held.norm() / truth.norm()) > 0.99
+    kept = lift(state["mean"][None], factors_of([state], 3))[0]
+    assert cosine(kept, truth) > 0.99
+    assert float(kept.norm() / truth.norm()) > 0.99
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
@@ -62,7 +62,7 @@ def test_a_completed_basis_is_orthonormal_and_takes_what_is_preferred_first(dtyp
     torch.testing.assert_close(found @ (found.mH @ preferred), preferred, rtol=0, atol=1e-3)
 
 
-def test_ranks_that_the_first_gradient_starved_are_mended_at_the_first_refresh():
+def test_ranks_that_the_first_gradient_made_too_small_are_corrected_at_the_first_refresh():
     """A first gradient at a single frequency leaves one direction there; those after it have many."""
     shape = (2, 8, 8, 12, 12)
     weight = parameter(shape, torch.complex64)
@@ -70,17 +70,17 @@ def test_ranks_that_the_first_gradient_starved_are_mended_at_the_first_refresh()
     single = torch.zeros(shape, dtype=torch.complex64)
     single[0, 0, 0] = random((12, 12), torch.complex64)
     feed(optimizer, [single])
-    assert optimizer.state[weight]["first"].shape[0] == 1
+    assert optimizer.state[weight]["mean"].shape[0] == 1
     for step in range(1, 4):
         gradient = random(shape, torch.complex64, seed=step)
         feed(optimizer, [gradient])
     factors = factors_of([optimizer.state[weight]], 5)
-    held = float((project(gradient[None], factors).norm() / gradient.norm()) ** 2)
-    assert optimizer.state[weight]["first"].shape[:3] != (1, 1, 1)
-    assert held > 0.9 * 0.25
+    energy_share = float((project(gradient[None], factors).norm() / gradient.norm()) ** 2)
+    assert optimizer.state[weight]["mean"].shape[:3] != (1, 1, 1)
+    assert energy_share > 0.9 * 0.25
 
 
-def test_ranks_stay_where_others_would_hold_hardly_more():
+def test_ranks_stay_if_others_have_hardly_more_energy():
     """Momentum along what is left out would be lost for nothing."""
     weight, gradients = parameter(SHAPE), [random(SHAPE, seed=seed) for seed in range(4)]
     optimizer = galore([weight], rank=0.4, update_gap=3)
@@ -88,5 +88,5 @@ def test_ranks_stay_where_others_would_hold_hardly_more():
     shapes = []
     for gradient in gradients:
         feed(optimizer, [signal + gradient])
-        shapes.append(optimizer.state[weight]["first"].shape)
+        shapes.append(optimizer.state[weight]["mean"].shape)
     assert len(set(shapes)) == 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from shapewright.surrogate.optim.moment_rotation import rotate_moments
+from shapewright.surrogate.optim.moments import Moments, rotate_moments
 from shapewright.surrogate.optim.state import factors_of
-from shapewright.surrogate.optim.tucker import lift, mode_product, project, spectra_and_bases, truncate
+from shapewright.surrogate.optim.subspace import lift, mode_product, project, spectra_and_bases, truncate
 from tests.surrogate.galore_cases import feed, galore, low_rank, parameter, random
 
 SHAPE = (10, 9, 8)
@@ -37,6 +37,12 @@ def drifting(dtype, steps, strength=0.003, noise=0.02):
         signal = lift(signal[None], turn)[0]
 
 
+def rotated(mean, mean_square, old, new, core, steps, betas=(0.9, 0.99)):
+    """Mean and mean square of :func:`rotate_moments` after so many steps."""
+    moments = rotate_moments(Moments(mean, mean_square), old, new, core, tuple(1 - beta**steps for beta in betas))
+    return moments.mean, moments.mean_square
+
+
 def cosine(a, b):
     return float(torch.vdot(a.flatten(), b.flatten()).real / (a.norm() * b.norm()))
 
@@ -49,20 +55,20 @@ def projected(optimizer, weight, tensor):
 def test_first_moment_after_a_refresh_is_that_of_the_new_subspace(dtype):
     """Cosine with the truth, the full gradients' average in the new coordinates; kept as it is, it points elsewhere."""
     gap, weight = 40, parameter(SHAPE, dtype)
-    optimizer = galore([weight], rank=(4, 4, 4), update_gap=gap, cold_every=1)
+    optimizer = galore([weight], rank=(4, 4, 4), update_gap=gap, recompute_every=1)
     truth, first_after = torch.zeros(SHAPE, dtype=dtype), {}
     for step, gradient in enumerate(drifting(dtype, 4 * gap + 1)):
-        kept = optimizer.state[weight].get("first")
+        kept = optimizer.state[weight].get("mean")
         kept = None if kept is None else kept.clone()
         feed(optimizer, [gradient])
         if step and step % gap == 0:
             now = projected(optimizer, weight, gradient)
-            rotated = (optimizer.state[weight]["first"] - 0.1 * now) / 0.9  # before this step's gradient entered
+            carried = (optimizer.state[weight]["mean"] - 0.1 * now) / 0.9  # before this step's gradient entered
             exact = projected(optimizer, weight, truth)
-            first_after[step] = (cosine(rotated, exact), cosine(kept, exact))
+            first_after[step] = (cosine(carried, exact), cosine(kept, exact))
         truth = 0.9 * truth + 0.1 * gradient
     assert int(optimizer.state[weight]["refreshes"]) == 5
-    assert min(rotated for rotated, _ in first_after.values()) > 0.99
+    assert min(carried for carried, _ in first_after.values()) > 0.99
     assert min(kept for _, kept in first_after.values()) < 0.5
 
 
@@ -82,8 +88,8 @@ def test_second_moment_after_a_refresh_is_near_that_of_the_new_subspace(dtype):
 
     core = project(gradients[steps][None], tuple(factor[None] for factor in new))[0]
     kept, (first, exact) = averages(old), averages(new)
-    moved = rotate_moments(*kept, old, new, core, beta1, beta2, steps)[1]
-    uncorrelated = kept[1]  # mixing the squares without taking out the mean, the first thing that comes to mind
+    moved = rotated(*kept, old, new, core, steps, (beta1, beta2))[1]
+    uncorrelated = kept[1]  # mixing the squares without subtracting the mean, the simplest rule
     for mode, (after, before) in enumerate(zip(new, old, strict=True)):
         uncorrelated = mode_product(uncorrelated[None], (after.mH @ before).abs().square()[None], mode)[0]
 
@@ -105,9 +111,7 @@ def test_turning_the_axes_of_one_subspace_turns_the_moments_exactly(dtype):
     new = tuple(factor @ torch.linalg.qr(random((4, 4), dtype, seed=7))[0] for factor in old)
     before, after = (project(gradient[None], tuple(f[None] for f in factors))[0] for factors in (old, new))
     weights = 1 - 0.9**5, 1 - 0.99**5
-    first, second = rotate_moments(
-        weights[0] * before, weights[1] * before.abs() ** 2, old, new, after, 0.9, 0.99, step=5
-    )
+    first, second = rotated(weights[0] * before, weights[1] * before.abs() ** 2, old, new, after, 5)
     torch.testing.assert_close(first, weights[0] * after, rtol=0, atol=1e-12)
     torch.testing.assert_close(second, weights[1] * after.abs() ** 2, rtol=1e-9, atol=1e-12)
 
@@ -115,7 +119,7 @@ def test_turning_the_axes_of_one_subspace_turns_the_moments_exactly(dtype):
 def test_an_unchanged_subspace_changes_nothing():
     factors = truncate(spectra_and_bases(random(SHAPE))[1], (4, 9, 3))
     first, second = random((4, 9, 3), seed=1), random((4, 9, 3), seed=2).square() + 9
-    moved = rotate_moments(first, second, factors, factors, random((4, 9, 3), seed=3), 0.9, 0.99, step=30)
+    moved = rotated(first, second, factors, factors, random((4, 9, 3), seed=3), 30)
     torch.testing.assert_close(moved[0], first, rtol=0, atol=1e-12)
     torch.testing.assert_close(moved[1], second, rtol=1e-12, atol=0)
 
@@ -124,7 +128,7 @@ def test_new_directions_start_from_the_present_gradient_as_in_adams_first_step()
     basis = torch.linalg.qr(random((9, 9)))[0]
     old, new = (None, basis[:, :3].contiguous()), (None, basis[:, 3:6].contiguous())
     core = random((5, 3), seed=4)
-    first, second = rotate_moments(random((5, 3)), random((5, 3)).square(), old, new, core, 0.9, 0.99, step=3)
+    first, second = rotated(random((5, 3)), random((5, 3)).square(), old, new, core, 3)
     torch.testing.assert_close(first, torch.zeros(5, 3, dtype=first.dtype), rtol=0, atol=1e-12)
     torch.testing.assert_close(second, (1 - 0.99**3) * core.square(), rtol=1e-9, atol=0)
 
@@ -133,9 +137,9 @@ def test_ranks_may_change_at_a_refresh():
     basis = torch.linalg.qr(random((6, 6)))[0]
     narrow, wide = (basis[:, :2].contiguous(), None), (None, None)
     first, second = random((2, 3)), random((2, 3)).square()
-    grown = rotate_moments(first, second, narrow, wide, random((6, 3)), 0.9, 0.99, step=3)
+    grown = rotated(first, second, narrow, wide, random((6, 3)), 3)
     assert grown[0].shape == grown[1].shape == (6, 3)
-    shrunk = rotate_moments(*grown, wide, narrow, first, 0.9, 0.99, step=3)
+    shrunk = rotated(*grown, wide, narrow, first, 3)
     torch.testing.assert_close(shrunk[0], first, rtol=0, atol=1e-12)
 
 
@@ -168,7 +172,7 @@ def test_a_warm_subspace_follows_the_gradient_and_a_kept_one_does_not():
 
 
 def test_a_gradient_that_left_the_subspace_is_found_again():
-    """No sweep leads from a subspace to one orthogonal to it; the refresh then starts from nothing."""
+    """No sweep leads from a subspace to one orthogonal to it; the refresh then recomputes it."""
     weight = parameter(SHAPE)
     optimizer = galore([weight], rank=(4, 4, 4), update_gap=1)
     before, after = torch.zeros(2, *SHAPE, dtype=torch.float64)
@@ -178,13 +182,13 @@ def test_a_gradient_that_left_the_subspace_is_found_again():
     assert float(projected(optimizer, weight, after).norm() / after.norm()) > 0.8
 
 
-def test_ranks_by_energy_are_found_anew_at_cold_refreshes():
+def test_ranks_by_energy_are_recomputed_at_every_second_refresh():
     weight = parameter(SHAPE)
-    optimizer = galore([weight], rank=0.999, rank_rule="energy", update_gap=3, cold_every=2)
+    optimizer = galore([weight], rank=0.999, rank_rule="energy", update_gap=3, recompute_every=2)
     shapes = []
     for step in range(10):
         feed(optimizer, [low_rank(SHAPE, 2 if step < 4 else 3, seed=step)])
-        shapes.append(tuple(optimizer.state[weight]["first"].shape))
+        shapes.append(tuple(optimizer.state[weight]["mean"].shape))
     assert shapes[0] == shapes[5] == (2, 2, 2)
     assert shapes[6] == shapes[9] == (3, 3, 3)
 

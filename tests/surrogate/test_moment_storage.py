@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shapewright.surrogate.optim.moment_storage import BLOCK, decode, encode
+from shapewright.surrogate.optim.moments import BLOCK, decode, encode
 
 LEVEL = 1 / 8
 SLACK = 1 + 1e-5  # rounding of the bound itself in single precision

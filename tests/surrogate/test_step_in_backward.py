@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from shapewright.surrogate.optim.released_gradient import ReleasedGradient
+from shapewright.surrogate.optim.in_backward import ReleasedGradient
 from tests.surrogate.galore_cases import galore, random
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from shapewright.surrogate.optim.state import factors_of
+from shapewright.surrogate.optim.subspace import lift, project
 from shapewright.surrogate.optim.tensor_galore import TensorGaLore
-from shapewright.surrogate.optim.tucker import lift, project
 from tests.surrogate.galore_cases import ComplexAdamW, descend, feed, galore, least_squares, low_rank, parameter, random
 
 SHAPE = (6, 5, 4)
@@ -110,10 +110,10 @@ def test_matrix_in_two_factors_and_on_one_side():
         feed(optimizer, [gradient])
         state = optimizer.state[weight]
         assert {key for key in state if key.startswith("factor")} == expected
-        assert state["first"].shape == rank
+        assert state["mean"].shape == rank
     untouched = galore([parameter((16, 12))])
     feed(untouched, [gradient])
-    assert next(iter(untouched.state.values()))["first"].shape == (16, 12)
+    assert next(iter(untouched.state.values()))["mean"].shape == (16, 12)
 
 
 def test_discarded_part_is_stepped_along_at_the_rate_inside_and_never_further():
@@ -165,7 +165,7 @@ def test_group_options_are_each_groups_own():
     groups = [{"params": [first], "rank": 0.1}, {"params": [second], "rank": 0.5}]
     optimizer = galore(groups)
     feed(optimizer, [random((8, 8, 8)), random((8, 8, 8))])
-    assert optimizer.state[first]["first"].numel() < 0.1 * 8**3 < optimizer.state[second]["first"].numel() < 0.5 * 8**3
+    assert optimizer.state[first]["mean"].numel() < 0.1 * 8**3 < optimizer.state[second]["mean"].numel() < 0.5 * 8**3
 
 
 def test_learning_rate_schedulers_and_clipping_work():

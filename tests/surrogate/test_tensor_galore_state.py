@@ -9,9 +9,9 @@ import math
 import pytest
 import torch
 
-import shapewright.surrogate.optim.batches as module
+import shapewright.surrogate.optim.update as module
+from benchmarks.optimizer_bytes import optimizer_state_bytes
 from shapewright.surrogate.mgno.fourier_blocks import FourierBlock
-from shapewright.surrogate.optim.optimizer_bytes import optimizer_state_bytes
 from shapewright.surrogate.optim.tensor_galore import TensorGaLore
 from shapewright.surrogate.training.parameter_groups import parameter_groups
 from tests.surrogate.galore_cases import descend, feed, galore, least_squares, low_rank, parameter, random
@@ -19,7 +19,7 @@ from tests.surrogate.galore_cases import descend, feed, galore, least_squares, l
 SHAPE = (10, 9, 8)
 OPTIONS = {
     "plain": {},
-    "energy": {"rank_rule": "energy", "rank": 0.7, "cold_every": 2},
+    "energy": {"rank_rule": "energy", "rank": 0.7, "recompute_every": 2},
     "residual_weight": {"residual_weight": 0.5},
     "bfloat16": {"moments": "bfloat16"},
     "8bit": {"moments": "8bit"},
@@ -152,9 +152,9 @@ def test_half_precision_parameters_have_single_precision_cores(dtype):
         feed(second, [gradient.float()])
     state = first.state[half]
     assert half.dtype == dtype
-    assert {state[key].dtype for key in ("first", "second", "factor_0")} == {torch.float32}
+    assert {state[key].dtype for key in ("mean", "mean_square", "factor_0")} == {torch.float32}
     torch.testing.assert_close(half.float(), single, rtol=0, atol=0.1 if dtype == torch.bfloat16 else 0.02)
-    torch.testing.assert_close(state["first"], second.state[single]["first"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(state["mean"], second.state[single]["mean"], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("moments", ["bfloat16", "8bit"])
@@ -191,8 +191,8 @@ def test_groups_of_a_network_with_spectral_weights():
     losses = descend(optimizer, lambda: (network(inputs) - inputs.roll(1, 1)).square().mean(), 40)
     assert losses[-1] < 0.7 * losses[0]
     state = optimizer.state[network.spectral.weight]
-    assert state["first"].is_complex()
-    assert not state["second"].is_complex()
+    assert state["mean"].is_complex()
+    assert not state["mean_square"].is_complex()
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
@@ -204,7 +204,7 @@ def test_shares_by_name_fit_spectral_weights_of_any_dimension(axes):
     optimizer.step()
     spectral = optimizer.state[network.spectral.weight]
     assert {key for key in spectral if key.startswith("factor_")} == {f"factor_{axes + 1}"}
-    assert spectral["first"].shape == (2 ** (axes - 1), *(2,) * axes, 2, 8)
+    assert spectral["mean"].shape == (2 ** (axes - 1), *(2,) * axes, 2, 8)
     others = [optimizer.state[weight] for weight in network.parameters() if weight is not network.spectral.weight]
     assert not any(key.startswith("factor_") for state in others for key in state)
 
@@ -236,7 +236,7 @@ def test_sparse_gradients_are_refused():
         ({"rank": (2, 2)}, r"2 entries; a parameter of order 3 \(shape \(10, 9, 8\)\) needs 3"),
         ({"rank_rule": "best"}, "rank_rule is 'best'"),
         ({"update_gap": 0}, "update_gap is 0; allowed is an integer from 1"),
-        ({"cold_every": -1}, "cold_every is -1"),
+        ({"recompute_every": -1}, "recompute_every is -1"),
         ({"scale": 0.0}, "scale is 0.0"),
         ({"residual_weight": -1.0}, "residual_weight is -1.0"),
         ({"moments": "4bit"}, "moments is '4bit'; allowed is 'full', 'bfloat16', '8bit'"),

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from shapewright.surrogate.optim.optimizer_bytes import optimizer_state_bytes
+from benchmarks.optimizer_bytes import optimizer_state_bytes
 from shapewright.surrogate.training.accuracy import measure
 from shapewright.surrogate.training.derivative_informed import TrainingConfig, _loss, _norms, _scales, train
 from shapewright.surrogate.training.loop import Progress, TrainingError, make_optimizer

@@ -1,4 +1,4 @@
-"""Steps from inside the backward pass, for as long as the optimizer lives."""
+"""Steps from inside the backward pass, and what replaces a gradient that was used and freed there."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def step_when_ready(
 ) -> None:
     """Call ``method(optimizer, parameter)`` as soon as a parameter's gradient is accumulated.
 
-    The hooks do not keep the optimizer alive, and go with it.
+    The hooks do not keep the optimizer alive, and are removed with it.
 
     Raises:
         ValueError: a parameter is stepped by another optimizer that is alive.
     """
     if any(_is_stepped(parameter) for parameter in parameters):
-        gc.collect()  # an optimizer in a cycle, with its scheduler for one, lingers
+        gc.collect()  # an optimizer in a reference cycle, such as with its scheduler, may still exist
     for parameter in parameters:
         if _is_stepped(parameter):
             raise ValueError(
@@ -52,3 +52,34 @@ def _is_stepped(parameter: Tensor) -> bool:
 
 def _remove(handle: Any) -> None:
     handle.remove()
+
+
+class ReleasedGradient(Tensor):
+    """Value of ``parameter.grad`` with shape and type but no memory, which refuses every operation.
+
+    With None instead, accumulating a second gradient or clipping by the global norm would silently be wrong.
+    """
+
+    @staticmethod
+    def __new__(cls: type[ReleasedGradient], like: Tensor) -> ReleasedGradient:
+        return Tensor._make_wrapper_subclass(cls, like.shape, dtype=like.dtype, device=like.device)
+
+    def __repr__(self) -> str:
+        return f"ReleasedGradient(shape={tuple(self.shape)})"
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, function: Any, types: tuple[type, ...], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Refuse all operations except detaching, which reads nothing.
+
+        Raises:
+            RuntimeError: names the likely reasons.
+        """
+        if function is torch.ops.aten.detach.default:
+            return ReleasedGradient(args[0])
+        raise RuntimeError(
+            f"{function} needs a gradient that was already used and freed: the optimizer has step_in_backward=True,"
+            " which excludes gradient accumulation (call zero_grad before every backward), clipping by the global"
+            " norm and gradient scaling; use step_in_backward=False for those"
+        )
