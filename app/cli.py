@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from shapewright.app.options import Device, Force, Options, Out, Overwrite, Seed, Set, StudyFile, study_command
+from shapewright.app.options import Force, Options, Set, StudyFile, study_command
 from shapewright.app.outcome import Exit, reported_errors, results_go_to
 from shapewright.app.progress import ProgressBars
 
@@ -46,6 +46,8 @@ console = Console()
 
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes that train together, on GPUs one each.")]
 TestSeed = Annotated[int, typer.Option("--seed", help="Seed of the directions of the Taylor tests.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a study.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Resolve = Annotated[bool, typer.Option("--resolve", help="Solve it again, on fresh meshes of the STEP file.")]
 
 
@@ -218,10 +220,7 @@ def check(study: StudyFile, overrides: Set = None, seed: TestSeed = 0, force: Fo
 
 
 @app.command()
-def verify(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a finished study.")],
-    resolve: Resolve = False,
-) -> None:
+def verify(folder: Folder, resolve: Resolve = False) -> None:
     """Check a finished folder again: files, certificate and CAD against each other; exits with 1 where they differ."""
     from shapewright.app.tables import print_findings
     from shapewright.studies.run.verify import verify as verify_folder
@@ -234,20 +233,23 @@ def verify(
 
 
 @app.command()
-def learn(
-    study: StudyFile,
-    out: Out = None,
-    overrides: Set = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    overwrite: Overwrite = False,
-    force: Force = False,
-) -> None:
-    """Train an operator on the physics of an operator study; its errors on unseen instances are by finite elements."""
+def status(folder: Folder, as_json: AsJson = False) -> None:
+    """Stages of an output folder: done, stale and why, missing, or damaged."""
+    from shapewright.app import status as stages
+
+    name, states = stages.folder_states(folder)
+    if as_json:
+        typer.echo(stages.as_json(folder, name, states))
+    else:
+        stages.print_states(console, folder, name, states)
+
+
+@study_command(app, without=("engine",))
+def learn(options: Options) -> None:
+    """Train the operator of an operator or evolution study; its errors are on unseen instances."""
     from shapewright.app.learn import learn_operator, print_errors
 
-    card, folder = learn_operator(study, out, overrides or [], device, seed, overwrite, force)
-    print_errors(console, card, folder)
+    print_errors(console, *learn_operator(options))
 
 
 @app.command(name="list")

@@ -1,4 +1,4 @@
-"""The command that learns all instances of a problem: an operator study, from its file to its errors."""
+"""The command that trains an operator for all instances of a problem, from its study to its errors."""
 
 from __future__ import annotations
 
@@ -8,48 +8,45 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from shapewright.app.options import Options
 from shapewright.app.outcome import results_go_to
 from shapewright.app.progress import ProgressBars
 from shapewright.app.provenance import provenance
 from shapewright.geometries.family.effort import forcing
-from shapewright.studies.problem.operator_setup import load_operator_study
 from shapewright.studies.problem.surrogates import choose_device
-from shapewright.studies.run.operator_run import run_operator_study
+from shapewright.studies.run.kinds import DESIGN, OPERATOR, Kind, kind_of
 from shapewright.studies.run.resolved import claim_folder, write_study
+from shapewright.studies.run.stage import Run
 from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
 from shapewright.surrogate.models.operator_card import OperatorCard
 
 
-def learn_operator(
-    study: Path,
-    out: Path | None,
-    overrides: list[str],
-    device: str,
-    seed: int | None,
-    overwrite: bool = False,
-    force: bool = False,
-) -> tuple[OperatorCard, Path]:
-    """Run the study in its locked output folder with progress bars; the operator's card, and the folder.
+def learn_operator(options: Options) -> tuple[OperatorCard, Path, Kind]:
+    """Run the study in its locked output folder with progress bars; the operator's card, the folder, the kind.
 
     Raises:
-        StudyError, WorkspaceError, and what
-            :func:`operator_run.run_operator_study` raises.
+        StudyError, WorkspaceError, and what :meth:`learn.Learner.learn` raises.
     """
-    seeds = [f"training.seed={seed}"] if seed is not None else []
-    loaded = replace(load_operator_study(study, (*overrides, *seeds)), force=force)
-    chosen = choose_device(device)
-    workspace = Workspace(out or Path("out") / loaded.model.name)
-    with forcing(force), workspace.lock(), ProgressBars() as bars:
+    seeds = [f"training.seed={options.seed}"] if options.seed is not None else []
+    kind = kind_of(options.study)
+    kind = OPERATOR if kind is DESIGN else kind  # whose schema refuses a design study by name
+    overrides = (*(options.overrides or ()), *seeds)
+    study = replace(load_study(options.study, overrides, kind.model), force=options.force)
+    device = choose_device(options.device)
+    workspace = Workspace(options.out or Path("out") / study.model.name)
+    with forcing(options.force), workspace.lock(), ProgressBars() as bars:
         results_go_to(workspace.folder)
-        claim_folder(loaded, workspace, overwrite)
-        write_study(loaded, workspace, provenance(chosen, loaded.model.training.seed))
-        card = run_operator_study(loaded, workspace, chosen, bars)[2]
-    return card, workspace.folder
+        claim_folder(study, workspace, options.overwrite)
+        write_study(study, workspace, provenance(device, study.model.training.seed))
+        run = Run(kind.build(study), workspace, device, bars)
+        learnt = kind.learner.learn(run)
+    return learnt.card, workspace.folder, kind
 
 
-def print_errors(console: Console, card: OperatorCard, folder: Path) -> None:
-    """Held-out errors by the size of the input cloud."""
-    table = Table("points given", "squared relative error", title="unseen instances, against finite elements")
+def print_errors(console: Console, card: OperatorCard, folder: Path, kind: Kind) -> None:
+    """Held-out errors by the number of points."""
+    table = Table(kind.points, "squared relative error", title=kind.instances)
     for points, error in card.squared_relative_error.items():
         table.add_row(points, f"{error:.3g}")
     console.print(table)

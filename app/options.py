@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The design study.")]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Output folder; out/NAME by default.")]
 Set = Annotated[
     list[str] | None,
@@ -45,13 +45,21 @@ class Options:
     engine: EngineName = None
 
 
-def study_command(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command ``f(options: Options, ...)`` whose ``options`` are typed one by one on the command line."""
+def study_command(
+    app: typer.Typer, without: Sequence[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command ``f(options: Options, ...)`` whose ``options`` are typed one by one on the command line.
+
+    Args:
+        app: that the command belongs to.
+        without: names of options that it does not have.
+    """
 
     def register(command: Callable[..., None]) -> Callable[..., None]:
-        shared, own = list(inspect.signature(Options).parameters.values()), inspect.signature(command).parameters
+        own = inspect.signature(command).parameters
+        shared = [p for p in inspect.signature(Options).parameters.values() if p.name not in without]
         hints = get_type_hints(Options, include_extras=True) | get_type_hints(command, include_extras=True)
-        names = [field.name for field in fields(Options)]
+        names = [option.name for option in shared]
 
         @wraps(command)
         def called(**values: Any) -> None:

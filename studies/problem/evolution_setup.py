@@ -1,4 +1,4 @@
-"""From a checked evolution study to the objects that its training and its judgement work with."""
+"""From a checked evolution study to the objects that its training and its evaluation work with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,14 +32,32 @@ class EvolutionSetup:
 
     @cached_property
     def held_out(self) -> EvolutionSolutions:
-        """Resolved solutions for unseen initial data.
+        """Resolved solutions for unseen initial data, to measure errors.
 
         Raises:
             StudyError: the resolution does not resolve them.
         """
+        return self._solutions(self.study.model.evaluation.seed)
+
+    @cached_property
+    def validation(self) -> EvolutionSolutions:
+        """Resolved solutions for as many other initial data, by which the best weights are chosen.
+
+        Raises:
+            StudyError: the resolution does not resolve them.
+        """
+        return self._solutions(self.study.model.evaluation.seed + 2)
+
+    def trained_for(self) -> dict[str, Any]:
+        """Everything that the weights depend on, as plain data."""
+        model = self.study.model
+        network = model.surrogate.model_dump(mode="json", exclude={"weights"})
+        return {**model.model_dump(mode="json", include={"equation", "initial"}), "surrogate": network}
+
+    def _solutions(self, seed: int) -> EvolutionSolutions:
         model = self.study.model
         evaluation = model.evaluation
-        initial = self.population.draw(evaluation.held_out, evaluation.seed)
+        initial = self.population.draw(evaluation.held_out, seed)
         x = torch.arange(evaluation.resolution, dtype=torch.float64) / evaluation.resolution
         try:
             fields = reference(initial.values(x).numpy(), model.equation.viscosity, evaluation.points)

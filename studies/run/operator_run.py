@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,126 +16,46 @@ from shapewright.geometries.files import written_whole
 from shapewright.geometries.mesh.integration import nodal_weights
 from shapewright.geometries.mesh.locate import interpolation_matrix
 from shapewright.solvers.fem.solver import FemSolver
-from shapewright.studies.files import content_key, write_json
+from shapewright.studies.files import content_key
 from shapewright.studies.problem.operator_setup import OperatorSetup, build_operator_setup, solve_instances
-from shapewright.studies.problem.surrogates import hardware, refreshing
-from shapewright.studies.run.stage import Inputs, Output, Report, Results, Run, Stage, plain, run_stages, silent
+from shapewright.studies.run.learn import Learner, LearntOperator, OperatorErrors
+from shapewright.studies.run.stage import Inputs, Report, Results, Run, Stage, plain, silent
+from shapewright.studies.run.training_log import TrainingLog
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import Study
 from shapewright.surrogate.models.instances import Instances
-from shapewright.surrogate.models.model_card import SurrogateFileError, half_precision
-from shapewright.surrogate.models.operator_card import OperatorCard, load_operator, save_operator
+from shapewright.surrogate.models.operator_card import OperatorCard
 from shapewright.surrogate.models.problem_operator import ProblemOperator, clouds
-from shapewright.surrogate.training.allocator import keep_freed_memory
 from shapewright.surrogate.training.loop import Progress
 from shapewright.surrogate.training.physics_training import Solutions, held_out_errors, train_on_physics
-from shapewright.surrogate.training.work_clock import WorkClock
-
-WEIGHTS = "operator.safetensors"
-ERRORS = "operator.json"
-
-
-@dataclass(frozen=True)
-class LearntOperator:
-    """A trained operator and its card."""
-
-    network: ProblemOperator
-    card: OperatorCard
-
-
-@dataclass(frozen=True)
-class OperatorErrors:
-    """Errors of an operator on unseen instances.
-
-    Attributes:
-        mean, median, worst: points of the input cloud -> squared relative error over the instances.
-    """
-
-    mean: dict[int, float]
-    median: dict[int, float]
-    worst: dict[int, float]
 
 
 def run_operator_study(
     study: Study, workspace: Workspace, device: str, report: Report = silent
 ) -> tuple[OperatorSetup, ProblemOperator, OperatorCard]:
-    """Train, or open the weights that the study names or an earlier run of it left, with errors on unseen instances.
-
-    ``operator.json`` with history and errors is left in the folder, and ``operator.safetensors`` with its card where it
-    was trained. The card of weights that the study names is returned with the errors that they have here.
-
-    Raises:
-        StudyError, TrainingError, SurrogateFileError,
-            SolveError.
-    """
-    keep_freed_memory()
+    """Setup of the study, its operator, and the card with errors on unseen instances; see :class:`learn.Learner`."""
     run = Run(build_operator_setup(study), workspace, device, report)
-    if study.model.surrogate.weights is None:
-        learnt = run_stages(run, (LEARN,), LEARN)[LEARN]
-        return run.setup, learnt.network, learnt.card
-    network = run.setup.network()
-    try:
-        card = load_operator(study.folder / study.model.surrogate.weights, network, run.setup.trained_for())
-    except SurrogateFileError as error:
-        key = "surrogate.weights"
-        raise SurrogateFileError(f"{study.location(key)}: {key}: {error}") from error
-    errors = _measured(run, network.to(device), [])
-    return run.setup, network, replace(card, squared_relative_error=_by_points(errors))
+    learnt = LEARNER.learn(run)
+    return run.setup, learnt.network, learnt.card
 
 
 def _inputs(run: Run[OperatorSetup], results: Results) -> Inputs:
-    model = run.setup.study.model
+    return {**_training_inputs(run.setup), "evaluation.points": run.setup.study.model.evaluation.points}
+
+
+def _training_inputs(setup: OperatorSetup) -> Inputs:
+    """All that the trained weights depend on, the instances by which the best are chosen included."""
     return {
-        "": run.setup.trained_for(),
-        "training": model.training.model_dump(mode="json"),
-        "evaluation": model.evaluation.model_dump(mode="json", exclude={"points"}),
-        "evaluation.points": model.evaluation.points,
+        "": setup.trained_for(),
+        "training": setup.study.model.training.model_dump(mode="json"),
+        "evaluation": setup.study.model.evaluation.model_dump(mode="json", exclude={"points"}),
     }
 
 
 def _hashed(stage: Stage[LearntOperator], inputs: Inputs) -> str:
-    """The key of the training, by which its checkpoint is named, and the sizes of clouds for which errors are asked."""
+    """The key of the training, by which its checkpoint is named, with the sizes of clouds at which errors are asked."""
     *of_training, points = plain(inputs)
     return content_key(content_key(*of_training), points)
-
-
-def _make(run: Run[OperatorSetup], results: Results, key: str) -> Output:
-    setup, model = run.setup, run.setup.study.model
-    network = setup.network().to(run.device)
-    history, seconds = _train(run, network, content_key(*plain(_inputs(run, results))[:-1]))
-    half_precision(network)  # errors are those of the weights as they are saved
-    errors = _measured(run, network, history)
-    card = OperatorCard(
-        trained_for=setup.trained_for(),
-        training=model.training.model_dump(mode="json"),
-        squared_relative_error=_by_points(errors),
-        hardware=hardware(run.device),
-        seconds=round(seconds, 1),
-    )
-    save_operator(run.workspace.path(WEIGHTS), network, card)
-    return Output((WEIGHTS, ERRORS), seconds=seconds)
-
-
-def _read(run: Run[OperatorSetup], results: Results, record: object) -> LearntOperator:
-    network = run.setup.network()
-    card = load_operator(run.workspace.path(WEIGHTS), network, run.setup.trained_for())
-    return LearntOperator(network.to(run.device), card)
-
-
-LEARN = Stage("learn", (), _inputs, _make, _read, hashed=_hashed)
-"""The operator trained on the physics; another choice of clouds for its errors needs no other training."""
-
-
-def _measured(run: Run[OperatorSetup], network: ProblemOperator, history: list[Progress]) -> OperatorErrors:
-    """Errors on unseen instances, left in ``operator.json``."""
-    errors = measure_errors(run.setup, network, held_out(run.setup, run.workspace, run.report))
-    content = {"history": [asdict(entry) for entry in history], "errors": asdict(errors)}
-    write_json(run.workspace.path(ERRORS), content)
-    return errors
-
-
-def _by_points(errors: OperatorErrors) -> dict[str, float]:
-    return {str(points): error for points, error in errors.mean.items()}
 
 
 def held_out(setup: OperatorSetup, workspace: Workspace, report: Report = silent) -> Solutions:
@@ -215,26 +135,13 @@ def fem_cost(setup: OperatorSetup, truth: Solutions, mesh_size: float) -> FemCos
     return FemCost(mesh_size, round(float(np.mean(counts))), float(np.mean(errors)), float(np.median(times)))
 
 
-def _train(run: Run[OperatorSetup], network: ProblemOperator, key: str) -> tuple[list[Progress], float]:
-    """History and seconds; the checkpoint, named by the key of the training, stays for other evaluations of it."""
-    setup, workspace = run.setup, run.workspace
-    model, evaluation = setup.study.model, setup.study.model.evaluation
+def _train(run: Run[OperatorSetup], network: ProblemOperator) -> tuple[list[Progress], float]:
+    """History and seconds; the checkpoint stays, so that errors at other cloud sizes need no other training."""
+    setup, model, evaluation = run.setup, run.setup.study.model, run.setup.study.model.evaluation
     # the weights are not chosen by the instances that measure errors
     validation = _Wanted("validation", setup.truth_lift, evaluation.held_out, evaluation.seed + 2)
     known = _Wanted("known", setup.lift, model.training.solutions, evaluation.seed + 1)
-    checkpoint = workspace.path(f"training-{key}.checkpoint")
-    log, clock = workspace.path("training.csv"), WorkClock(checkpoint.with_suffix(".seconds"))
-    if not checkpoint.exists():
-        log.unlink(missing_ok=True)
-
-    def step(progress: Progress) -> None:
-        clock.tick()
-        if progress.step % 50 == 0:
-            with log.open("a") as file:
-                file.write(f"{progress.step},{progress.loss:.6g},{progress.error:.6g},{clock.total:.1f}\n")
-        text = f"loss {progress.loss:.4g}, held-out squared relative error {progress.error:.3g}"
-        run.report("train", progress.step, progress.steps, text + refreshing(progress))
-
+    log = TrainingLog(run, content_key(*plain(_training_inputs(setup))))
     history = train_on_physics(
         network,
         setup.training_lifts,
@@ -243,10 +150,18 @@ def _train(run: Run[OperatorSetup], network: ProblemOperator, key: str) -> tuple
         setup.training_config(),
         _solved(run, known) if known.count else None,
         setup.residual_weights(),
-        checkpoint,
-        step,
+        log.checkpoint,
+        log.step,
     )
-    return history, clock.total
+    return history, log.seconds
+
+
+def _errors(run: Run[OperatorSetup], network: ProblemOperator) -> OperatorErrors:
+    return measure_errors(run.setup, network, held_out(run.setup, run.workspace, run.report))
+
+
+LEARNER = Learner(_inputs, _train, _errors, _hashed)
+"""Training on the physics; another choice of clouds for the errors needs no other training."""
 
 
 @dataclass(frozen=True)

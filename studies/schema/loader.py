@@ -21,7 +21,7 @@ from shapewright.studies.schema.yaml_source import StudyError, read, value_of
 
 MAX_MESSAGES = 20
 """Errors of one file that are told in full."""
-_COMMANDS = {None: "shapewright run", "operator": "shapewright learn", "evolution": "python -m benchmarks.burgers"}
+_COMMANDS = {None: "shapewright run", "operator": "shapewright learn", "evolution": "shapewright learn"}
 """Kind of a study file -> the command that takes it; design studies name none."""
 
 __all__ = ["Study", "StudyError", "dump", "load_study"]
@@ -129,7 +129,7 @@ def dump(study: Study, folder: Path | None = None) -> str:
     """
     data = study.model.model_dump(mode="json", exclude_none=True)
     if folder is not None:
-        weights, family = data["surrogate"].get("weights"), data["geometry"]["family"]
+        weights, family = data["surrogate"].get("weights"), data.get("geometry", {}).get("family", "")
         if weights is not None:
             data["surrogate"]["weights"] = _relative(study.folder / weights, folder)
         if ":" in family:

@@ -29,7 +29,10 @@ from shapewright.studies.schema.loader import load_study
 from tests.studies.study_cases import InlineExecutor, write_tiny
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("run", "sample", "train", "optimize", "validate", "export", "report", "check", "verify", "list", "doctor")
+COMMANDS = (
+    "run", "sample", "train", "optimize", "validate", "export", "report", "check", "verify", "status",
+    "list", "doctor",
+)  # fmt: skip
 STAGES = COMMANDS[:7]
 
 

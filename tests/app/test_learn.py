@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +11,20 @@ from typer.testing import CliRunner
 
 from shapewright.app import cli
 from shapewright.app.cli import Exit
+from shapewright.app.progress import ProgressBars
 from shapewright.studies.problem.operator_setup import load_operator_study
+from shapewright.studies.run.learn import Learner
 from shapewright.studies.run.workspace import Workspace
+from shapewright.surrogate.models.model_card import read_weights
 from tests.studies.operator_cases import write_operator
 from tests.studies.study_cases import write_tiny
+
+BURGERS = Path(__file__).parents[2] / "studies" / "burgers.yaml"
+SMALL = (
+    "evaluation={held_out: 2, points: 16, resolution: 256}", "initial={deviation: 0.2, waves: 2}",
+    "surrogate={grid: [12, 8], radius: 2, width: 4, hidden: 4, modes: [3, 2], layers: 1}",
+    "training={steps: 6, batch: 1, collocation: 4, check_every: 3, checkpoint_every: 100}",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +104,6 @@ def test_a_gpu_that_is_not_there_is_no_silent_cpu(study, tmp_path):
 
 
 def test_what_the_run_raises_is_one_message_and_a_code(study, tmp_path, monkeypatch):
-    from shapewright.app import learn
     from shapewright.solvers.errors import SolveError
     from shapewright.surrogate.training.loop import TrainingError
 
@@ -107,7 +117,7 @@ def test_what_the_run_raises_is_one_message_and_a_code(study, tmp_path, monkeypa
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(learn, "run_operator_study", fails)
+            patch.setattr(Learner, "learn", fails)
             result = call("learn", study, "--out", tmp_path / "out")
         assert result.exit_code == code
         assert said in result.stderr
@@ -119,3 +129,44 @@ def test_the_folder_of_another_run_is_not_touched(study, tmp_path):
         result = call("learn", study, "--out", tmp_path / "out")
     assert result.exit_code == Exit.BAD_INPUT
     assert "another shapewright run is using it" in result.stderr
+
+
+def learn_burgers(out, *overrides):
+    sets = [argument for override in (*SMALL, *overrides) for argument in ("--set", override)]
+    return call("learn", BURGERS, "--out", out, "--device", "cpu", *sets)
+
+
+def test_an_evolution_study_is_trained_measured_and_not_trained_again(tmp_path):
+    out = tmp_path / "out"
+    result = learn_burgers(out)
+    assert result.exit_code == Exit.OK, result.output
+    assert "unseen initial data, against the resolved solution" in " ".join(result.stdout.split())
+    errors = json.loads((out / "operator.json").read_text())["errors"]
+    assert 0 < errors["median"]["16"] <= errors["worst"]["16"]
+    card = json.loads((out / "operator.card.json").read_text())
+    assert card["squared_relative_error"] == errors["mean"]
+    assert f"│ 16                         │ {errors['mean']['16']:.3g}" in result.stdout
+    assert "train: 6/6" in result.stderr
+    again = learn_burgers(out)
+    assert (again.stdout, "train" in again.stderr) == (result.stdout, False)
+    opened = learn_burgers(tmp_path / "opened", f"surrogate.weights={out / 'operator.safetensors'}")
+    assert opened.exit_code == Exit.OK, opened.output
+    assert opened.stdout.partition("trained in")[0] == result.stdout.partition("trained in")[0]
+    refused = learn_burgers(tmp_path / "other", f"surrogate.weights={out / 'operator.safetensors'}", "initial.waves=3")
+    assert refused.exit_code == Exit.BAD_INPUT
+    assert "initial.waves: trained for 2, this study has 3" in refused.stderr
+
+
+def test_an_interrupted_evolution_study_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    def interrupt(self, stage, done, total, detail):
+        if (stage, done) == ("train", 4):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressBars, "__call__", interrupt)
+        stopped = learn_burgers(tmp_path / "broken")
+    assert stopped.exit_code == Exit.INTERRUPTED
+    assert "the training is saved at step 4 of 6" in stopped.stderr
+    assert learn_burgers(tmp_path / "broken").exit_code == learn_burgers(tmp_path / "whole").exit_code == Exit.OK
+    broken, whole = (read_weights(tmp_path / name / "operator.safetensors")[0] for name in ("broken", "whole"))
+    assert all(torch.equal(broken[name], whole[name]) for name in whole)
