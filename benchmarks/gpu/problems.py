@@ -16,6 +16,7 @@ from benchmarks.gpu.fields import from_half_changes, restored
 from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.family.catalogue import load_family
 from shapewright.geometries.family.fixed import fix_parameters
+from shapewright.geometries.fields.names import coordinates
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.physics.catalogue import PHYSICS, Function, Functional
 from shapewright.studies.problem.design_training import DesignProblem, TrainingData
@@ -26,7 +27,6 @@ from shapewright.surrogate.models.functionals import FieldSpace
 from shapewright.surrogate.models.model_card import MESH_ARRAYS, load_grid, load_surrogate
 from shapewright.surrogate.training.derivative_informed import TrainingConfig
 
-COORDINATES = ("x", "y")
 BUNDLE_FILE = "bundle.json"
 
 
@@ -170,9 +170,9 @@ def problem_of(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Des
 def _space(data: Mapping[str, Any]) -> FieldSpace:
     physics = PHYSICS[data["name"]]
     coefficients: dict[str, Function] = {c.name: parse(c.default, (), c.name) for c in physics.coefficients}
-    coefficients |= {name: parse(value, COORDINATES, name) for name, value in data["coefficients"].items()}
+    coefficients |= {name: parse(value, coordinates(2), name) for name, value in data["coefficients"].items()}
     source = data["source"] if isinstance(data["source"], dict) else {physics.components[0]: data["source"]}
-    sources = {name: parse(value, COORDINATES, name) for name, value in source.items()}
+    sources = {name: parse(value, coordinates(2), name) for name, value in source.items()}
     return FieldSpace(physics.components, coefficients, sources)
 
 

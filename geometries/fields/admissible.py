@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from shapewright.geometries.fields.interval import Interval
+from shapewright.geometries.fields.names import COORDINATES
 
 
 @dataclass(frozen=True)
@@ -19,20 +20,22 @@ class Excess:
     Attributes:
         name: of the coefficient.
         value: the worst found.
-        point: (x, y) where it has it; None for a constant.
+        point: where it has it; None for a constant.
         allowed: values in words.
     """
 
     name: str
     value: float
-    point: tuple[float, float] | None
+    point: tuple[float, ...] | None
     allowed: str
 
     @property
     def found(self) -> str:
         """The value and where, for messages."""
-        at = "" if self.point is None else f" at x = {self.point[0]:.4g}, y = {self.point[1]:.4g}"
-        return f"{self.value:.6g}{at}"
+        if self.point is None:
+            return f"{self.value:.6g}"
+        at = (f"{x} = {value:.4g}" for x, value in zip(COORDINATES, self.point, strict=False))
+        return f"{self.value:.6g} at {', '.join(at)}"
 
 
 def excess(name: str, allowed: Interval, value: Any, points: Mapping[str, Any]) -> Excess | None:
@@ -42,7 +45,7 @@ def excess(name: str, allowed: Interval, value: Any, points: Mapping[str, Any]) 
         name: of the coefficient.
         allowed: its values.
         value: number or tensor that broadcasts with the points.
-        points: quantities among which are ``x`` and ``y`` if the value depends on them.
+        points: quantities among which are the coordinates, unless the value is a constant.
     """
     values = torch.as_tensor(value, dtype=torch.float64).detach()
     inside = allowed.contains(values)
@@ -53,5 +56,5 @@ def excess(name: str, allowed: Interval, value: Any, points: Mapping[str, Any]) 
     outside = torch.where(inside, -math.inf, (values - values[inside].mean() if inside.any() else values).abs())
     outside = torch.where(torch.isnan(outside), math.inf, outside)
     index = int(outside.argmax())
-    x, y = (torch.as_tensor(points[axis]).expand(values.shape).reshape(-1)[index] for axis in ("x", "y"))
-    return Excess(name, float(values.reshape(-1)[index]), (float(x), float(y)), allowed.text)
+    at = [torch.as_tensor(points[x]).expand(values.shape).reshape(-1)[index] for x in COORDINATES if x in points]
+    return Excess(name, float(values.reshape(-1)[index]), tuple(map(float, at)), allowed.text)

@@ -1,10 +1,10 @@
 """Physics and boundary-value problems as data: named fields, parameters, fluxes, sources, functionals.
 
 A formula is a function ``f(ops, q)`` of a namespace of elementary functions under torch's names and of the
-named quantities ``q``: ``x``, ``y``, every component (``u``), its first derivatives (``u_x``, ``u_y``), the
-problem's parameters, the coefficients of the physics, the given sources (``source_u``, 0 where none is given) and, on
-a boundary, the outward normal ``nx``, ``ny``. The same function builds the weak form in UFL and the strong residual
-in torch.
+named quantities ``q``: coordinates, every component (``u``), its first derivatives (``u_x``), the problem's parameters,
+the coefficients of the physics, the given sources (``source_u``, 0 where none is given) and, on a boundary, the outward
+normal; see :mod:`geometries.fields.names`. The same function builds the weak form in UFL and the strong residual in
+torch.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from shapewright.geometries.fields import names
 from shapewright.geometries.fields.interval import ANY_NUMBER, Interval
 
 Function = Callable[[Any, Mapping[str, Any]], Any]
-COORDINATES = ("x", "y")
-NORMAL = ("nx", "ny")
-LIFTING = ("lifting", "lifting_x", "lifting_y")
 
 
 class ProblemError(ValueError):
     """A problem that is wrong or does not fit its mesh; the message names the key and what is allowed."""
 
 
-def source_name(component: str) -> str:
-    """Name among the quantities of the source that a problem gives to ``component``."""
-    return f"source_{component}"
+def power_of_length(power: int, unit: str = "") -> str:
+    """``unit`` times a power of the length, as the catalogue writes it: ``Pa length^2``; ``1`` for none of both."""
+    length = {0: "", 1: "length"}.get(power, f"length^{power}")
+    return f"{unit} {length}".strip() or "1"
 
 
 def unit_in(unit: str, length_unit: str) -> str:
@@ -109,8 +108,8 @@ class Functional:
         on: tag of the boundary region; None for the whole domain.
         outer: ``f(ops, integral)``, a scalar function that makes the functional of the integral, such as the root of a
             p-norm; None for the integral itself.
-        lifting: tag of a boundary region; the integrand then knows ``lifting`` and its derivatives ``lifting_x``,
-            ``lifting_y``: the quadratic finite-element function that is 1 at the nodes of the region, 0 at all others.
+        lifting: tag of a boundary region; the integrand then knows ``lifting`` and its derivatives: the
+            quadratic finite-element function that is 1 at the nodes of the region, 0 at all others.
         maximum_of: ``f(ops, q)``, the quantity of which this is a smooth maximum; None if it is none.
         bounds: of a smooth maximum, ``f(value, measure, slope)``: the least and the largest maximum that its value
             allows, by the length of a closed curve and the quantity's Lipschitz constant along it; in a domain, whose
@@ -156,7 +155,7 @@ class Physics:
         name, description: for people.
         fields: the unknowns.
         coefficients: the parameters.
-        flux: ``f(ops, q)`` -> component -> (fx, fy); a component left out has none.
+        flux: ``f(ops, q)`` -> component -> vector; a component left out has none.
         source: ``f(ops, q)`` -> component -> scalar; a component left out has none.
         functionals: ready-made quantities of interest.
         energy: ``f(ops, q)``, density of a potential, loads on the boundary apart. A solution makes it stationary: its
@@ -164,9 +163,10 @@ class Physics:
         admissible: ``f(ops, q)``, positive wherever a solution makes sense, such as the determinant of a deformation
             gradient; None if every solution does.
         derived: quantities at a point that are written beside the fields.
-        traction: ``f(ops, q)`` -> component -> (tx, ty), rows of the stress of the one vector field: where the field
+        traction: ``f(ops, q)`` -> component -> vector, rows of the stress of the one vector field: where the field
             slips along a wall, its component along the normal is the wall's, that along the tangent zero. None if
             there is no such field.
+        dimension: of space.
         through: component -> ``f(ops, q)`` on the boundary whose integral is that of the component's own source over
             the domain, by the divergence theorem: of the pressure of a flow, velocity . n.
     """
@@ -175,14 +175,15 @@ class Physics:
     description: str
     fields: tuple[Field, ...]
     coefficients: tuple[Coefficient, ...]
-    flux: Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, Any]]]
+    flux: Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, ...]]]
     source: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
     functionals: tuple[Functional, ...] = ()
     energy: Function | None = None
     admissible: Function | None = None
     through: Mapping[str, Function] = field(default_factory=dict)
-    traction: Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, Any]]] | None = None
+    traction: Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, ...]]] | None = None
     derived: tuple[Derived, ...] = ()
+    dimension: int = 2
 
     def __post_init__(self) -> None:
         repeated = [name for name, count in Counter(self.quantities).items() if count > 1]
@@ -194,10 +195,17 @@ class Physics:
     @property
     def quantities(self) -> tuple[str, ...]:
         """Names of all quantities that a formula may ask for, the parameters of a problem apart."""
-        derivatives = [f"{c}_{x}" for c in self.components for x in COORDINATES]
-        sources = [source_name(c) for c in self.components]
-        coefficients = [c.name for c in self.coefficients]
-        return (*COORDINATES, *NORMAL, *LIFTING, *self.components, *derivatives, *coefficients, *sources)
+        d = self.dimension
+        derivatives = chain.from_iterable(names.derivatives(c, d) for c in (names.LIFTING, *self.components))
+        points = (*names.coordinates(d), *names.normal(d))
+        coefficients = (c.name for c in self.coefficients)
+        sources = (names.source(c) for c in self.components)
+        return (*points, names.LIFTING, *self.components, *derivatives, *coefficients, *sources)
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Names of the coordinates."""
+        return names.coordinates(self.dimension)
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -211,7 +219,7 @@ class Physics:
 
 @dataclass(frozen=True)
 class Dirichlet:
-    """``component`` = ``value(ops, q)`` on ``tag``; the value depends on x, y and the parameters only."""
+    """``component`` = ``value(ops, q)`` on ``tag``; the value depends on the coordinates and the parameters only."""
 
     component: str
     tag: str
@@ -222,7 +230,7 @@ class Dirichlet:
 class Pin:
     """``component`` = 0 at one corner of the mesh, where the equations determine it only up to a constant.
 
-    The corner is the one on ``tag`` of least x, and of these that of least y, in the reference mesh.
+    The corner is the first one on ``tag`` in the reference mesh by its first coordinate, then by the second, and so on.
     """
 
     component: str
@@ -313,9 +321,9 @@ class Problem:
             raise ProblemError(f"functional '{plain[0]}' does not say of which load cases it is")
         for values in self.cases.values():
             _check("parameter", values, self.parameters)
-        names = [f.name for f in self.functionals]
-        if len(set(names)) != len(names):
-            raise ProblemError(f"functionals must have distinct names, found {', '.join(names)}")
+        found = [f.name for f in self.functionals]
+        if len(set(found)) != len(found):
+            raise ProblemError(f"functionals must have distinct names, found {', '.join(found)}")
 
     def _check_slip(self) -> None:
         if self.slip and self.physics.traction is None:
@@ -333,7 +341,7 @@ class Problem:
     @property
     def slip_field(self) -> Field:
         """The vector field that slips where anything does."""
-        return next(f for f in self.physics.fields if len(f.components) == len(COORDINATES) and f.degree == 2)
+        return next(f for f in self.physics.fields if len(f.components) == self.physics.dimension and f.degree == 2)
 
     @property
     def objective(self) -> Functional:

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapewright.geometries.fields.problem import Problem, source_name
+from shapewright.geometries.fields import names
+from shapewright.geometries.fields.problem import Problem
 from shapewright.geometries.mesh.integration import CellPoints, FacetPoints
 
 Array = NDArray[np.float64]
@@ -34,7 +35,7 @@ def sample_quantities(
         given = problem.coefficients.get(coefficient.name)
         q[coefficient.name] = coefficient.default if given is None else given(torch, q)
     sources = {c: function(torch, q) for c, function in problem.sources.items()}
-    return q | {source_name(c): sources.get(c, 0.0) for c in problem.physics.components}
+    return q | {names.source(c): sources.get(c, 0.0) for c in problem.physics.components}
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,11 @@ class Mesh:
     facet_tags: NDArray[np.int64]
     tag_names: tuple[str, ...]
 
+    @property
+    def dimension(self) -> int:
+        """Of space: the number of coordinates."""
+        return self.nodes.shape[1]
+
     def moved(self, nodes: NDArray[np.float64]) -> Mesh:
         """The same mesh with its nodes at ``nodes`` (N, 2)."""
         return replace(self, nodes=np.asarray(nodes, dtype=np.float64))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shapewright.geometries.fields import names
 from shapewright.geometries.fields.problem import Dirichlet, Function, Pin, ProblemError
 from shapewright.solvers.fem.discretization import Discretization
 
@@ -31,11 +32,11 @@ class BoundaryValues:
     functions: tuple[tuple[Dirichlet, Index], ...]
 
     def evaluate(self, nodes: Array, parameters: Mapping[str, float]) -> tuple[Array, Array]:
-        """(D,) values at node positions (N, 2) and (D, 2) their gradients, for values of the parameters.
+        """(D,) values at node positions (N, d) and (D, d) their gradients, for values of the parameters.
 
         Raises ProblemError where a value is not finite.
         """
-        values, gradients = np.zeros(len(self.dofs)), np.zeros((len(self.dofs), 2))
+        values, gradients = np.zeros(len(self.dofs)), np.zeros((len(self.dofs), nodes.shape[1]))
         for condition, rows in self.functions:
             values[rows], gradients[rows] = _value_and_gradient(
                 condition.value, nodes[self.nodes[rows]], parameters
@@ -64,21 +65,20 @@ def boundary_values(
 def _pinned(pin: Pin, discretization: Discretization) -> tuple[Dirichlet, Index, Index]:
     """The one dof and node of a pin, with the value zero."""
     dofs, nodes = discretization.boundary_dofs(pin.component, pin.tag)
-    x, y = discretization.tagged.nodes[nodes].T
-    first = np.lexsort([y, x])[:1]
+    first = np.lexsort(discretization.tagged.nodes[nodes].T[::-1])[:1]
     return Dirichlet(pin.component, pin.tag, lambda ops, q: 0.0), dofs[first], nodes[first]
 
 
 def _value_and_gradient(
     function: Function, points: Array, parameters: Mapping[str, float]
 ) -> tuple[Array, Array]:
-    x, y = (torch.tensor(column, requires_grad=True) for column in points.T)
+    at = [torch.tensor(column, requires_grad=True) for column in points.T]
     with torch.enable_grad():
-        value = function(torch, {"x": x, "y": y, **parameters})
+        value = function(torch, {**dict(zip(names.coordinates(len(at)), at, strict=True)), **parameters})
     if not isinstance(value, torch.Tensor):
         return np.full(len(points), float(value)), np.zeros_like(points)
     if not value.requires_grad:
         return np.broadcast_to(value.detach().numpy(), len(points)), np.zeros_like(points)
-    slopes = torch.autograd.grad(value.sum(), (x, y), allow_unused=True)
+    slopes = torch.autograd.grad(value.sum(), at, allow_unused=True)
     columns = [np.zeros(len(points)) if slope is None else slope.numpy() for slope in slopes]
     return value.detach().numpy(), np.stack(columns, -1)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shapewright.geometries.fields import names
 from shapewright.geometries.fields.admissible import Excess, excess
 from shapewright.geometries.fields.interval import ANY_NUMBER
-from shapewright.geometries.fields.problem import Function, Problem, source_name
+from shapewright.geometries.fields.problem import Function, Problem
 from shapewright.geometries.fields.sampled import sample_quantities
 from shapewright.geometries.mesh.integration import CellPoints, FacetPoints, cell_points, facet_points
 from shapewright.geometries.mesh.mesh import Mesh
@@ -79,7 +80,7 @@ def not_finite(
     inside = cell_points(mesh, torch.from_numpy(nodes))
     q = sample_quantities(problem, inside, components, parameters)
     found = [_blame(f"the coefficient '{name}'", q[name], inside) for name in problem.coefficients]
-    found += [_blame(f"the source of '{c}'", q[source_name(c)], inside) for c in problem.sources]
+    found += [_blame(f"the source of '{c}'", q[names.source(c)], inside) for c in problem.sources]
     for natural in problem.natural:
         points = facet_points(mesh, torch.from_numpy(nodes), natural.tag)
         value = natural.value(torch, sample_quantities(problem, points, components, parameters))

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapewright.geometries.fields.problem import Pin, Problem, source_name
+from shapewright.geometries.fields import names
+from shapewright.geometries.fields.problem import Pin, Problem
 from shapewright.geometries.fields.sampled import sample_quantities
 from shapewright.geometries.mesh.integration import CellPoints, FacetPoints, cell_points, facet_points
 from shapewright.geometries.mesh.mesh import Mesh
@@ -132,7 +133,7 @@ def _flow(state: _State, component: str) -> tuple[float, float, str]:
         enters, leaves = enters - float(density.clamp(max=0).sum()), leaves + float(density.clamp(min=0).sum())
         speed += sum(_total(abs(torch.as_tensor(q[d.component])), points) for d in problem.dirichlet if d.tag == tag)
     inside, inner = state.inside()
-    added = _total(inner[source_name(component)], inside)
+    added = _total(inner[names.source(component)], inside)
     text = f"inflow {enters:.6g} against outflow {leaves:.6g} through the boundary"
     text += f", and a source of '{component}' of {added:.6g} in all" if added else ""
     return leaves - enters + added, IMBALANCE * (enters + leaves + abs(added)) + LEAKAGE * speed, text
@@ -142,7 +143,7 @@ def _loads(state: _State, mode: NullMode) -> tuple[float, float, str]:
     """Work of sources and boundary fluxes along a null mode, what of it is tolerated, and both in words."""
     problem, (inside, inner) = state.problem, state.inside()
     produced = problem.physics.source(torch, inner)
-    sources = {c: produced.get(c, 0.0) + inner[source_name(c)] for c in mode.field.components}
+    sources = {c: produced.get(c, 0.0) + inner[names.source(c)] for c in mode.field.components}
     inner_work, inner_size = _work(mode, sources, inside)
     outer_work = outer_size = 0.0
     for natural in problem.natural:

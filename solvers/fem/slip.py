@@ -18,7 +18,8 @@ import ufl
 from ufl.core.expr import Expr
 from ufl.geometry import FacetJacobianDeterminant
 
-from shapewright.geometries.fields.problem import COORDINATES, NORMAL, Physics
+from shapewright.geometries.fields import names
+from shapewright.geometries.fields.problem import Physics
 from shapewright.solvers.fem import ufl_ops
 from shapewright.solvers.fem.backend import fem
 
@@ -43,7 +44,7 @@ def slip_terms(
     assert physics.traction is not None  # problems have seen to it
     mesh = state.function_space.mesh
     stress, flux = physics.traction(ufl_ops, q), physics.flux(ufl_ops, q)
-    normal = dict(zip(stress, (q[n] for n in NORMAL), strict=True))
+    normal = dict(zip(stress, (q[n] for n in names.normal(physics.dimension)), strict=True))
     through = sum(normal[c] * q[c] for c in stress)
     through_test = sum(normal[c] * test[c] for c in stress)
     pressing = _normal_stress(stress, normal)
@@ -70,8 +71,11 @@ def _stiffness(physics: Physics, q: Mapping[str, Any], normal: Mapping[str, Any]
     assert physics.traction is not None
     stretch = ufl.variable(fem.Constant(mesh, 0.0))
     slopes = {
-        f"{c}_{x}": stretch * normal[c] * n for c in normal for x, n in zip(COORDINATES, normal.values(), strict=True)
+        slope: stretch * normal[c] * n
+        for c in normal
+        for slope, n in zip(names.derivatives(c, physics.dimension), normal.values(), strict=True)
     }
     at_rest = {**q, **dict.fromkeys(physics.components, 0.0), **slopes}
-    others = {f"{c}_{x}": 0.0 for c in physics.components if c not in normal for x in COORDINATES}
+    scalars = (c for c in physics.components if c not in normal)
+    others = {slope: 0.0 for c in scalars for slope in names.derivatives(c, physics.dimension)}
     return ufl.diff(_normal_stress(physics.traction(ufl_ops, at_rest | others), normal), stretch)

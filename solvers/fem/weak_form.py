@@ -14,7 +14,9 @@ from typing import Any
 import ufl
 from ufl.core.expr import Expr
 
-from shapewright.geometries.fields.problem import LIFTING, Field, Functional, Problem, ProblemError, source_name
+from shapewright.geometries.fields import names
+from shapewright.geometries.fields.problem import Field, Functional, Problem, ProblemError
+from shapewright.geometries.fields.vectors import dot
 from shapewright.solvers.fem import ufl_ops
 from shapewright.solvers.fem.backend import fem
 from shapewright.solvers.fem.discretization import Discretization
@@ -99,12 +101,14 @@ class WeakForm:
         """The quantities known inside the domain."""
         physics = self._problem.physics
         x = ufl.SpatialCoordinate(self._discretization.mesh)
-        q = Quantities(x=x[0], y=x[1], **_component_expressions(physics.fields, self.state), **self.parameters)
+        axes = names.coordinates(physics.dimension)
+        components = _component_expressions(physics.fields, self.state)
+        q = Quantities(dict(zip(axes, x, strict=True)), **components, **self.parameters)
         for coefficient in physics.coefficients:
             given = self._problem.coefficients.get(coefficient.name)
             q[coefficient.name] = coefficient.default if given is None else given(ufl_ops, q)
         sources = {
-            source_name(c): self._problem.sources[c](ufl_ops, q) if c in self._problem.sources else 0.0
+            names.source(c): self._problem.sources[c](ufl_ops, q) if c in self._problem.sources else 0.0
             for c in physics.components
         }
         return Quantities(q, **sources)
@@ -113,25 +117,26 @@ class WeakForm:
     def _boundary(self) -> Quantities:
         """The quantities known on the boundary."""
         n = ufl.FacetNormal(self._discretization.mesh)
-        return Quantities(self._interior, nx=n[0], ny=n[1])
+        return Quantities(self._interior, **dict(zip(names.normal(len(n)), n, strict=True)))
 
     def _lifted(self, tag: str) -> Quantities:
         """The quantities inside the domain and the lifting of a boundary region."""
         space = fem.functionspace(self._discretization.mesh, ("Lagrange", 2))
         lifting = fem.Function(space)
         lifting.x.array[self._discretization.scalar_dofs(space, tag)] = 1.0
-        slope = ufl.grad(lifting)
-        return Quantities(self._interior, **dict(zip(LIFTING, (lifting, slope[0], slope[1]), strict=True)))
+        return Quantities(self._interior, **_with_derivatives(names.LIFTING, lifting, ufl.grad(lifting)))
 
     def _weak_residual(self) -> ufl.Form:
         physics, q = self._problem.physics, self._interior
         test = _component_expressions(physics.fields, ufl.TestFunction(self._discretization.space))
         fluxes = self._known(physics.flux(ufl_ops, q))
-        integrand = sum(fx * test[f"{c}_x"] + fy * test[f"{c}_y"] for c, (fx, fy) in fluxes.items())
+        integrand = sum(
+            dot(flux, [test[slope] for slope in names.derivatives(c, physics.dimension)]) for c, flux in fluxes.items()
+        )
         for component, source in self._known(physics.source(ufl_ops, q)).items():
             integrand -= source * test[component]
         for component in self._problem.sources:
-            integrand -= self.load * q[source_name(component)] * test[component]
+            integrand -= self.load * q[names.source(component)] * test[component]
         residual = integrand * self._dx
         for natural in self._problem.natural:
             flux = natural.value(ufl_ops, self._boundary)
@@ -195,15 +200,20 @@ def _by_nodes(form: ufl.Form, direction: Expr) -> ufl.Form:
 
 
 def _component_expressions(fields: tuple[Field, ...], function: Expr) -> dict[str, Expr]:
-    """Component -> scalar UFL expression, and ``component_x``, ``component_y`` -> its derivatives.
+    """Component and its derivatives by name -> scalar UFL expressions.
 
     ``function`` is a function or argument of the mixed space of ``fields``.
     """
     components = [c for f in fields for c in f.components]
     slope = ufl.grad(function)
     named = {}
+    scalar = function.ufl_shape == ()
     for i, name in enumerate(components):
-        index = () if function.ufl_shape == () else (i,)
-        named[name] = function[index] if index else function
-        named[f"{name}_x"], named[f"{name}_y"] = slope[(*index, 0)], slope[(*index, 1)]
+        named |= _with_derivatives(name, function if scalar else function[i], slope, () if scalar else (i,))
     return named
+
+
+def _with_derivatives(name: str, value: Expr, slope: Expr, index: tuple[int, ...] = ()) -> dict[str, Expr]:
+    """A scalar and its derivatives slope[index, :] by name."""
+    derivatives = names.derivatives(name, slope.ufl_shape[-1])
+    return {name: value} | {d: slope[(*index, k)] for k, d in enumerate(derivatives)}

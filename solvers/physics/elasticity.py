@@ -1,183 +1,222 @@
-"""Small deformation of an isotropic solid, in plane stress and in plane strain."""
+"""Small deformation of an isotropic solid: in space, in plane stress and in plane strain."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
+from shapewright.geometries.fields import names
 from shapewright.geometries.fields.interval import NOT_NEGATIVE, POSITIVE, Interval
 from shapewright.geometries.fields.problem import (
-    COORDINATES,
     Coefficient,
     Derived,
     Field,
     Function,
     Functional,
     Physics,
+    power_of_length,
 )
+from shapewright.geometries.fields.vectors import Quantities, Space, Tensor2, Vector, contract, dot, trace, values
+from shapewright.solvers.physics.poisson import size
 from shapewright.solvers.physics.smooth_maximum import kreisselmeier_steinhauser, p_norm, p_norm_bounds
 
-Quantities = Mapping[str, Any]
-Tensor2 = list[list[Any]]
-DISPLACEMENT = ("u", "v")
 
+@dataclass(frozen=True)
+class Law:
+    """Hooke's law of one kind of problem.
 
-def _gradient(q: Quantities) -> Tensor2:
-    """Displacement gradient, rows by component, columns by coordinate."""
-    return [[q[f"{c}_{x}"] for x in COORDINATES] for c in DISPLACEMENT]
-
-
-def _strain(q: Quantities) -> Tensor2:
-    gradient, axes = _gradient(q), range(len(DISPLACEMENT))
-    return [[(gradient[i][j] + gradient[j][i]) / 2 for j in axes] for i in axes]
-
-
-def _stress(q: Quantities, first_lame: Callable[[Any, Any], Any]) -> Tensor2:
-    """Hooke's law sigma = 2 mu strain + lambda tr(strain) I, in any dimension."""
-    e, nu = q["youngs_modulus"], q["poisson_ratio"]
-    mu, strain, axes = e / (2 * (1 + nu)), _strain(q), range(len(DISPLACEMENT))
-    pressure = first_lame(e, nu) * sum(strain[i][i] for i in axes)
-    return [[2 * mu * strain[i][j] + (pressure if i == j else 0.0) for j in axes] for i in axes]
-
-
-def _work(q: Quantities, stress: Tensor2) -> Any:
-    """sigma : strain."""
-    strain, axes = _strain(q), range(len(DISPLACEMENT))
-    return sum(stress[i][j] * strain[i][j] for i in axes for j in axes)
-
-
-def _hoop_stress(q: Quantities, stress: Tensor2) -> Any:
-    """t . sigma t with the unit tangent t = (-ny, nx)."""
-    tangent = (-q["ny"], q["nx"])
-    return sum(stress[i][j] * tangent[i] * tangent[j] for i in range(2) for j in range(2))
-
-
-def _von_mises_squared(stress: Tensor2, out_of_plane: Any) -> Any:
-    xx, yy, xy = stress[0][0], stress[1][1], stress[0][1]
-    normal = (xx - yy) ** 2 + (yy - out_of_plane) ** 2 + (out_of_plane - xx) ** 2
-    return normal / 2 + 3 * xy**2
-
-
-def stress_quantities(
-    stress: Callable[[Any, Quantities], Tensor2], out_of_plane: Callable[[Any, Quantities], Any]
-) -> tuple[Derived, ...]:
-    """Von Mises' stress and the components of a plane stress tensor, with the normal stress across the plane."""
-
-    def von_mises(ops: Any, q: Quantities) -> Any:
-        return ops.sqrt(_von_mises_squared(stress(ops, q), out_of_plane(ops, q)))
-
-    def entry(i: int, j: int) -> Function:
-        return lambda ops, q: stress(ops, q)[i][j]
-
-    return (
-        Derived("von_mises", von_mises, "Pa", "von Mises stress", shown=True),
-        Derived("stress_xx", entry(0, 0), "Pa", "normal stress along x"),
-        Derived("stress_yy", entry(1, 1), "Pa", "normal stress along y"),
-        Derived("stress_xy", entry(0, 1), "Pa", "shear stress"),
-    )
-
-
-def _plane_elasticity(
-    name: str,
-    description: str,
-    first_lame: Callable[[Any, Any], Any],
-    out_of_plane: Callable[[Quantities, Tensor2], Any],
-    poisson_ratios: Interval,
-) -> Physics:
-    """Linear elasticity in the plane.
-
-    Args:
-        name, description: for people.
-        first_lame: Lame's lambda of the plane law from Young's modulus and Poisson's ratio.
-        out_of_plane: normal stress across the plane from the quantities and the stress in the plane.
+    Attributes:
+        name, description: of the physics, for people.
+        first_lame: Lame's lambda from Young's modulus and Poisson's ratio; in a thin plate that of the plane law.
+        out_of_plane: normal stress across the plane from Poisson's ratio and the stress in the plane; unused in space.
         poisson_ratios: those for which the law is defined and its energy positive.
     """
 
-    def stress(q: Quantities) -> Tensor2:
-        return _stress(q, first_lame)
+    name: str
+    description: str
+    first_lame: Callable[[Any, Any], Any]
+    out_of_plane: Callable[[Any, Tensor2], Any]
+    poisson_ratios: Interval
 
-    def flux(ops: Any, q: Quantities) -> dict[str, tuple[Any, ...]]:
-        return {c: tuple(row) for c, row in zip(DISPLACEMENT, stress(q), strict=True)}
 
-    def energy(ops: Any, q: Quantities) -> Any:
-        return _work(q, stress(q)) / 2 - sum(q[f"source_{c}"] * q[c] for c in DISPLACEMENT)
+def _first_lame(e: Any, nu: Any) -> Any:
+    return e * nu / ((1 + nu) * (1 - 2 * nu))
 
-    def von_mises_squared(q: Quantities) -> Any:
-        return _von_mises_squared(stress(q), out_of_plane(q, stress(q))) / q["reference_stress"] ** 2
+
+PLANE_STRESS_LAW = Law(
+    "plane_stress",
+    "linear elasticity of a thin plate: div sigma + force = 0, no stress across it",
+    lambda e, nu: e * nu / (1 - nu**2),
+    lambda nu, stress: 0.0,
+    Interval(-1.0, 0.5, closed="below"),  # at 1/2 an incompressible plate gives way across its plane
+)
+PLANE_STRAIN_LAW = Law(
+    "plane_strain",
+    "linear elasticity of a long prism: div sigma + force = 0, no strain along it",
+    _first_lame,
+    lambda nu, stress: nu * (stress[0][0] + stress[1][1]),
+    Interval(-1.0, 0.5),
+)
+SPATIAL_LAW = Law(
+    "elasticity",
+    "linear elasticity of a solid: div sigma + force = 0",
+    _first_lame,
+    lambda nu, stress: 0.0,
+    Interval(-1.0, 0.5),
+)
+
+
+@dataclass(frozen=True)
+class _Solid(Space):
+    """Formulas of a linearly elastic solid."""
+
+    law: Law
+
+    @property
+    def displacement(self) -> tuple[str, ...]:
+        """Names of its components."""
+        return names.vector(self.dimension)
+
+    def strain(self, q: Quantities) -> Tensor2:
+        """Symmetric gradient of the displacement."""
+        return self.sym_grad(q, self.displacement)
+
+    def stress(self, ops: Any, q: Quantities) -> Tensor2:
+        """sigma = 2 mu strain + lambda tr(strain) I."""
+        e, nu = q["youngs_modulus"], q["poisson_ratio"]
+        mu, strain = e / (2 * (1 + nu)), self.strain(q)
+        pressure = self.law.first_lame(e, nu) * trace(strain)
+        return tuple(tuple(2 * mu * strain[i][j] + (pressure if i == j else 0.0) for j in self.axes) for i in self.axes)
+
+    def flux(self, ops: Any, q: Quantities) -> dict[str, Vector]:
+        """Rows of the stress."""
+        return dict(zip(self.displacement, self.stress(ops, q), strict=True))
+
+    def work(self, ops: Any, q: Quantities) -> Any:
+        """sigma : strain."""
+        return contract(self.stress(ops, q), self.strain(q))
+
+    def energy(self, ops: Any, q: Quantities) -> Any:
+        """Half the work less that of the sources."""
+        sources = values(q, [names.source(c) for c in self.displacement])
+        return self.work(ops, q) / 2 - dot(sources, values(q, self.displacement))
+
+    def out_of_plane(self, ops: Any, q: Quantities) -> Any:
+        """Normal stress across the plane."""
+        return self.law.out_of_plane(q["poisson_ratio"], self.stress(ops, q))
+
+    def von_mises_squared(self, ops: Any, q: Quantities) -> Any:
+        """Square of von Mises' stress, in reference stresses."""
+        return von_mises_squared(self.stress(ops, q), self.out_of_plane(ops, q)) / q["reference_stress"] ** 2
+
+    def hoop(self, ops: Any, q: Quantities) -> Any:
+        """t . sigma t with the unit tangent t of a planar boundary, in reference stresses."""
+        n, stress = self.normal(q), self.stress(ops, q)
+        tangent = (-n[1], n[0])
+        hoop = sum(stress[i][j] * tangent[i] * tangent[j] for i in self.axes for j in self.axes)
+        return hoop / q["reference_stress"]
+
+
+def von_mises_squared(stress: Tensor2, out_of_plane: Any) -> Any:
+    """Square of von Mises' stress; in space ``out_of_plane`` is unused."""
+    xx, yy, zz = (*(stress[i][i] for i in range(len(stress))), out_of_plane)[:3]
+    normal = (xx - yy) ** 2 + (yy - zz) ** 2 + (zz - xx) ** 2
+    return normal / 2 + 3 * sum(stress[i][j] ** 2 for i, j in combinations(range(len(stress)), 2))
+
+
+def stress_quantities(
+    dimension: int, stress: Callable[[Any, Quantities], Tensor2], out_of_plane: Function
+) -> tuple[Derived, ...]:
+    """Von Mises' stress and the components of a stress tensor; in the plane with the normal stress across it."""
 
     def von_mises(ops: Any, q: Quantities) -> Any:
-        return ops.sqrt(von_mises_squared(q))
+        return ops.sqrt(von_mises_squared(stress(ops, q), out_of_plane(ops, q)))
 
-    def hoop(ops: Any, q: Quantities) -> Any:
-        return _hoop_stress(q, stress(q)) / q["reference_stress"]
+    def entry(i: int, j: int, description: str) -> Derived:
+        return Derived(names.entry("stress", i, j), lambda ops, q: stress(ops, q)[i][j], "Pa", description)
 
+    return (
+        Derived("von_mises", von_mises, "Pa", "von Mises stress", shown=True),
+        *(entry(i, i, f"normal stress along {x}") for i, x in enumerate(names.coordinates(dimension))),
+        *(entry(i, j, "shear stress") for i, j in combinations(range(dimension), 2)),
+    )
+
+
+def elasticity(dimension: int = 3, law: Law | None = None) -> Physics:
+    """Linear elasticity.
+
+    Args:
+        dimension: of space.
+        law: in the plane that of plane stress or of plane strain; by default plane stress there.
+    """
+    law = law or (PLANE_STRESS_LAW if dimension == 2 else SPATIAL_LAW)
+    solid = _Solid(dimension, law)
+    depth = " per unit depth" if dimension == 2 else ""
     return Physics(
-        name=name,
-        description=description,
-        fields=(Field("displacement", DISPLACEMENT, 2, "length", "displacement"),),
+        name=law.name,
+        description=law.description,
+        fields=(Field("displacement", solid.displacement, 2, "length", "displacement"),),
         coefficients=(
             Coefficient("youngs_modulus", 1.0, "Pa", "Young's modulus E", POSITIVE),
-            Coefficient("poisson_ratio", 0.3, "1", "Poisson's ratio nu", poisson_ratios),
+            Coefficient("poisson_ratio", 0.3, "1", "Poisson's ratio nu", law.poisson_ratios),
             Coefficient("density", 1.0, "kg/length^3", "mass per volume", NOT_NEGATIVE),
             Coefficient(
                 "reference_stress", 1.0, "Pa", "unit of the smooth maxima; a typical stress, or they overflow", POSITIVE
             ),
         ),
-        flux=flux,
+        flux=solid.flux,
         source=lambda ops, q: {},
         functionals=(
             Functional(
                 "compliance",
-                lambda ops, q: _work(q, stress(q)),
-                "Pa length^2",
-                "int sigma : strain per unit depth, the work of the loads on supports that do not move",
+                solid.work,
+                power_of_length(dimension, "Pa"),
+                f"int sigma : strain{depth}, the work of the loads on supports that do not move",
             ),
-            Functional("mass", lambda ops, q: q["density"], "kg/length", "mass per unit depth"),
-            Functional("area", lambda ops, q: 1.0, "length^2", "area of the domain"),
-            Functional(
-                "peak_von_mises",
-                lambda ops, q: von_mises_squared(q) ** 8,  # of the square, which is smooth where the stress vanishes
-                "length^(1/8)",
-                "smooth maximum of von Mises' stress, in reference stresses: its 16-norm over the domain",
-                outer=lambda ops, integral: integral ** (1 / 16),
-                maximum_of=von_mises,
-                bounds=lambda value, area, slope: p_norm_bounds(value, 16, area, slope),
-            ),
-            p_norm(
-                "peak_hoop_stress",
-                hoop,
-                "length^(1/32)",
-                "smooth maximum of the hoop stress, in reference stresses: its 32-norm along the hole",
-                exponent=32,
-                on="hole",
-            ),
-            kreisselmeier_steinhauser(
-                "ks_hoop_stress",
-                hoop,
-                "1",
-                "smooth maximum of the hoop stress s, in reference stresses: 1/30 log int exp(30 s) along the hole,"
-                " with lengths in the study's unit; another adds log(their ratio)/30",
-                sharpness=30.0,
-                on="hole",
-            ),
+            Functional("mass", lambda ops, q: q["density"], "kg/length" if depth else "kg", f"mass{depth}"),
+            size(dimension),
+            _peak_von_mises(solid),
+            *(_hoop_stresses(solid) if dimension == 2 else ()),
         ),
-        energy=energy,
-        traction=flux,
-        derived=stress_quantities(lambda ops, q: stress(q), lambda ops, q: out_of_plane(q, stress(q))),
+        energy=solid.energy,
+        traction=solid.flux,
+        derived=stress_quantities(dimension, solid.stress, solid.out_of_plane),
+        dimension=dimension,
     )
 
 
-PLANE_STRESS = _plane_elasticity(
-    "plane_stress",
-    "linear elasticity of a thin plate: div sigma + force = 0, no stress across it",
-    lambda e, nu: e * nu / (1 - nu**2),
-    lambda q, stress: 0.0,
-    Interval(-1.0, 0.5, closed="below"),  # at 1/2 an incompressible plate gives way across its plane
-)
-PLANE_STRAIN = _plane_elasticity(
-    "plane_strain",
-    "linear elasticity of a long prism: div sigma + force = 0, no strain along it",
-    lambda e, nu: e * nu / ((1 + nu) * (1 - 2 * nu)),
-    lambda q, stress: q["poisson_ratio"] * (stress[0][0] + stress[1][1]),
-    Interval(-1.0, 0.5),
-)
+def _peak_von_mises(solid: _Solid) -> Functional:
+    return Functional(
+        "peak_von_mises",
+        lambda ops, q: solid.von_mises_squared(ops, q) ** 8,  # of the square, which is smooth where the stress vanishes
+        {2: "length^(1/8)", 3: "length^(3/16)"}[solid.dimension],
+        "smooth maximum of von Mises' stress, in reference stresses: its 16-norm over the domain",
+        outer=lambda ops, integral: integral ** (1 / 16),
+        maximum_of=lambda ops, q: ops.sqrt(solid.von_mises_squared(ops, q)),
+        bounds=lambda value, measure, slope: p_norm_bounds(value, 16, measure, slope),
+    )
+
+
+def _hoop_stresses(solid: _Solid) -> tuple[Functional, ...]:
+    """Smooth maxima of the hoop stress along a planar hole."""
+    return (
+        p_norm(
+            "peak_hoop_stress",
+            solid.hoop,
+            "length^(1/32)",
+            "smooth maximum of the hoop stress, in reference stresses: its 32-norm along the hole",
+            exponent=32,
+            on="hole",
+        ),
+        kreisselmeier_steinhauser(
+            "ks_hoop_stress",
+            solid.hoop,
+            "1",
+            "smooth maximum of the hoop stress s, in reference stresses: 1/30 log int exp(30 s) along the hole,"
+            " with lengths in the study's unit; another adds log(their ratio)/30",
+            sharpness=30.0,
+            on="hole",
+        ),
+    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shapewright.geometries.fields.problem import Function, source_name
-
-Quantities = Mapping[str, Any]
+from shapewright.geometries.fields import names
+from shapewright.geometries.fields.problem import Function
+from shapewright.geometries.fields.vectors import Quantities, Vector, dot, values
 
 
 def reaction(
-    flux: Callable[[Any, Quantities], Mapping[str, tuple[Any, Any]]],
+    flux: Callable[[Any, Quantities], Mapping[str, Vector]],
     source: Callable[[Any, Quantities], Mapping[str, Any]],
     component: str,
 ) -> Function:
@@ -28,8 +28,9 @@ def reaction(
     """
 
     def integrand(ops: Any, q: Quantities) -> Any:
-        fx, fy = flux(ops, q)[component]
-        produced = source(ops, q).get(component, 0.0) + q[source_name(component)]
-        return fx * q["lifting_x"] + fy * q["lifting_y"] - produced * q["lifting"]
+        through = flux(ops, q)[component]
+        produced = source(ops, q).get(component, 0.0) + q[names.source(component)]
+        slope = values(q, names.derivatives(names.LIFTING, len(through)))
+        return dot(through, slope) - produced * q[names.LIFTING]
 
     return integrand

@@ -1,74 +1,146 @@
-"""Creeping flow."""
+"""Creeping flow, and what all incompressible flows share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from shapewright.geometries.fields import names
 from shapewright.geometries.fields.interval import POSITIVE
-from shapewright.geometries.fields.problem import Coefficient, Derived, Field, Functional, Physics
-
-Quantities = Mapping[str, Any]
-
-
-def viscous_flux(ops: Any, q: Quantities) -> dict[str, tuple[Any, Any]]:
-    """viscosity grad velocity - p I; no traction is prescribed at an outlet that is left free."""
-    nu, p = q["viscosity"], q["p"]
-    return {"u": (nu * q["u_x"] - p, nu * q["u_y"]), "v": (nu * q["v_x"], nu * q["v_y"] - p)}
-
-
-def traction(ops: Any, q: Quantities) -> dict[str, tuple[Any, Any]]:
-    """The stress viscosity (grad velocity + its transpose) - p I.
-
-    It has the divergence of ``viscous_flux`` for a constant viscosity and div velocity = 0; on a wall it is the force.
-    """
-    nu, p = q["viscosity"], q["p"]
-    shear = nu * (q["u_y"] + q["v_x"])
-    return {"u": (2 * nu * q["u_x"] - p, shear), "v": (shear, 2 * nu * q["v_y"] - p)}
-
-
-def _drag(ops: Any, q: Quantities) -> Any:
-    """x-component of the traction of the fluid on what lies behind the boundary, -(flux_u . n)."""
-    return q["p"] * q["nx"] - q["viscosity"] * (q["u_x"] * q["nx"] + q["u_y"] * q["ny"])
-
-
-FLOW_FIELDS = (
-    Field("velocity", ("u", "v"), 2, "length/s", "velocity of the fluid"),
-    Field("pressure", ("p",), 1, "Pa", "pressure relative to a free outlet"),
+from shapewright.geometries.fields.problem import (
+    Coefficient,
+    Derived,
+    Field,
+    Function,
+    Functional,
+    Physics,
+    power_of_length,
 )
-FLOW_FUNCTIONALS = (
-    Functional(
-        "dissipation",
-        lambda ops, q: q["viscosity"] * (q["u_x"] ** 2 + q["u_y"] ** 2 + q["v_x"] ** 2 + q["v_y"] ** 2),
-        "Pa length^2/s",
-        "power dissipated per unit depth, int viscosity |grad velocity|^2",
-    ),
-    Functional(
-        "pumping_power",
-        lambda ops, q: -q["p"] * (q["u"] * q["nx"] + q["v"] * q["ny"]),
-        "Pa length^2/s",
-        "power of the pressure through the inlet per unit depth",
-        on="inlet",
-    ),
-    Functional("inlet_pressure", lambda ops, q: q["p"], "Pa length", "int p over the inlet", on="inlet"),
-)
-FLOW_DERIVED = (Derived("vorticity", lambda ops, q: q["v_x"] - q["u_y"], "1/s", "vorticity"),)
-FLOW_THROUGH = {"p": lambda ops, q: q["u"] * q["nx"] + q["v"] * q["ny"]}
-FLOW_AREA = Functional("area", lambda ops, q: 1.0, "length^2", "area of the fluid domain")
+from shapewright.geometries.fields.vectors import Quantities, Space, Vector, dot, squared_norm, values
+from shapewright.solvers.physics.poisson import size
 
-STOKES = Physics(
-    name="stokes",
-    description="creeping flow: div(viscosity grad velocity - p I) = 0, div velocity = 0; outlet free",
-    fields=FLOW_FIELDS,
-    coefficients=(Coefficient("viscosity", 1.0, "Pa s", "dynamic viscosity", POSITIVE),),
-    flux=viscous_flux,
-    source=lambda ops, q: {"p": q["u_x"] + q["v_y"]},
-    functionals=(
-        *FLOW_FUNCTIONALS,
-        Functional("drag", _drag, "Pa length", "force of the fluid on the body along x per unit depth", on="body"),
-        FLOW_AREA,
-    ),
-    through=FLOW_THROUGH,
-    traction=traction,
-    derived=FLOW_DERIVED,
-)
+VISCOSITY = Coefficient("viscosity", 1.0, "Pa s", "dynamic viscosity", POSITIVE)
+
+
+@dataclass(frozen=True)
+class Flow(Space):
+    """Formulas of a viscous incompressible flow with velocity and pressure."""
+
+    @property
+    def velocity(self) -> tuple[str, ...]:
+        """Names of the components of the velocity."""
+        return names.vector(self.dimension)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Velocity and pressure in Taylor and Hood's elements."""
+        return (
+            Field("velocity", self.velocity, 2, "length/s", "velocity of the fluid"),
+            Field("pressure", ("p",), 1, "Pa", "pressure relative to a free outlet"),
+        )
+
+    def flux(self, ops: Any, q: Quantities) -> dict[str, Vector]:
+        """viscosity grad velocity - p I; no traction is prescribed at an outlet that is left free."""
+        nu, p, slopes = q["viscosity"], q["p"], self.jacobian(q, self.velocity)
+        return {
+            c: tuple(nu * slope - p if i == j else nu * slope for j, slope in enumerate(slopes[i]))
+            for i, c in enumerate(self.velocity)
+        }
+
+    def traction(self, ops: Any, q: Quantities) -> dict[str, Vector]:
+        """The stress viscosity (grad velocity + its transpose) - p I.
+
+        It has the divergence of ``flux`` for a constant viscosity and div velocity = 0; on a wall it is the force.
+        """
+        nu, p, slopes = q["viscosity"], q["p"], self.jacobian(q, self.velocity)
+        return {
+            c: tuple(2 * nu * slopes[i][i] - p if i == j else nu * (slopes[i][j] + slopes[j][i]) for j in self.axes)
+            for i, c in enumerate(self.velocity)
+        }
+
+    def through(self, ops: Any, q: Quantities) -> Any:
+        """velocity . n."""
+        return dot(values(q, self.velocity), self.normal(q))
+
+    def drag(self, ops: Any, q: Quantities) -> Any:
+        """First component of the traction of the fluid on what lies behind the boundary, -(flux . n)."""
+        n, along = self.normal(q), self.velocity[0]
+        return q["p"] * n[0] - q["viscosity"] * dot(self.grad(q, along), n)
+
+    @property
+    def depth(self) -> str:
+        """What the description of a force or power in the plane adds."""
+        return " per unit depth" if self.dimension == 2 else ""
+
+    @property
+    def functionals(self) -> tuple[Functional, ...]:
+        """Dissipation, and power and pressure at the inlet."""
+        power = power_of_length(self.dimension, "Pa") + "/s"
+        return (
+            Functional(
+                "dissipation",
+                lambda ops, q: q["viscosity"] * squared_norm(self.jacobian(q, self.velocity)),
+                power,
+                f"power dissipated{self.depth}, int viscosity |grad velocity|^2",
+            ),
+            Functional(
+                "pumping_power",
+                lambda ops, q: -q["p"] * self.through(ops, q),
+                power,
+                f"power of the pressure through the inlet{self.depth}",
+                on="inlet",
+            ),
+            Functional("inlet_pressure", lambda ops, q: q["p"], self.force_unit, "int p over the inlet", on="inlet"),
+        )
+
+    @property
+    def force_unit(self) -> str:
+        """Of a force, in the plane per unit depth."""
+        return power_of_length(self.dimension - 1, "Pa")
+
+    @property
+    def derived(self) -> tuple[Derived, ...]:
+        """The vorticity: a scalar in the plane, a vector in space."""
+
+        def turning(i: int, j: int) -> Function:
+            """d velocity_j / d x_i - d velocity_i / d x_j."""
+            return lambda ops, q: self.grad(q, self.velocity[j])[i] - self.grad(q, self.velocity[i])[j]
+
+        if self.dimension == 2:
+            return (Derived("vorticity", turning(0, 1), "1/s", "vorticity"),)
+        along = zip(names.derivatives("vorticity", 3), ((1, 2), (2, 0), (0, 1)), names.coordinates(3), strict=True)
+        return tuple(Derived(name, turning(*ij), "1/s", f"vorticity about {x}") for name, ij, x in along)
+
+    def physics(self, **given: Any) -> Physics:
+        """A physics with this flow's fields, flux, traction and derived quantities, and what is given."""
+        return Physics(
+            fields=self.fields,
+            flux=self.flux,
+            through={"p": self.through},
+            traction=self.traction,
+            derived=self.derived,
+            dimension=self.dimension,
+            **given,
+        )
+
+    def divergence(self, ops: Any, q: Quantities) -> Any:
+        """div velocity."""
+        return self.div(q, self.velocity)
+
+
+def stokes(dimension: int = 2) -> Physics:
+    """Creeping flow."""
+    flow = Flow(dimension)
+    return flow.physics(
+        name="stokes",
+        description="creeping flow: div(viscosity grad velocity - p I) = 0, div velocity = 0; outlet free",
+        coefficients=(VISCOSITY,),
+        source=lambda ops, q: {"p": flow.divergence(ops, q)},
+        functionals=(
+            *flow.functionals,
+            Functional(
+                "drag", flow.drag, flow.force_unit, f"force of the fluid on the body along x{flow.depth}", on="body"
+            ),
+            size(dimension, "fluid domain"),
+        ),
+    )

@@ -12,7 +12,8 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from shapewright.geometries.cad.mesher import MeshError, mesh_family, mesh_step
-from shapewright.geometries.fields.problem import COORDINATES, Functional
+from shapewright.geometries.fields.names import is_derivative
+from shapewright.geometries.fields.problem import Functional
 from shapewright.geometries.mesh.integration import nodal_weights
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
@@ -199,7 +200,7 @@ def _takes_derivatives(functional: Functional) -> bool:
     """Whether the integrand asks for a derivative of a field."""
     asked = _Asked()
     functional.integrand(torch, asked)
-    return any(name.endswith(tuple(f"_{x}" for x in COORDINATES)) for name in asked)
+    return any(map(is_derivative, asked))
 
 
 class _Asked(dict[str, Tensor]):

@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 
 from shapewright.geometries.family.family import Family
-from shapewright.geometries.fields.problem import COORDINATES, unit_in
+from shapewright.geometries.fields.names import derivatives, normal
+from shapewright.geometries.fields.problem import unit_in
 from shapewright.solvers.physics.catalogue import Function, Functional, Physics
 from shapewright.studies.schema.expressions import Expression
 from shapewright.studies.schema.loader import Study
@@ -76,9 +77,9 @@ def _own(study: Study, family: Family, physics: Physics) -> Iterator[tuple[str, 
 
 
 def _integral(study: Study, family: Family, physics: Physics, key: str, wanted: Integral) -> Functional:
-    derivatives = [f"{component}_{axis}" for component in physics.components for axis in COORDINATES]
-    names = (*COORDINATES, *physics.components, *derivatives, *(c.name for c in physics.coefficients))
-    names += ("nx", "ny") if wanted.on else ()
+    slopes = [slope for component in physics.components for slope in derivatives(component, physics.dimension)]
+    names = (*physics.coordinates, *physics.components, *slopes, *(c.name for c in physics.coefficients))
+    names += normal(physics.dimension) if wanted.on else ()
     if wanted.on is not None:
         known_tag(study, f"{key}.on", wanted.on, family.tags)
     integrand = formula(study, f"{key}.integrand", wanted.integrand, names)

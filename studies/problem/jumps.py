@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapewright.geometries.fields.problem import COORDINATES
+from shapewright.geometries.fields.names import coordinates
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.studies.problem.functionals import own_integrals
 from shapewright.studies.problem.setup import Setup
@@ -67,9 +67,10 @@ def _where(mesh: Mesh, formula: Expression, comparison: Comparison, tags: tuple[
     what = "cells" if tags is None else f"facets on {', '.join(tags)}"
     if not _changes(formula, comparison, points.flatten(0, 1)):
         return ""
-    if not comparison.names <= set(COORDINATES):
+    axes = coordinates(mesh.dimension)
+    if not comparison.names <= set(axes):
         return f"which may be inside {what} and moves with the solution"
-    difference = torch.as_tensor(comparison(torch, dict(zip(COORDINATES, points.unbind(-1), strict=True))))
+    difference = torch.as_tensor(comparison(torch, dict(zip(axes, points.unbind(-1), strict=True))))
     slack = 1e-9 * difference.abs().max()
     cut = int(((difference.amin(-1) < -slack) & (difference.amax(-1) > slack)).sum())
     return f"inside {cut} {what}" if cut else ""
@@ -82,7 +83,8 @@ def _changes(formula: Expression, comparison: Comparison, points: Tensor) -> boo
     those on different sides the change is bracketed by bisection.
     """
     generator = torch.Generator().manual_seed(0)
-    names = sorted(formula.names - set(COORDINATES))
+    axes = coordinates(points.shape[-1])
+    names = sorted(formula.names - set(axes))
     ends = []
     for _ in range(2):
         base = points[torch.randint(len(points), (PAIRS,), generator=generator)]
@@ -91,7 +93,7 @@ def _changes(formula: Expression, comparison: Comparison, points: Tensor) -> boo
         ends.append(torch.cat([base, others], -1))
 
     def at(values: Tensor) -> dict[str, Tensor]:
-        return dict(zip((*COORDINATES, *names), values.unbind(-1), strict=True))
+        return dict(zip((*axes, *names), values.unbind(-1), strict=True))
 
     def side(values: Tensor) -> Tensor:
         return torch.as_tensor(comparison(torch, at(values)), dtype=torch.float64).expand(len(values)) > 0

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from shapewright.geometries.family.family import Family
+from shapewright.geometries.fields.names import normal
 from shapewright.geometries.fields.problem import (
     CaseFunctional,
     Dirichlet,
@@ -60,8 +61,9 @@ def with_cases(study: Study, family: Family, problem: Problem) -> Problem:
         expected = "fem: a surrogate does not learn load cases; or none of physics.cases"
         raise study.error("optimizer.on", f"'{study.model.optimizer.on}' with physics.cases", expected)
     selectors = {case: selector_of(case) for case in model.cases}
-    components, coordinates = problem.physics.components, ("x", "y")
-    everywhere = (*coordinates, *components, *(c.name for c in problem.physics.coefficients), "nx", "ny")
+    physics = problem.physics
+    components, coordinates = physics.components, physics.coordinates
+    everywhere = (*coordinates, *components, *(c.name for c in physics.coefficients), *normal(physics.dimension))
     natural, sources, dirichlet = list(problem.natural), [], []
     for case, entry in model.cases.items():
         key = f"physics.cases.{case}"
@@ -104,7 +106,7 @@ def _supported(study: Study, family: Family, problem: Problem, case: str) -> dic
     """Prescribed values of one case, all where the common ones are too."""
     key = f"physics.cases.{case}.dirichlet"
     entries, components = study.model.physics.cases[case].dirichlet, problem.physics.components
-    found = boundary_conditions_of(study, family, key, entries, components, ("x", "y"))
+    found = boundary_conditions_of(study, family, key, entries, components, problem.physics.coordinates)
     supports = {(d.component, d.tag) for d in problem.dirichlet}
     for component, tag, _ in found:
         if (component, tag) not in supports:

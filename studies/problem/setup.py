@@ -23,7 +23,8 @@ from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.fixed import fix_parameters
 from shapewright.geometries.family.parts import FamilyError, Parameter
 from shapewright.geometries.fields.admissible import excess
-from shapewright.geometries.fields.problem import COORDINATES, ProblemError
+from shapewright.geometries.fields.names import normal
+from shapewright.geometries.fields.problem import ProblemError
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.stiffness import dirichlet_factor
 from shapewright.solvers.fem.data_checks import excesses
@@ -298,8 +299,8 @@ def boundary_value_problem(
         StudyError: names file, line and key.
     """
     model, parameters = study.model.physics, parameters or {}
-    arguments = (*COORDINATES, *parameters)
     physics = PHYSICS[model.name]
+    arguments = (*physics.coordinates, *parameters)
     names = {c.name for c in physics.coefficients}
     for name in model.coefficients:
         if name not in names:
@@ -333,7 +334,12 @@ def boundary_value_problem(
             tuple(
                 Natural(*c)
                 for c in boundary_conditions_of(
-                    study, family, "physics.natural", model.natural, components, (*everywhere, "nx", "ny")
+                    study,
+                    family,
+                    "physics.natural",
+                    model.natural,
+                    components,
+                    (*everywhere, *normal(physics.dimension)),
                 )
             ),
             functionals,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
+from shapewright.geometries.fields.names import coordinates
 from shapewright.studies.schema.base import (
     Count,
     Decay,
@@ -47,7 +48,7 @@ class Surrogate(Section):
 
     @model_validator(mode="after")
     def _grid_resolves_modes(self) -> Self:
-        for axis, modes, points in zip("xy", self.modes_per_axis, self.grid, strict=True):
+        for axis, modes, points in zip(coordinates(2), self.modes_per_axis, self.grid, strict=True):
             if 2 * modes > points:
                 limit = f"at most {points // 2} along {axis}, half the points of the grid {list(self.grid)}"
                 raise fault("modes", f"found {modes}; expected {limit}, or a finer grid")

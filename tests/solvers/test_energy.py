@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.func import jvp
 
-from shapewright.geometries.fields.problem import source_name
+from shapewright.geometries.fields import names
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.solvers.physics.catalogue import NONLINEAR_POISSON, PHYSICS, Functional
 from tests.solvers.solver_cases import CASES
@@ -45,7 +45,7 @@ def test_first_variation_is_the_weak_form(physics):
     for c, source in physics.source(torch, q).items():
         weak = weak - source * tests[c]
     for c in physics.components:
-        weak = weak - q[source_name(c)] * tests[c]
+        weak = weak - q[names.source(c)] * tests[c]
     assert variation.abs().min() > 1e-6
     torch.testing.assert_close(variation, weak, rtol=1e-12, atol=1e-13)
 

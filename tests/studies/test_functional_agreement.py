@@ -14,8 +14,7 @@ import torch
 from shapewright.geometries.design.extension import build_shape_map
 from shapewright.geometries.family.plate_with_hole import plate_with_hole
 from shapewright.solvers.fem.solver import FemSolver
-from shapewright.solvers.physics.elasticity import PLANE_STRESS
-from shapewright.solvers.physics.navier_stokes import NAVIER_STOKES
+from shapewright.solvers.physics.catalogue import NAVIER_STOKES, PLANE_STRESS
 from shapewright.solvers.physics.smooth_maximum import kreisselmeier_steinhauser, p_norm
 from shapewright.surrogate.models.functionals import FieldSpace, integrate, integrate_all
 from tests.geometries.shapes import taylor_order
