@@ -13,12 +13,11 @@ from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.run import evolution_run, operator_run
 from shapewright.studies.run.learn import Learner
 from shapewright.studies.run.pipeline import design_stages
-from shapewright.studies.run.resolved import RESOLVED
 from shapewright.studies.run.stage import Run, Stage
 from shapewright.studies.run.workspace import Workspace, WorkspaceError
 from shapewright.studies.schema.base import Section
 from shapewright.studies.schema.evolution_study import EvolutionStudyModel
-from shapewright.studies.schema.loader import Study, load_study
+from shapewright.studies.schema.loader import RESOLVED, Study, load_study
 from shapewright.studies.schema.operator_study import OperatorStudyModel
 from shapewright.studies.schema.study import StudyModel
 from shapewright.studies.schema.yaml_source import read

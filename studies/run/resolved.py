@@ -9,10 +9,9 @@ from typing import Any
 
 from shapewright.studies.files import write_json, write_text
 from shapewright.studies.run.workspace import Workspace, WorkspaceError
-from shapewright.studies.schema.loader import Study, dump
+from shapewright.studies.schema.loader import RESOLVED, Study, dump
 from shapewright.studies.schema.yaml_source import StudyError, read
 
-RESOLVED = "resolved.yaml"
 RUN = "run.json"
 BESIDE = (RESOLVED, RUN, "report.html", "surrogate.card.json", "operator.json")
 """Files that no stage records."""

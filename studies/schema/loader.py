@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from shapewright.solvers.physics.catalogue import PHYSICS
 from shapewright.studies.schema.base import Section
 from shapewright.studies.schema.describe import Key, alternatives, clipped, expected, found, shown, unknown
+from shapewright.studies.schema.renamed import present_named
 from shapewright.studies.schema.study import StudyModel
 from shapewright.studies.schema.yaml_source import StudyError, read, value_of
 
@@ -25,6 +26,8 @@ _COMMANDS = {None: "shapewright run", "operator": "shapewright learn", "evolutio
 """Kind of a study file -> the command that takes it; design studies name none."""
 
 __all__ = ["Study", "StudyError", "dump", "load_study"]
+RESOLVED = "resolved.yaml"
+"""The file in an output folder that the program itself wrote, perhaps with an earlier version's names of keys."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Sect
     """
     path = Path(path)
     data, lines = read(path)
+    if path.name == RESOLVED:
+        data = present_named(data)
     _check_kind(data, Source(path, lines, {}), model)
     taken: dict[Key, str] = {}
     for override in overrides:

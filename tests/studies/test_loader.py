@@ -10,7 +10,9 @@ from shapewright.geometries.design.measures import QUANTITIES
 from shapewright.geometries.family.catalogue import load_family
 from shapewright.solvers.physics.catalogue import PHYSICS
 from shapewright.studies.schema.expressions import parse
-from shapewright.studies.schema.loader import StudyError, dump, load_study
+from shapewright.studies.schema.learning import Training
+from shapewright.studies.schema.loader import RESOLVED, StudyError, dump, load_study
+from shapewright.studies.schema.renamed import RENAMED, first_named
 
 STUDIES = Path(__file__).parents[2] / "studies"
 SHIPPED = sorted(path for path in STUDIES.glob("*.yaml") if "\nkind:" not in path.read_text())
@@ -252,3 +254,24 @@ def test_whatever_a_study_holds_survives_being_written(write, options, descripti
     )
     study = type(base)(model, base.path, base.source)
     assert load_study(write(dump(study))).model == model
+
+
+@pytest.mark.parametrize(("old", "new"), [(key.rpartition(".")[2], new) for key, new in RENAMED.items()])
+def test_a_renamed_key_is_refused_by_its_new_name_but_taken_in_the_programs_own_file(tmp_path, old, new):
+    value = "{steps: 3}" if old == "finish" else "0.25"
+    text = MINIMAL + f"training: {{{old}: {value}}}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(StudyError, match=rf"mine.yaml:\d+: training.{old}: is named '{new}' now; write {new}"):
+        load_study(tmp_path / "mine.yaml")
+    (tmp_path / RESOLVED).write_text(text)
+    left = load_study(tmp_path / RESOLVED).model.training
+    (tmp_path / "new.yaml").write_text(text.replace(old, new))
+    assert left == load_study(tmp_path / "new.yaml").model.training
+
+
+def test_a_new_name_of_a_key_makes_no_stage_anew():
+    training = Training(residual_weight=0.5).model_dump()
+    assert set(first_named("training", training)) ^ set(training) == {*RENAMED.values()} | {
+        key.rpartition(".")[2] for key in RENAMED
+    }
+    assert first_named("training", training)["discarded"] == 0.5
