@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -92,10 +92,9 @@ def run(options: Options) -> None:
     with _run(options) as current:
         from shapewright.studies.run.pipeline import validate
 
-        certificate = validate(current)
+        validate(current)
         _write_report(current)
-    _print_certificate(certificate, current.workspace.folder)
-    raise typer.Exit(Exit.OK if certificate["accepted"] else Exit.NOT_ACCEPTED)
+    _end_by_verdict(current.workspace.folder)
 
 
 @study_command(app)
@@ -186,9 +185,8 @@ def validate(options: Options) -> None:
     with _run(options) as current:
         from shapewright.studies.run import pipeline
 
-        certificate = pipeline.validate(current)
-    _print_certificate(certificate, current.workspace.folder)
-    raise typer.Exit(Exit.OK if certificate["accepted"] else Exit.NOT_ACCEPTED)
+        pipeline.validate(current)
+    _end_by_verdict(current.workspace.folder)
 
 
 @study_command(app)
@@ -279,10 +277,14 @@ def _write_report(current: Run) -> Path:
     return write_report(current.workspace.folder)
 
 
-def _print_certificate(certificate: dict[str, Any], folder: Path) -> None:
+def _end_by_verdict(folder: Path) -> NoReturn:
+    """Print the certificate of a folder, and exit by its verdict."""
     from shapewright.app.tables import print_certificate
+    from shapewright.studies.certify.model import read_certificate
 
+    certificate = read_certificate(folder / "certificate.json")
     print_certificate(console, certificate, folder)
+    raise typer.Exit(Exit.OK if certificate.accepted else Exit.NOT_ACCEPTED)
 
 
 def main(entry: Callable[[], Any] = app) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shapewright.studies.certify.model import Cases
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NOTHING = "–"
@@ -83,14 +86,14 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def worst_of_cases(cases: dict[str, Any], sense: str) -> str:
-    """What a certificate says of load cases, in a sentence: the true worst beside the smooth one; empty of a sum."""
-    worst = cases["worst"]
+def worst_of_cases(cases: Cases, sense: str) -> str:
+    """The true worst load case beside the smooth one, in a sentence; empty where the objective is a sum."""
+    worst = cases.worst
     if worst is None:
         return ""
     what, beside = ("maximum", "below") if sense == "minimize" else ("minimum", "above")
     return (
-        f"The worst case is {worst['case']}: the true {what} is {number(worst['value'], 6)}, the smooth one that was"
-        f" sought lies {number(worst['smooth_off'], 3)} {beside} it (at most"
-        f" {number(worst['smooth_off_at_most'], 3)} by its sharpness, {number(worst['sharpness'], 3)})."
+        f"The worst case is {worst.case}: the true {what} is {number(worst.value, 6)}, the smooth one that was"
+        f" sought lies {number(worst.smooth_off, 3)} {beside} it (at most"
+        f" {number(worst.smooth_off_at_most, 3)} by its sharpness, {number(worst.sharpness, 3)})."
     )

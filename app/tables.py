@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,40 +18,44 @@ from shapewright.solvers.physics.catalogue import PHYSICS
 from shapewright.studies.certify.taylor import TaylorTest
 
 if TYPE_CHECKING:
+    from shapewright.studies.certify.model import Certificate, ConstraintResult
+    from shapewright.studies.certify.verdict_model import Check, DesignVerdict, Limit, ModelVerdict
     from shapewright.studies.run.verify import Finding
 
 
-def print_certificate(console: Console, certificate: dict[str, Any], folder: Path) -> None:
+def print_certificate(console: Console, certificate: Certificate, folder: Path) -> None:
     """Both verdicts with their checks, the constraints, and the verdict on the whole."""
-    title = f"{certificate['study']}: finite-element certificate"
-    _print_checks(console, f"{title}, the design", certificate["design"], certificate["limits"])
-    if certificate["constraints"]:
+    title = f"{certificate.study}: finite-element certificate"
+    _print_checks(console, f"{title}, the design", certificate.design, certificate.limits)
+    if certificate.constraints:
         console.print(_constraints(certificate))
-    model = certificate["model"]
+    model = certificate.model
     if model is not None:
-        _print_checks(console, f"{title}, the surrogate that searched", model, certificate["limits"])
-    objective = certificate["objective"]
-    surrogate = "" if objective["surrogate"] is None else f", surrogate {objective['surrogate']:.8g}"
-    start, fem, limit = (_plain(objective[key], 8) for key in ("initial_fem", "fem", "fem_extrapolated"))
+        _print_checks(console, f"{title}, the surrogate that searched", model, certificate.limits)
+    objective = certificate.objective
+    surrogate = "" if objective.surrogate is None else f", surrogate {objective.surrogate:.8g}"
+    values = objective.initial_fem, objective.fem, objective.fem_extrapolated
+    start, fem, limit = (_plain(value, 8) for value in values)
     console.print(
-        f"{escape(objective['name'])}: start {start}, optimum by FEM {fem}"
-        f" (extrapolated {limit}, mesh uncertainty {_plain(objective['discretization_error'], 2)})"
-        f"{surrogate} {objective['unit']}"
+        f"{escape(objective.name)}: start {start}, optimum by FEM {fem}"
+        f" (extrapolated {limit}, mesh uncertainty {_plain(objective.discretization_error, 2)})"
+        f"{surrogate} {objective.unit}"
     )
-    cases = objective["cases"]
+    cases = objective.cases
     if cases is not None:
-        for name, case in cases["each"].items():
-            values = f"{_plain(case['fem'], 8)} (extrapolated {_plain(case['fem_extrapolated'], 8)})"
-            console.print(f"  load case {name}: {cases['functional']} {values}", highlight=False, markup=False)
-        if cases["worst"] is not None:
-            console.print(f"  {worst_of_cases(cases, objective['sense'])}", highlight=False, markup=False)
-    sentences = [certificate["design"]["verdict"], *([] if model is None else [model["verdict"]])]
-    remarks = [line for line in certificate["warnings"] if line not in sentences]
-    for line in [certificate["exit"]["text"], *certificate["reasons"], *sentences, *remarks]:
+        for name, case in cases.each.items():
+            values = f"{_plain(case.fem, 8)} (extrapolated {_plain(case.fem_extrapolated, 8)})"
+            console.print(f"  load case {name}: {cases.functional} {values}", highlight=False, markup=False)
+        if cases.worst is not None:
+            console.print(f"  {worst_of_cases(cases, objective.sense)}", highlight=False, markup=False)
+    sentences = [certificate.design.verdict, *([] if model is None else [model.verdict])]
+    remarks = [line for line in certificate.warnings if line not in sentences]
+    ending = [] if certificate.exit is None else [certificate.exit.text]
+    for line in [*ending, *certificate.reasons, *sentences, *remarks]:
         console.print(f"  {line}", highlight=False, markup=False)
-    head = "Accepted" if certificate["accepted"] else "Not accepted"
-    style = "bold green" if certificate["accepted"] else "bold red"
-    rest = certificate["verdict"].removeprefix(head)
+    head = "Accepted" if certificate.accepted else "Not accepted"
+    style = "bold green" if certificate.accepted else "bold red"
+    rest = certificate.verdict.removeprefix(head)
     console.print(f"[{style}]{head.upper()}[/]{escape(rest)}; everything is in {escape(str(folder))}", highlight=False)
 
 
@@ -68,35 +72,35 @@ def print_findings(console: Console, findings: Sequence[Finding], folder: Path) 
 
 
 def _print_checks(
-    console: Console, title: str, verdict: dict[str, Any], limits: Sequence[dict[str, Any]]
+    console: Console, title: str, verdict: DesignVerdict | ModelVerdict, limits: Sequence[Limit]
 ) -> None:
-    defaults = {limit["name"]: limit for limit in limits}
+    defaults = {limit.name: limit for limit in limits}
     table = Table("check", "value", "", "limit", "default", "", title=title)
-    for check in verdict["checks"]:
-        usual = defaults.get(check["name"])
-        default = "" if usual is None else f"{usual['default']:.3g}{' (loosened)' if usual['looser'] else ''}"
-        value = _plain(check["value"], 6 if check["name"].startswith("gradient cosine") else 3)
-        table.add_row(check["name"], value, check["relation"], f"{check['limit']:.3g}", default, _mark(check))
+    for check in verdict.checks:
+        usual = defaults.get(check.name)
+        default = "" if usual is None else f"{usual.default:.3g}{' (loosened)' if usual.looser else ''}"
+        value = _plain(check.value, 6 if check.name.startswith("gradient cosine") else 3)
+        table.add_row(check.name, value, check.relation, f"{check.limit:.3g}", default, _mark(check))
     console.print(table)
 
 
-def _constraints(certificate: dict[str, Any]) -> Table:
+def _constraints(certificate: Certificate) -> Table:
     table = Table("constraint", "value", "target", "miss", "allowed", "tolerance", "")
-    defaults = {limit["name"]: limit for limit in certificate["limits"]}
-    for row in certificate["constraints"]:
-        digits = digits_to_show(row["value"], row["miss"])
-        usual = defaults[f"constraint '{row['name']}'"]
-        tolerance = f"{row['tolerance']:.2g}"
-        if usual["looser"]:
-            tolerance += f" (loosened, default {usual['default']:.2g})"
-        numbers = _plain(row["value"], digits), _plain(row["target"], digits), _plain(row["miss"], 2)
-        unit = "" if row["unit"] == "1" else f" {row['unit']}"
-        table.add_row(row["name"], *numbers, f"{row['allowed']:.2g}{unit}", tolerance, _mark(row))
+    defaults = {limit.name: limit for limit in certificate.limits}
+    for row in certificate.constraints:
+        digits = digits_to_show(row.value, row.miss)
+        usual = defaults[f"constraint '{row.name}'"]
+        tolerance = f"{row.tolerance:.2g}"
+        if usual.looser:
+            tolerance += f" (loosened, default {usual.default:.2g})"
+        numbers = _plain(row.value, digits), _plain(row.target, digits), _plain(row.miss, 2)
+        unit = "" if row.unit == "1" else f" {row.unit}"
+        table.add_row(row.name, *numbers, f"{row.allowed:.2g}{unit}", tolerance, _mark(row))
     return table
 
 
-def _mark(entry: dict[str, Any]) -> str:
-    return "[green]ok[/]" if entry["satisfied"] else "[red]FAILED[/]"
+def _mark(entry: Check | ConstraintResult) -> str:
+    return "[green]ok[/]" if entry.satisfied else "[red]FAILED[/]"
 
 
 def _plain(value: float | None, digits: int) -> str:

@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and what would mend it: `shapewright doctor`.
+"""What is installed, what is missing, and what to do about it: `shapewright doctor`.
 
 Every library is imported in a process of its own, so that a crash on import is reported, not suffered.
 """

@@ -39,7 +39,7 @@ SYSTEM_LIBRARIES = {
 
 @dataclass(frozen=True)
 class Check:
-    """One finding about this installation: what is there, whether it will do, and what mends it."""
+    """One finding about this installation: what is there, whether it suffices, and what to do if not."""
 
     name: str
     found: str
@@ -110,7 +110,7 @@ def check_headers() -> Check:
 
 
 def check_system_libraries(libraries: dict[str, str] | None = None) -> Check:
-    """Whether the system's shared libraries can be loaded (tried in a process apart)."""
+    """Whether the system's shared libraries can be loaded (tried in a process of its own)."""
     wanted = SYSTEM_LIBRARIES if libraries is None else libraries
     program = (
         "import ctypes, sys\n"

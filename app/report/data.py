@@ -1,30 +1,32 @@
-"""What a finished study left in its output folder, read and checked for completeness."""
+"""Output folder of a finished study: every file read into its type, and checked against the others."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyvista
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from shapewright.app.provenance import Provenance
 from shapewright.geometries.fields.problem import Derived, unit_in
 from shapewright.solvers.physics.catalogue import PHYSICS, Field
-from shapewright.studies.certify.model import CertificateError, read_certificate
+from shapewright.studies.certify.export import Shapes
+from shapewright.studies.certify.model import Certificate, CertificateError, ConstraintResult, faults, read_certificate
 from shapewright.studies.schema.loader import StudyError, load_study
 from shapewright.studies.schema.named import in_case
 from shapewright.studies.schema.study import Constraint, StudyModel
+from shapewright.surrogate.models.model_card import ModelCard
 
 Array = NDArray[np.float64]
 
 
 class ReportError(RuntimeError):
-    """A file of the output folder is missing or incomplete; the text names it and the stage that makes it."""
+    """A file of the output folder is missing or incomplete; the text names it and the command that makes it."""
 
 
 STAGES = {
@@ -38,18 +40,46 @@ STAGES = {
     "optimum.vtu": "validate",
     "initial.vtu": "validate",
 }
-"""Which command makes which file."""
+"""Command that makes each file."""
 
-ENTRIES = {
-    "run.json": ("shapewright", "python", "packages", "hardware", "device", "seed", "started", "command"),
-    "optimum.json": ("parameters", "exit.reason", "exit.text", "best_start", "starts"),
-    "shapes.json": ("unit", *(f"{s}.{k}" for s in ("initial", "optimum") for k in ("outlines", "control_points"))),
-    "surrogate.card.json": (
-        *("designs", "seconds", "hardware", "data_hash", "box"),
-        *(f"held_out.{k}" for k in ("field", "objective", "gradient", "cosine", "designs")),
-    ),
-}
-"""Entries that the report needs, nested ones with dots."""
+
+@dataclass(frozen=True)
+class Exit:
+    """Why the search ended that found the optimum: name and text of an :class:`optimizer.ExitReason`."""
+
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class StartResult:
+    """How the search from one start ended; ``by`` is what drove it, ``surrogate`` or ``fem``."""
+
+    start: int
+    objective: float | None
+    feasible: bool
+    iterations: int
+    reason: str
+    by: str = "surrogate"
+
+
+@dataclass(frozen=True)
+class FoundOptimum:
+    """Content of ``optimum.json``.
+
+    Attributes:
+        parameters: name -> value.
+        exit: why the search ended.
+        best_start: number of the start that led to the optimum.
+        starts: how each ended.
+        fem_solves: finite-element solves of the search by kind.
+    """
+
+    parameters: dict[str, float]
+    exit: Exit
+    best_start: int
+    starts: tuple[StartResult, ...]
+    fem_solves: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,7 +102,7 @@ class Finished:
     """A finished study.
 
     Attributes:
-        folder: where it lies.
+        folder: output folder.
         study: with all defaults.
         resolved: text of ``resolved.yaml``.
         run: versions, hardware, seed and command.
@@ -85,12 +115,12 @@ class Finished:
     folder: Path
     study: StudyModel
     resolved: str
-    run: dict[str, Any]
-    certificate: dict[str, Any]
-    optimum: dict[str, Any]
-    shapes: dict[str, Any]
+    run: Provenance
+    certificate: Certificate
+    optimum: FoundOptimum
+    shapes: Shapes
     history: dict[str, Array]
-    card: dict[str, Any] | None
+    card: ModelCard | None
     at_optimum: NodalFields
     at_start: NodalFields
 
@@ -109,18 +139,18 @@ class Finished:
         return tuple(replace(d, unit=unit_in(d.unit, length)) for d in shown)
 
     @property
-    def constraints(self) -> tuple[tuple[Constraint, dict[str, Any]], ...]:
+    def constraints(self) -> tuple[tuple[Constraint, ConstraintResult], ...]:
         """Constraints of the study, each with what the certificate says of it."""
-        rows = self.certificate["constraints"]
+        rows = self.certificate.constraints
         return tuple((self.study.constraints[_entry_of(self.study, row)], row) for row in rows)
 
 
-def _entry_of(study: StudyModel, row: dict[str, Any]) -> int:
-    """Place in the study of the constraint that a row of the certificate is of, perhaps in one load case; or -1."""
+def _entry_of(study: StudyModel, row: ConstraintResult) -> int:
+    """Index in the study of the constraint of a row of the certificate, which may be of one load case; -1 if none."""
     for index, constraint in enumerate(study.constraints):
         cases = [constraint.case] if constraint.case is not None else list(study.physics.cases)
         names = {constraint.name, *(in_case(constraint.name, case) for case in cases)}
-        if row["quantity"] in names and row["kind"] == constraint.kind:
+        if row.quantity in names and row.kind == constraint.kind:
             return index
     return -1
 
@@ -136,30 +166,29 @@ def read_folder(folder: Path) -> Finished:
         study = load_study(folder / "resolved.yaml").model
     except StudyError as error:
         raise _broken(folder, "resolved.yaml", str(error)) from error
-    certificate, optimum = _certificate(folder), _json(folder, "optimum.json")
-    judged = {name: entry["value"] for name, entry in certificate["parameters"].items()}
-    if judged != optimum["parameters"]:
-        raise _broken(folder, "certificate.json", "it judges another design than the one in optimum.json")
-    if {_entry_of(study, row) for row in certificate["constraints"]} != set(range(len(study.constraints))):
+    certificate, optimum = _certificate(folder), _typed(folder, "optimum.json", FoundOptimum)
+    if {name: entry.value for name, entry in certificate.parameters.items()} != optimum.parameters:
+        raise _broken(folder, "certificate.json", "its parameters are not those of optimum.json")
+    if {_entry_of(study, row) for row in certificate.constraints} != set(range(len(study.constraints))):
         raise _broken(folder, "certificate.json", "its constraints are not those of resolved.yaml")
-    names = [constraint["name"] for constraint in certificate["constraints"]]
+    names = [constraint.name for constraint in certificate.constraints]
     history = _history(folder, ["start", "iteration", "objective", *names])
-    if optimum["best_start"] not in history["start"]:
-        raise _broken(folder, "history.csv", f"has no rows of the best start, {optimum['best_start']}")
+    if optimum.best_start not in history["start"]:
+        raise _broken(folder, "history.csv", f"has no rows of the best start, {optimum.best_start}")
     components = PHYSICS[study.physics.name].components
     derived = [f"{d.name}_fem" for d in PHYSICS[study.physics.name].derived if d.shown]
-    with_surrogate = certificate["objective"]["surrogate"] is not None
+    with_surrogate = certificate.objective.surrogate is not None
     kinds = ("fem", "surrogate", "difference") if with_surrogate else ("fem",)
     return Finished(
         folder=folder,
         study=study,
         resolved=resolved,
-        run=_json(folder, "run.json"),
+        run=_typed(folder, "run.json", Provenance),
         certificate=certificate,
         optimum=optimum,
-        shapes=_json(folder, "shapes.json"),
+        shapes=_typed(folder, "shapes.json", Shapes),
         history=history,
-        card=_json(folder, "surrogate.card.json") if with_surrogate else None,
+        card=_typed(folder, "surrogate.card.json", ModelCard) if with_surrogate else None,
         at_optimum=_fields(folder, "optimum.vtu", [f"{c}_{kind}" for kind in kinds for c in components], derived),
         at_start=_fields(folder, "initial.vtu", [f"{c}_fem" for c in components], derived),
     )
@@ -178,25 +207,20 @@ def _text(folder: Path, name: str) -> str:
         raise _broken(folder, name, f"cannot be read ({error})") from error
 
 
-def _certificate(folder: Path) -> dict[str, Any]:
+def _certificate(folder: Path) -> Certificate:
     try:
-        return read_certificate(folder / "certificate.json").as_data()
+        return read_certificate(folder / "certificate.json")
     except CertificateError as error:
         raise ReportError(f"{error}; `shapewright {STAGES['certificate.json']}` makes it") from error
 
 
-def _json(folder: Path, name: str) -> dict[str, Any]:
+def _typed[T](folder: Path, name: str, kind: type[T]) -> T:
+    """A JSON file as what it holds; entries that ``kind`` does not have are left out."""
+    text = _text(folder, name)
     try:
-        content = json.loads(_text(folder, name))
-    except ValueError as error:
-        raise _broken(folder, name, f"is not whole ({error})") from error
-    for entry in ENTRIES[name]:
-        inner = content
-        for key in entry.split("."):
-            if not isinstance(inner, dict) or key not in inner:
-                raise _broken(folder, name, f"has no entry '{entry}'")
-            inner = inner[key]
-    return content
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise _broken(folder, name, faults(error)) from None
 
 
 def _history(folder: Path, needed: Sequence[str]) -> dict[str, Array]:
@@ -214,8 +238,8 @@ def _history(folder: Path, needed: Sequence[str]) -> dict[str, Array]:
     return dict(zip(columns, table.T, strict=True))
 
 
-def _fields(folder: Path, name: str, needed: Sequence[str], welcome: Sequence[str]) -> NodalFields:
-    """What is needed, and what is welcome where it is there: older folders hold no stresses."""
+def _fields(folder: Path, name: str, needed: Sequence[str], optional: Sequence[str]) -> NodalFields:
+    """Arrays that are needed, and optional ones where the file has them: older folders hold no stresses."""
     if not (folder / name).is_file():
         raise _broken(folder, name, "there is no such file")
     try:
@@ -223,7 +247,7 @@ def _fields(folder: Path, name: str, needed: Sequence[str], welcome: Sequence[st
         cells = grid.cells_dict[pyvista.CellType.QUADRATIC_TRIANGLE]
     except Exception as error:  # VTK reports a broken file in many ways
         raise _broken(folder, name, "holds no quadratic triangles, or is not whole") from error
-    needed = [*needed, *(array for array in welcome if array in grid.point_data)]
+    needed = [*needed, *(array for array in optional if array in grid.point_data)]
     for array in needed:
         if array not in grid.point_data:
             raise _broken(folder, name, f"has no array '{array}'")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from shapewright.app.formatting import (
     NOTHING,
     capital,
@@ -19,29 +17,29 @@ from shapewright.app.formatting import (
     worst_of_cases,
 )
 from shapewright.app.report.data import Finished
-from shapewright.app.report.design_tables import Table
+from shapewright.app.report.design_tables import Row, Table
 
 
 def mesh_table(finished: Finished) -> Table:
     """The objective on refined meshes of the CAD file, with its extrapolation."""
-    objective = finished.certificate["objective"]
-    name, digits = objective["unit"], digits_for(objective["discretization_error"])
-    levels = [(number(level["h"], 3), str(level["dofs"]), level["value"]) for level in objective["fem_levels"]]
-    if objective["fem_extrapolated"] != objective["fem_levels"][-1]["value"]:
-        levels.append(("extrapolated to 0", NOTHING, objective["fem_extrapolated"]))
+    objective = finished.certificate.objective
+    name, digits = objective.unit, digits_for(objective.discretization_error)
+    levels = [(number(level.h, 3), str(level.dofs), level.value) for level in objective.fem_levels]
+    if objective.fem_extrapolated != objective.fem_levels[-1].value:
+        levels.append(("extrapolated to 0", NOTHING, objective.fem_extrapolated))
     before = [None, *(value for *_, value in levels)]
-    rows: list[tuple[Any, ...]] = [
+    rows: list[Row] = [
         (h, dofs, number(value, digits + 1), _change(last, value))
         for (h, dofs, value), last in zip(levels, before, strict=False)
     ]
-    order, how = objective["observed_order"], objective["extrapolation"]
+    order, how = objective.observed_order, objective.extrapolation
     observed = "No order observed" if order is None else f"Observed order {number(order, 3)}"
-    index = percent(objective["grid_convergence_index"])
+    index = percent(objective.grid_convergence_index)
     band = f" Grid-convergence index (Roache): the limit is expected within ± {index} of it."
-    if objective["reference"] != abs(objective["fem"] or 0.0):
+    if objective.reference != abs(objective.fem or 0.0):
         band += " Both are relative to the change from the start, which is larger than the value."
     note = (
-        f"{observed}: {how}. Mesh uncertainty of the finest value: {percent(objective['discretization_error'])}.{band}"
+        f"{observed}: {how}. Mesh uncertainty of the finest value: {percent(objective.discretization_error)}.{band}"
         " The meshes are made afresh from the STEP file read back, with curved cells."
     )
     length = finished.study.geometry.length_unit
@@ -49,7 +47,7 @@ def mesh_table(finished: Finished) -> Table:
         (
             f"Cell size [{length}]",
             "#Unknowns",
-            f"#{capital(words(objective['name']))} [{unit(name) or '1'}]",
+            f"#{capital(words(objective.name))} [{unit(name) or '1'}]",
             "#Change",
         ),
         rows,
@@ -59,22 +57,22 @@ def mesh_table(finished: Finished) -> Table:
 
 def cases_table(finished: Finished) -> Table | None:
     """The objective's functional in every load case on the CAD file; None of a study without cases."""
-    objective = finished.certificate["objective"]
-    cases = objective["cases"]
+    objective = finished.certificate.objective
+    cases = objective.cases
     if cases is None:
         return None
     rows = [
         (
-            (name, "" if case["weight"] is None else f"weight {number(case['weight'], 4)}"),
-            *(number(level["value"], 6) for level in case["fem_levels"]),
-            number(case["fem_extrapolated"], 6),
-            number(case["discretization_error"], 2),
+            (name, "" if case.weight is None else f"weight {number(case.weight, 4)}"),
+            *(number(level.value, 6) for level in case.fem_levels),
+            number(case.fem_extrapolated, 6),
+            number(case.discretization_error, 2),
         )
-        for name, case in cases["each"].items()
+        for name, case in cases.each.items()
     ]
-    levels = [f"#h = {number(level['h'], 3)}" for level in objective["fem_levels"]]
+    levels = [f"#h = {number(level.h, 3)}" for level in objective.fem_levels]
     columns = ("Load case", *levels, "#Extrapolated", "#Mesh uncertainty")
-    note = f"{capital(words(cases['functional']))} by finite elements. {worst_of_cases(cases, objective['sense'])}"
+    note = f"{capital(words(cases.functional))} by finite elements. {worst_of_cases(cases, objective.sense)}"
     return Table(columns, rows, note)
 
 
@@ -84,94 +82,94 @@ def _change(before: float | None, after: float | None) -> str:
 
 def surrogate_table(finished: Finished) -> Table | None:
     """Errors of the surrogate on designs it was not trained on, and at the optimum; None without one."""
-    card, certificate, judged = finished.card, finished.certificate, finished.study.validation
+    card, certificate, limits = finished.card, finished.certificate, finished.study.validation
     if card is None:
         return None
-    held_out = card["held_out"]
+    held_out = card.held_out
     rows = [
         (
             (f"Field {name}", "Relative L2 error over the domain"),
-            percent(held_out["field"].get(name)),
+            percent(held_out.field.get(name)),
             percent(error),
-            f"≤ {limit(100 * judged.field_error)} %",
+            f"≤ {limit(100 * limits.field_error)} %",
         )
-        for name, error in certificate["field_relative_l2_error"].items()
+        for name, error in certificate.field_relative_l2_error.items()
     ]
-    gradient = certificate["gradient"]
-    vanished = any(check["name"] == "gradient error" for check in certificate["model"]["checks"])
+    gradient = certificate.gradient
+    vanished = any(check.name == "gradient error" for check in certificate.model.checks)
     where = " at the start, as the gradient vanishes here" if vanished else ""
     beside = "; at this optimum, where they vanish, beside their size at the start" if vanished else ""
     rows += [
         (
-            (capital(words(certificate["objective"]["name"])), "Relative error of the objective"),
-            percent(held_out["objective"]),
-            percent(certificate["objective"]["surrogate_relative_error"]),
-            f"≤ {limit(100 * judged.objective_error)} %",
+            (capital(words(certificate.objective.name)), "Relative error of the objective"),
+            percent(held_out.objective),
+            percent(certificate.objective.surrogate_relative_error),
+            f"≤ {limit(100 * limits.objective_error)} %",
         ),
         (
             ("Design gradient", f"Relative error of the objective's derivatives by the parameters{beside}"),
-            percent(held_out["gradient"]),
-            percent(gradient["error_to_start" if vanished else "relative_error"]),
+            percent(held_out.gradient),
+            percent(gradient.error_to_start if vanished else gradient.relative_error),
             NOTHING,
         ),
         (
             ("Direction of the gradient", f"Cosine of the angle to the true one{where}; 1 is the same direction"),
-            number(held_out["cosine"], 5),
-            number(gradient["cosine_at_start" if vanished else "cosine"], 5),
-            f"≥ {limit(judged.gradient_cosine)}",
+            number(held_out.cosine, 5),
+            number(gradient.cosine_at_start if vanished else gradient.cosine, 5),
+            f"≥ {limit(limits.gradient_cosine)}",
         ),
     ]
-    hardware = card["hardware"]
+    hardware = card.hardware
     note = (
-        f"Trained on {card['designs']} finite-element solutions in {seconds(card['seconds'])}"
-        f" ({', '.join(f'{words(key)} {value}' for key, value in hardware.items())}); data {card['data_hash']}."
+        f"Trained on {card.designs} finite-element solutions in {seconds(card.seconds)}"
+        f" ({', '.join(f'{words(key)} {value}' for key, value in hardware.items())}); data {card.data_hash}."
     )
     return Table(
-        ("Error", f"#Mean of {held_out['designs']} held-out designs", "#At this optimum", "#Limit"), rows, note
+        ("Error", f"#Mean of {held_out.designs} held-out designs", "#At this optimum", "#Limit"), rows, note
     )
 
 
 def cad_table(finished: Finished) -> Table:
     """What the CAD file holds when it is read back."""
-    cad, length = finished.certificate["cad"], finished.study.geometry.length_unit
-    solid = cad["kind"] == "solid"
+    cad, length = finished.certificate.cad, finished.study.geometry.length_unit
+    solid = cad.kind == "solid"
     name, power = ("Volume", "^3") if solid else ("Area", "^2")
     thickness = finished.study.geometry.thickness
-    kind = f"solid, extruded by {with_unit(limit(thickness), length)}" if solid and thickness else cad["kind"]
+    kind = f"solid, extruded by {with_unit(limit(thickness), length)}" if solid and thickness else cad.kind
     measure = length + power
     rows = [
-        ("File", cad["file"]),
+        ("File", cad.file),
         ("Kind", kind),
-        ("Valid by OpenCASCADE's own check", "yes" if cad["valid"] else "NO"),
-        (f"{name}, file read back", with_unit(number(cad["area_or_volume_reread"], 7), measure)),
-        (f"{name}, the design's own", with_unit(number(cad["area_or_volume_design"], 7), measure)),
-        ("Relative difference of the two", number(cad["relative_error"], 2)),
-        ("Largest distance of the curves", with_unit(number(cad["max_deviation"], 2), length)),
-        ("B-spline edges", str(cad["b_spline_edges"])),
+        ("Valid by OpenCASCADE's own check", "yes" if cad.valid else "NO"),
+        (f"{name}, file read back", with_unit(number(cad.area_or_volume_reread, 7), measure)),
+        (f"{name}, the design's own", with_unit(number(cad.area_or_volume_design, 7), measure)),
+        ("Relative difference of the two", number(cad.relative_error, 2)),
+        ("Largest distance of the curves", with_unit(number(cad.max_deviation, 2), length)),
+        ("B-spline edges", str(cad.b_spline_edges)),
     ]
-    stl = cad["stl"]
+    stl = cad.stl
     if stl is not None:
-        watertight = "watertight" if stl["watertight"] else "NOT watertight"
-        volume = with_unit(number(stl["volume"], 5), measure)
+        watertight = "watertight" if stl.watertight else "NOT watertight"
+        volume = with_unit(number(stl.volume, 5), measure)
         rows.append(("STL (facets, for printing)", f"{watertight}, volume {volume} (its facets cut corners)"))
     else:
         rows.append(("STL", "none: geometry.thickness is not given, so the part is a face"))
     note = "The file holds the B-spline of the design itself, not facets."
-    if cad["domain_relative_error"] is not None:
+    if cad.domain_relative_error is not None:
         note += (
-            " The part is the hole or body alone; domain.step holds what it is cut out of: the plate with its hole, the"
-            f" channel around the body ({number(cad['domain_relative_error'], 2)} off when read back)."
+            " The part is the hole or body alone; domain.step holds the domain around it: the plate with its hole, the"
+            f" channel around the body (relative error {number(cad.domain_relative_error, 2)} when read back)."
         )
     return Table(("The part as CAD", "Value"), rows, note)
 
 
 def provenance_tables(finished: Finished) -> list[Table]:
     """Machine, versions, and where the time went."""
-    run, hardware, certificate = finished.run, finished.run["hardware"], finished.certificate
-    packages = ", ".join(f"{name} {version}" for name, version in run["packages"].items())
+    run, hardware, certificate = finished.run, finished.run.hardware, finished.certificate
+    packages = ", ".join(f"{name} {version}" for name, version in run.packages.items())
     study = finished.study
     seeds = {
-        "run": run["seed"],
+        "run": run.seed,
         "sampling": study.sampling.seed,
         "training": study.training.seed,
         "starts": study.optimizer.seed,
@@ -179,21 +177,21 @@ def provenance_tables(finished: Finished) -> list[Table]:
     machine = Table(
         ("Made with", "Value"),
         [
-            ("Shapewright", f"{run['shapewright']} on Python {run['python']}"),
+            ("Shapewright", f"{run.shapewright} on Python {run.python}"),
             ("Packages", packages),
-            ("Processor", f"{hardware.get('processor')}, {hardware.get('cores')} cores"),
-            ("Memory", f"{hardware['memory_gib']:g} GiB" if hardware.get("memory_gib") else NOTHING),
-            ("GPU", hardware.get("gpu") or "none used"),
-            ("Device of the surrogate", run["device"]),
+            ("Processor", f"{hardware.processor}, {hardware.cores} cores"),
+            ("Memory", f"{hardware.memory_gib:g} GiB" if hardware.memory_gib else NOTHING),
+            ("GPU", hardware.gpu or "none used"),
+            ("Device of the surrogate", run.device),
             ("Seeds", ", ".join(f"{name} {seed}" for name, seed in seeds.items())),
-            ("Started", run["started"].replace("T", " ").replace("+00:00", " UTC")),
+            ("Started", run.started.replace("T", " ").replace("+00:00", " UTC")),
         ],
     )
-    solves = ", ".join(f"{count} {kind}" for kind, count in certificate["fem_solves"].items())
+    solves = ", ".join(f"{count} {kind}" for kind, count in certificate.fem_solves.items())
     spent = Table(
         ("Stage", "#Time"),
-        [(capital(stage), seconds(spent)) for stage, spent in certificate["timings"].items()],
+        [(capital(stage), seconds(spent)) for stage, spent in certificate.timings.items()],
         f"Finite-element solves of optimizer and certificate: {solves}."
-        " A stage that was taken over from an earlier run keeps the time that it took then.",
+        " The time of a stage that an earlier run finished is that of the earlier run.",
     )
     return [machine, spent]

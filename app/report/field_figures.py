@@ -32,13 +32,13 @@ def common_limits(*values: Array) -> tuple[float, float]:
     inner_low, inner_high = np.quantile(together, [0.005, 0.995]).tolist()
     if high - low > 1.5 * (inner_high - inner_low) > 0:
         low, high = inner_low, inner_high
-    return _apart(low, high)
+    return _distinct(low, high)
 
 
 def symmetric_limits(values: Array) -> tuple[float, float]:
     """A colour scale with zero in its middle, up to the largest magnitude."""
     size = float(np.abs(values).max())
-    return _apart(-size, size)
+    return _distinct(-size, size)
 
 
 def peak_text(when: str, fields: NodalFields, values: Array, unit: str, length_unit: str) -> str:
@@ -47,7 +47,7 @@ def peak_text(when: str, fields: NodalFields, values: Array, unit: str, length_u
     return f"{float(values.max()):.4g} {unit} at ({x:.4g}, {y:.4g}) {length_unit} at the {when}"
 
 
-def _apart(low: float, high: float) -> tuple[float, float]:
+def _distinct(low: float, high: float) -> tuple[float, float]:
     """Limits that differ by more than rounding, so that a constant field has a colour."""
     room = 1e-9 * max(abs(low), abs(high), 1e-6)
     return (low, high) if high - low > room else (low - room, high + room)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,9 +11,10 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from shapewright.app.report.canvas import AFTER, BEFORE, FAINT, Array, Figure, drawn, frame, plan, plan_height
+from shapewright.app.report.data import Shapes
 
 CURVES = 0.19, 0.255, 0.77, 0.69
-"""Place of the axes of curves: room for labels on the left, and for a label and the legend below."""
+"""Axes of curves in shares of the canvas: room for labels on the left, and for a label and the legend below."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,11 @@ class Trace:
     feasible: bool
 
 
-def outlines(shapes: dict[str, Any]) -> tuple[list[tuple[Array, Array]], list[Array]]:
-    """Loops that the optimizer moved, as (n, 2) before and after, and those that stayed; if none moved, all did.
-
-    Args:
-        shapes: content of ``shapes.json``.
-    """
+def outlines(shapes: Shapes) -> tuple[list[tuple[Array, Array]], list[Array]]:
+    """Loops that the optimizer moved, as (n, 2) before and after, and those that stayed; if none moved, all did."""
     loops = [
-        (np.array(before["points"]), np.array(after["points"]))
-        for before, after in zip(shapes["initial"]["outlines"], shapes["optimum"]["outlines"], strict=True)
+        (np.array(before.points), np.array(after.points))
+        for before, after in zip(shapes.initial.outlines, shapes.optimum.outlines, strict=True)
     ]
     stayed = [before.shape == after.shape and np.allclose(before, after) for before, after in loops]
     if all(stayed):
@@ -43,15 +39,11 @@ def outlines(shapes: dict[str, Any]) -> tuple[list[tuple[Array, Array]], list[Ar
     return moved, [after for (_, after), stays in zip(loops, stayed, strict=True) if stays]
 
 
-def shape_figures(shapes: dict[str, Any]) -> list[Figure]:
-    """Initial against optimal outline with the optimum's control polygon, and where the part lies in its domain.
-
-    Args:
-        shapes: content of ``shapes.json``.
-    """
+def shape_figures(shapes: Shapes) -> list[Figure]:
+    """Initial against optimal outline with the optimum's control polygon, and the part in its domain."""
     moved, fixed = outlines(shapes)
-    polygon = _closed(np.array(shapes["optimum"]["control_points"]))
-    unit = shapes["unit"]
+    polygon = _closed(np.array(shapes.optimum.control_points))
+    unit = shapes.unit
 
     def draw_part(axes: Axes) -> None:
         for index, (before, after) in enumerate(moved):

@@ -31,6 +31,7 @@ from shapewright.app.report.figures import Trace, convergence_figure, outlines, 
 from shapewright.app.report.trust_region_tables import infill_table, loop_table, novelty
 from shapewright.app.report.verdict import before_and_after, cautions, sentence
 from shapewright.solvers.physics.catalogue import Field
+from shapewright.studies.certify.model import Objective
 from shapewright.studies.files import write_text
 
 __all__ = ["ReportError", "write_report"]
@@ -72,14 +73,16 @@ def _content(finished: Finished) -> Mapping[str, Any]:
     certificate = finished.certificate
     return {
         "study": finished.study,
-        "name": capital(words(certificate["study"])),
-        "accepted": certificate["accepted"],
+        "name": capital(words(certificate.study)),
+        "accepted": certificate.accepted,
         "sentence": sentence(certificate),
-        "tiles": _tiles(certificate["objective"]),
-        "reasons": [] if certificate["accepted"] else certificate["reasons"],
+        "tiles": _tiles(certificate.objective),
+        "reasons": [] if certificate.accepted else certificate.reasons,
         "cautions": cautions(finished),
-        "design": certificate["design"] | {"table": design_table(finished)},
-        "model": None if certificate["model"] is None else certificate["model"] | {"table": model_table(finished)},
+        "design": certificate.design,
+        "design_table": design_table(finished),
+        "model": certificate.model,
+        "model_table": model_table(finished),
         "shapes": shape_figures(finished.shapes),
         "sizes": _sizes(finished),
         "peak": _peak(finished),
@@ -87,7 +90,7 @@ def _content(finished: Finished) -> Mapping[str, Any]:
         "fields": _surrogate_and_fem(finished) if finished.card is not None else [],
         "start_fields": _start_and_optimum(finished),
         "convergence": _convergence(finished),
-        "exit": finished.optimum["exit"]["text"],
+        "exit": finished.optimum.exit.text,
         "loop": loop_table(finished),
         "starts": starts_table(finished),
         "constraints": constraints_table(finished),
@@ -99,75 +102,75 @@ def _content(finished: Finished) -> Mapping[str, Any]:
         "infill": infill_table(finished),
         "cad": cad_table(finished),
         "provenance": provenance_tables(finished),
-        "command": finished.run["command"],
-        "date": finished.run["started"][:10],
+        "command": finished.run.command,
+        "date": finished.run.started[:10],
         "files": {name: text for name, text in FILES.items() if (finished.folder / name).exists()},
         "resolved": finished.resolved,
     }
 
 
-def _tiles(objective: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _tiles(objective: Objective) -> list[tuple[str, str, str]]:
     """The key numbers: heading, number, and a word on it."""
     first, last, change = before_and_after(objective)
-    goal = f"{'smaller' if objective['sense'] == 'minimize' else 'larger'} is better"
-    error = objective["surrogate_relative_error"]
+    goal = f"{'smaller' if objective.sense == 'minimize' else 'larger'} is better"
+    error = objective.surrogate_relative_error
     return [
-        (f"{capital(words(objective['name']))} at the start", first, "by finite elements"),
+        (f"{capital(words(objective.name))} at the start", first, "by finite elements"),
         ("At the optimum", last, f"by finite elements; {goal}"),
         ("Change", change or "–", "start to optimum"),
         ("Surrogate error", "none used" if error is None else percent(error), "objective, against finite elements"),
-        ("Mesh uncertainty", percent(objective["discretization_error"]), "of the finite-element objective"),
+        ("Mesh uncertainty", percent(objective.discretization_error), "of the finite-element objective"),
     ]
 
 
 def _sizes(finished: Finished) -> str:
     """Extent of the part at the start and at the optimum, in a sentence."""
-    length = finished.shapes["unit"]
+    length = finished.shapes.unit
     moved, _ = outlines(finished.shapes)
     before, after = (
         with_unit(" by ".join(number(size, 3) for size in np.ptp(np.concatenate(points), axis=0).tolist()), length)
         for points in zip(*moved, strict=True)
     )
-    ratio = finished.certificate["part"]["optimum"]["ratio"]
+    ratio = finished.certificate.part.optimum.ratio
     return f"Extent in x by y: {before} at the start, {after} at the optimum (a ratio of {number(ratio, 3)})."
 
 
 def _peak(finished: Finished) -> str:
     """The true maximum behind a smooth one, in a sentence or two; empty for another objective."""
-    objective = finished.certificate["objective"]
-    peak = objective["peak"]
+    objective = finished.certificate.objective
+    peak = objective.peak
     if peak is None:
         return ""
-    where = "in the domain" if peak["on"] is None else f"along “{peak['on']}”"
+    where = "in the domain" if peak.on is None else f"along “{peak.on}”"
     text = (
-        f"The objective is a smooth maximum, {number(objective['fem'], 5)}, with lengths in {finished.shapes['unit']}."
-        f" The quantity itself, {where} on the finest mesh: largest {number(peak['maximum'], 5)}, least"
-        f" {number(peak['minimum'], 5)}, mean {number(peak['mean'], 5)}; largest less least is"
-        f" {percent(abs(peak['flatness']))} of the mean. At the start its largest is"
-        f" {number(objective['peak_at_start']['maximum'], 5)}."
+        f"The objective is a smooth maximum, {number(objective.fem, 5)}, with lengths in {finished.shapes.unit}."
+        f" The quantity itself, {where} on the finest mesh: largest {number(peak.maximum, 5)}, least"
+        f" {number(peak.minimum, 5)}, mean {number(peak.mean, 5)}. The difference between largest"
+        f" and least is {percent(abs(peak.flatness))} of the mean. At the start its largest is"
+        f" {number(objective.peak_at_start.maximum, 5)}."
     )
-    if peak["at_least"] is None:
+    if peak.at_least is None:
         return text
-    least = number(peak["at_least"], 5)
-    if peak["at_most"] is None:
+    least = number(peak.at_least, 5)
+    if peak.at_most is None:
         return f"{text} The smooth maximum implies that the largest is at least {least}."
-    most = number(peak["at_most"], 5)
+    most = number(peak.at_most, 5)
     return f"{text} The smooth maximum and the steepest slope imply that the largest is between {least} and {most}."
 
 
 def _profile(finished: Finished) -> list[Figure]:
     """The quantity of a smooth maximum around its boundary; nothing for another objective."""
-    objective = finished.certificate["objective"]
-    peaks = [objective[key] for key in ("peak_at_start", "peak")]
-    if any(peak is None or peak["profile"] is None for peak in peaks):
+    objective = finished.certificate.objective
+    peaks = [objective.peak_at_start, objective.peak]
+    if any(peak is None or peak.profile is None for peak in peaks):
         return []
-    before, after = (np.array(peak["profile"]) for peak in peaks)
-    return [profile_figure(f"The quantity around “{peaks[1]['on']}”", before, after)]
+    before, after = (np.array(peak.profile) for peak in peaks)
+    return [profile_figure(f"The quantity around “{peaks[1].on}”", before, after)]
 
 
 def _surrogate_and_fem(finished: Finished) -> list[tuple[str, str, list[Figure]]]:
     """Heading, words and three figures of each component."""
-    fields, errors = finished.at_optimum, finished.certificate["field_relative_l2_error"]
+    fields, errors = finished.at_optimum, finished.certificate.field_relative_l2_error
     groups = []
     for component, field in finished.fields:
         by = {kind: fields.values[f"{component}_{kind}"] for kind in ("surrogate", "fem", "difference")}
@@ -244,11 +247,11 @@ def _heading(component: str, field: Field) -> str:
 
 def _convergence(finished: Finished) -> list[Figure]:
     """Objective and largest constraint violation over the iterations."""
-    objective, history = finished.certificate["objective"], finished.history
-    feasible = {entry["start"]: bool(entry["feasible"]) for entry in finished.optimum["starts"]}
+    objective, history = finished.certificate.objective, finished.history
+    feasible = {entry.start: bool(entry.feasible) for entry in finished.optimum.starts}
     starts = sorted({int(start) for start in history["start"]})
     rows = [history["start"] == start for start in starts]
-    best = starts.index(int(finished.optimum["best_start"]))
+    best = starts.index(int(finished.optimum.best_start))
 
     def traces(values: Array) -> list[Trace]:
         return [
@@ -256,8 +259,8 @@ def _convergence(finished: Finished) -> list[Figure]:
             for start, row in zip(starts, rows, strict=True)
         ]
 
-    label = f"{words(objective['name'])} [{unit(objective['unit']) or '1'}]"
-    reference = (objective["fem"], "FEM at the optimum")
+    label = f"{words(objective.name)} [{unit(objective.unit) or '1'}]"
+    reference = (objective.fem, "FEM at the optimum")
     figures = [convergence_figure("Objective", traces(history["objective"]), best, label, reference)]
     if finished.constraints:
         violations = np.max([_violation(finished, index) for index in range(len(finished.constraints))], axis=0)
@@ -277,6 +280,6 @@ def _convergence(finished: Finished) -> list[Figure]:
 def _violation(finished: Finished, index: int) -> Array:
     """Of one constraint in units of its tolerance, at every row of the history."""
     constraint, found = finished.constraints[index]
-    gap = finished.history[found["name"]] - found["target"]
+    gap = finished.history[found.name] - found.target
     violation = {"equals": np.abs(gap), "at_least": -gap, "at_most": gap}[constraint.kind]
-    return violation / found["allowed"]
+    return violation / found.allowed

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from shapewright.app.formatting import NOTHING, capital, digits_for, limit, number, percent, signed, with_unit, words
 from shapewright.app.report.data import Finished
+from shapewright.studies.certify.model import Certificate, Objective
+from shapewright.studies.certify.verdict_model import Check, Limit
 
 
 @dataclass(frozen=True)
@@ -70,26 +71,26 @@ CHECKS = {
 
 
 def check_rows(
-    checks: Sequence[dict[str, Any]], limits: Sequence[dict[str, Any]]
+    checks: Sequence[Check], limits: Sequence[Limit]
 ) -> list[tuple[str, str, str, str, str, str]]:
     """Name, meaning, value, limit, the limit's default, and pass or FAIL of each check.
 
     ``limits`` are those of the certificate; a check that no key of the study limits has no default.
     """
-    defaults = {limit["name"]: limit for limit in limits}
+    defaults = {limit.name: limit for limit in limits}
     rows = []
     for check in checks:
-        known = CHECKS.get(check["name"], Explained(capital(check["meaning"]), "plain"))
-        relation = {"<=": "≤", ">=": "≥"}[check["relation"]]
-        chosen = None if check["name"] != "improvement" else 2  # which the meshes set, and nobody chose
-        value, bound = _written(check["value"], known.style, 3), _written(check["limit"], known.style, chosen)
+        known = CHECKS.get(check.name, Explained(capital(check.meaning), "plain"))
+        relation = {"<=": "≤", ">=": "≥"}[check.relation]
+        chosen = None if check.name != "improvement" else 2  # which the meshes set, and nobody chose
+        value, bound = _written(check.value, known.style, 3), _written(check.limit, known.style, chosen)
         required = bound if known.style == "yes" else f"{relation} {bound}"
-        usual = defaults.get(check["name"])
-        default = NOTHING if usual is None else _written(usual["default"], known.style, None)
-        if usual is not None and usual["looser"]:
+        usual = defaults.get(check.name)
+        default = NOTHING if usual is None else _written(usual.default, known.style, None)
+        if usual is not None and usual.looser:
             default += ", loosened"
-        result = pass_or_fail(check["satisfied"])
-        rows.append((capital(check["name"]), known.meaning, value, required, default, result))
+        result = pass_or_fail(check.satisfied)
+        rows.append((capital(check.name), known.meaning, value, required, default, result))
     return rows
 
 
@@ -108,52 +109,52 @@ def _written(value: float | None, style: str, digits: int | None) -> str:
     return f"{text} %" if style == "percent" and value is not None else text
 
 
-def before_and_after(objective: dict[str, Any]) -> tuple[str, str, str]:
+def before_and_after(objective: Objective) -> tuple[str, str, str]:
     """Objective by finite elements at the start and at the optimum, and the change, each with its unit."""
-    digits = digits_for(objective["discretization_error"])
-    first, last = objective["initial_fem"], objective["fem"]
+    digits = digits_for(objective.discretization_error)
+    first, last = objective.initial_fem, objective.fem
     change = "" if not first or last is None else f"{signed(100 * (last - first) / abs(first), 3)} %"
     return (
-        with_unit(number(first, digits), objective["unit"]),
-        with_unit(number(last, digits), objective["unit"]),
+        with_unit(number(first, digits), objective.unit),
+        with_unit(number(last, digits), objective.unit),
         change,
     )
 
 
-def sentence(certificate: dict[str, Any]) -> tuple[str, str]:
+def sentence(certificate: Certificate) -> tuple[str, str]:
     """The verdict in one sentence: 'Accepted' or 'Not accepted', and why, with the key numbers."""
-    objective = certificate["objective"]
+    objective = certificate.objective
     first, last, change = before_and_after(objective)
-    name = f"the {words(objective['name'])}"
+    name = f"the {words(objective.name)}"
     change = f" ({change})" if change else ""
-    uncertainty = percent(objective["discretization_error"])
-    if objective["surrogate"] is None:
+    uncertainty = percent(objective.discretization_error)
+    if objective.surrogate is None:
         error = "no surrogate was used"
     else:
-        error = f"the surrogate's value is {percent(objective['surrogate_relative_error'])} off"
+        error = f"the surrogate's value is {percent(objective.surrogate_relative_error)} off"
     course = f"{name} {_verb(objective)} from {first} to {last}{change} by finite elements"
     numbers = f"{course}; {error}, and the mesh uncertainty is {uncertainty}."
-    head = "Accepted" if certificate["accepted"] else "Not accepted"
-    rest = certificate["verdict"].removeprefix(head)
-    if certificate["accepted"]:
+    head = "Accepted" if certificate.accepted else "Not accepted"
+    rest = certificate.verdict.removeprefix(head)
+    if certificate.accepted:
         return head, f"{rest}{';' if rest else ':'} {numbers}"
     return head, f"{rest}, so do not rely on this shape; {numbers}"
 
 
-def _verb(objective: dict[str, Any]) -> str:
-    first, last = objective["initial_fem"], objective["fem"]
+def _verb(objective: Objective) -> str:
+    first, last = objective.initial_fem, objective.fem
     if first is None or last is None or first == last:
         return "goes"
     return "rises" if last > first else "falls"
 
 
 def cautions(finished: Finished) -> list[str]:
-    """Warnings of the certificate, and what else a careful reader would want to be told."""
+    """Warnings of the certificate, an unusual end of the search, and an order of convergence that was not observed."""
     certificate = finished.certificate
-    objective = certificate["objective"]
-    notes = list(certificate["warnings"])
-    if finished.optimum["exit"]["reason"] not in ("CONVERGED", "STATIONARY"):
-        notes.append(f"The optimizer did not converge in the ordinary way. {finished.optimum['exit']['text']}")
-    if objective["observed_order"] is None:
-        notes.append(f"No order of mesh convergence was observed: {objective['extrapolation']}.")
+    objective = certificate.objective
+    notes = list(certificate.warnings)
+    if finished.optimum.exit.reason not in ("CONVERGED", "STATIONARY"):
+        notes.append(f"The optimizer did not converge in the ordinary way. {finished.optimum.exit.text}")
+    if objective.observed_order is None:
+        notes.append(f"No order of mesh convergence was observed: {objective.extrapolation}.")
     return notes

@@ -151,11 +151,45 @@ def field_arrays(setup: Setup, fields: Array, suffix: str) -> dict[str, Array]:
     return arrays
 
 
-def shape_data(setup: Setup, theta: Tensor) -> dict[str, Any]:
-    """Outlines and control points of a design, for drawing."""
+Points = tuple[tuple[float, ...], ...]
+"""Coordinates of points, length unit."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Points along a loop of the domain's boundary, and the region of its first curve."""
+
+    tag: str
+    points: Points
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A design for drawing: outlines of the domain, and control points of the part."""
+
+    outlines: tuple[Outline, ...]
+    control_points: Points
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Content of ``shapes.json``: unit of length, and the designs at the start and at the optimum."""
+
+    unit: str
+    initial: Shape
+    optimum: Shape
+
+
+def shape_of(setup: Setup, theta: Tensor) -> Shape:
+    """Outlines and control points of a design (P,), for drawing."""
     control_points = setup.family.control_points(theta).numpy()
-    outlines = [
-        {"tag": loop[0].tag, "points": setup.family.outline(control_points, index, 16).tolist()}
+    outlines = tuple(
+        Outline(loop[0].tag, setup.family.outline(control_points, index, 16).tolist())
         for index, loop in enumerate(setup.family.loops)
-    ]
-    return {"outlines": outlines, "control_points": setup.family.part_points(theta).tolist()}
+    )
+    return Shape(outlines, setup.family.part_points(theta).tolist())
+
+
+def shape_data(setup: Setup, theta: Tensor) -> dict[str, Any]:
+    """A design as plain data of :class:`Shape`."""
+    return asdict(shape_of(setup, theta))

@@ -418,15 +418,19 @@ def read_certificate(path: Path) -> Certificate:
     try:
         return Certificate.model_validate(content)
     except ValidationError as error:
-        raise CertificateError(f"{path}: " + "; ".join(_fault(e) for e in error.errors()[:10])) from None
+        raise CertificateError(f"{path}: {faults(error)}") from None
+
+
+def faults(error: ValidationError) -> str:
+    """What is wrong with the entries of a file, the first ten of them, in a line."""
+    return "; ".join(_fault(entry) for entry in error.errors()[:10])
 
 
 def _fault(error: Mapping[str, Any]) -> str:
-    """What is wrong with an entry."""
     entry = ".".join(map(str, error["loc"]))
     if error["type"] == "missing":
         return f"has no entry '{entry}'"
-    return f"{entry}: {error['msg']}"
+    return f"{entry}: {error['msg']}" if entry else f"is not whole ({error['msg']})"
 
 
 def json_schema_text() -> str:

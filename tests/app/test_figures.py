@@ -17,6 +17,7 @@ from shapewright.app.report.field_figures import (
 from shapewright.app.report.figures import outlines
 from shapewright.geometries.design.extension import build_shape_map
 from shapewright.geometries.family.body_in_channel import body_in_channel
+from shapewright.studies.certify.export import Outline, Shape, Shapes
 
 VALUES = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e6, 1e6))
 
@@ -78,9 +79,9 @@ def test_loops_that_moved_are_told_from_those_that_stayed() -> None:
     wall, hole = [[0, 0], [1, 0], [1, 1]], [[0.4, 0.4], [0.6, 0.4], [0.5, 0.6]]
     larger = [[0.3, 0.4], [0.6, 0.4], [0.5, 0.6]]
 
-    def shapes(after: list) -> dict:
-        designs = {"initial": hole, "optimum": after}
-        return {name: {"outlines": [{"points": wall}, {"points": part}]} for name, part in designs.items()}
+    def shapes(after: list) -> Shapes:
+        initial, optimum = (Shape((Outline("wall", wall), Outline("hole", part)), part) for part in (hole, after))
+        return Shapes("m", initial, optimum)
 
     moved, fixed = outlines(shapes(larger))
     assert (len(moved), len(fixed)) == (1, 1)

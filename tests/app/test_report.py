@@ -293,8 +293,8 @@ def test_the_true_maximum_stands_beside_a_smooth_one(changed) -> None:
     more = {"peak": peak, "peak_at_start": peak | {"maximum": 5.3}}
     folder = changed("certificate.json", lambda c: c["objective"].update(more))
     text = words_of(page(write_report(folder)))
-    assert "along “hole” on the finest mesh: largest 3.0361, least 3.0150, mean 3.0278" in text
-    assert "largest less least is 0.69 % of the mean" in text
+    assert "along “hole” on the finest mesh: largest 3.0361, least 3.0150, mean 3.0278." in text
+    assert "The difference between largest and least is 0.69 % of the mean." in text
     assert "At the start its largest is 5.3000." in text
     assert "The quantity around “hole”" in text
     assert "imply that the largest is between 2.9000 and 3.2000." in text
@@ -319,15 +319,16 @@ def test_load_cases_stand_in_a_table_with_the_true_worst_beside_the_smooth_one(c
     assert "Load cases" not in words_of(page(write_report(without)))
 
 
-def test_familiarity_is_told_with_what_it_is_worth(changed) -> None:
+def test_novelty_is_told_with_its_correlation_with_the_error(changed) -> None:
     folder = changed("certificate.json", lambda c: None)
     text = words_of(page(write_report(folder)))
-    assert "trained on: 0.988, where 1.12 is usual and one in twenty is beyond 1.46" in text
-    assert "On 128 designs that it was not taught this distance goes with the true error" in text
-    assert "at a rank correlation of 0.80 (fields) and 0.60 (design gradient)" in text
+    assert "from the training designs of the surrogate: 0.988. Among designs" in text
+    assert "the median is 1.12 and the 95th percentile 1.46" in text
+    assert "On 128 held-out designs the rank correlation of this distance with the true error is 0.80 (fields)" in text
+    assert "and 0.60 (design gradient)" in text
     unknown = {"correlation": None}
     text = words_of(page(write_report(changed("certificate.json", lambda c: c["novelty"].update(unknown)))))
-    assert "What that says of its error the model card does not state" in text
+    assert "The model card does not state how this distance correlates with the error" in text
 
 
 def test_a_managed_study_shows_its_steps_and_what_was_learnt(changed) -> None:
@@ -346,7 +347,7 @@ def test_a_managed_study_shows_its_steps_and_what_was_learnt(changed) -> None:
     steps = [row for row in parsed.rows if row[1:3] == ["0.912", "0.100"] or row[2:4] == ["0.912", "0.100"]]
     assert len(steps) == 9
     assert sum("no" in row for row in steps) == 3
-    assert "The tuned weights are kept, for the next study. 4 solutions of the trust region were learnt" in text
+    assert "The tuned weights are kept for the next study. 4 solutions of the trust region were learnt" in text
     assert ["1.2 %", "0.45 %"] in [row[-2:] for row in parsed.rows]
 
 
@@ -438,9 +439,32 @@ def test_missing_entry_is_named(changed) -> None:
         write_report(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "edit", "said"),
+    [
+        ("optimum.json", lambda o: o["exit"].pop("text"), "has no entry 'exit.text'; `shapewright optimize` makes it"),
+        ("optimum.json", lambda o: o["starts"][1].update(iterations="many"), "starts.1.iterations: Input should be"),
+        ("optimum.json", lambda o: o.update(best_start=None), "best_start: Input should be"),
+        ("shapes.json", lambda s: s["optimum"].pop("control_points"), "has no entry 'optimum.control_points'"),
+        ("shapes.json", lambda s: s["initial"]["outlines"][0].update(points=[["a", 1]]), "initial.outlines.0.points"),
+        ("run.json", lambda r: r.pop("hardware"), "has no entry 'hardware'; `shapewright validate` makes it"),
+        ("run.json", lambda r: r.update(packages=[]), "packages: Input should be"),
+        ("surrogate.card.json", lambda c: c["held_out"].pop("cosine"), "has no entry 'held_out.cosine'"),
+        ("certificate.json", lambda c: c.update(version=5), "version: found version 5; expected"),
+    ],
+)
+def test_damaged_or_older_entry_is_named_with_the_command_that_makes_the_file(changed, name, edit, said) -> None:
+    folder = changed(name, edit)
+    with pytest.raises(ReportError) as caught:
+        write_report(folder)
+    assert str(caught.value).startswith(f"{folder / name}: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_certificate_of_another_design_is_refused(changed) -> None:
     folder = changed("optimum.json", lambda o: o["parameters"].update(r0=1.0))
-    with pytest.raises(ReportError, match="judges another design"):
+    with pytest.raises(ReportError, match=r"its parameters are not those of optimum\.json"):
         write_report(folder)
 
 
