@@ -78,5 +78,5 @@ def novelty(finished: Finished) -> str:
     return (
         f"Distance of the optimum from the training designs of the surrogate: {number(known.distance, 3)}. Among"
         f" designs drawn as the training designs were, the median is {number(known.typical_median, 3)} and the 95th"
-        f" percentile {number(known.typical_95_percent, 3)} (Mahalanobis distance of the latent features). {correlation}."
+        f" percentile {number(known.typical_95_percent, 3)} (Mahalanobis distance of latent features). {correlation}."
     )
