@@ -68,7 +68,7 @@ class Convergence:
         torch.manual_seed(0)
         config = OperatorConfig(width=16, hidden=16, modes=(8, 8))
         self.network = MollifiedGraphNeuralOperator(grid, config, 1, len(finest.mesh.tag_names), 1).double()
-        self.rim = boundary_cloud(finest, nodes, points_per_facet=3)
+        self.rim = boundary_cloud(finest, nodes, points_per_side=3)
         self.exact = self._latent(gauss_cloud(finest, nodes), self.rim)
 
     def _latent(self, interior: PointCloud, boundary: PointCloud) -> Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 import pyvista
 from matplotlib.tri import Triangulation
 
-from shapewright.geometries.mesh.triangle import SUBTRIANGLES
+from shapewright.geometries.mesh.simplex import TRIANGLE
 
 
 def draw(folder: Path, target: Path) -> None:
@@ -27,7 +27,7 @@ def draw(folder: Path, target: Path) -> None:
     fields = []
     for name, title, value in panels:
         grid = pyvista.read(folder / name)
-        cells = grid.cells_dict[pyvista.CellType.QUADRATIC_TRIANGLE][:, SUBTRIANGLES].reshape(-1, 3)
+        cells = grid.cells_dict[pyvista.CellType.QUADRATIC_TRIANGLE][:, TRIANGLE.subcells].reshape(-1, 3)
         triangles = Triangulation(*grid.points[:, :2].T, cells)
         caption = f"{title}: {certificate['name']} {value:.3f} {certificate['unit']} (FEM)"
         fields.append((caption, triangles, np.linalg.norm(grid.point_data["velocity_fem"], axis=1)))

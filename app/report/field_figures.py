@@ -10,12 +10,12 @@ from matplotlib.tri import Triangulation
 
 from shapewright.app.report.canvas import Array, Figure, drawn, frame, plan, plan_height
 from shapewright.app.report.data import NodalFields
-from shapewright.geometries.mesh.triangle import SUBTRIANGLES
+from shapewright.geometries.mesh.simplex import TRIANGLE
 
 
 def triangulation(fields: NodalFields) -> Triangulation:
     """Four linear triangles for each quadratic one, on the same nodes."""
-    return Triangulation(*fields.points.T, fields.cells[:, SUBTRIANGLES].reshape(-1, 3))
+    return Triangulation(*fields.points.T, fields.cells[:, TRIANGLE.subcells].reshape(-1, 3))
 
 
 def boundary(fields: NodalFields) -> list[Array]:

@@ -10,8 +10,9 @@ from shapely import LineString, Point
 
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.spline import Curve
-from shapewright.geometries.mesh.integration import bernstein_jacobians
-from shapewright.geometries.mesh.mesh import EDGES, Mesh, MeshError
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
+from shapewright.geometries.mesh.mesh import Mesh, MeshError
+from shapewright.geometries.mesh.simplex import TRIANGLE
 
 Array = NDArray[np.float64]
 
@@ -161,7 +162,7 @@ def _oriented(
     a, b, c = (nodes[cells[:, k]] for k in range(3))
     signed = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
     cells = np.where(signed[:, None] > 0, cells, cells[:, [0, 2, 1, 5, 4, 3]])
-    along = {(cell[i], cell[j]) for cell in cells.tolist() for i, j in EDGES}
+    along = {(cell[i], cell[j]) for cell in cells.tolist() for i, j in TRIANGLE.facets}
     forward = np.array([(first, second) in along for first, second in facets[:, :2].tolist()])
     facets = np.where(forward[:, None], facets, facets[:, [1, 0, 2]])
     if not all((first, second) in along for first, second in facets[:, :2].tolist()):

@@ -17,7 +17,7 @@ from torch import Tensor
 from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.family.outlines import ShapeError, check_outlines
 from shapewright.geometries.family.spline import loop_matrix
-from shapewright.geometries.mesh.integration import bernstein_jacobians
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.mesh.constants import constant, is_capturing
 from shapewright.geometries.mesh.integration import cell_points, facet_points, nodal_weights
-from shapewright.geometries.mesh.triangle import shape_functions, shape_gradients
+from shapewright.geometries.mesh.jacobians import determinant
 
 INTERIOR = -1
 
@@ -90,9 +90,9 @@ def concatenate(clouds: Sequence[PointCloud]) -> PointCloud:
 def _equal_sized(points: Tensor, weights: Tensor, normals: Tensor, tags: Tensor, names: tuple[str, ...]) -> PointCloud:
     shapes, count = weights.shape
     return PointCloud(
-        points=points.reshape(shapes * count, 2),
+        points=points.reshape(shapes * count, -1),
         weights=weights.reshape(-1),
-        normals=normals.reshape(shapes * count, 2),
+        normals=normals.reshape(shapes * count, -1),
         tags=tags.repeat(shapes),
         offsets=torch.arange(shapes + 1, device=points.device) * count,
         tag_names=names,
@@ -107,11 +107,11 @@ def nodal_cloud(shape_map: ShapeMap, nodes: Tensor) -> PointCloud:
     )
 
 
-def boundary_cloud(shape_map: ShapeMap, nodes: Tensor, points_per_facet: int = 2) -> PointCloud:
+def boundary_cloud(shape_map: ShapeMap, nodes: Tensor, points_per_side: int = 2) -> PointCloud:
     """Gauss points of the boundary of designs with nodes (B, N, 2): arc-length weights, normals, tags."""
     mesh = shape_map.mesh
-    facets = facet_points(mesh, nodes, points_per_facet=points_per_facet)
-    tags = constant(np.repeat(mesh.facet_tags, points_per_facet), nodes, torch.int64)
+    facets = facet_points(mesh, nodes, points_per_side=points_per_side)
+    tags = constant(np.repeat(mesh.facet_tags, points_per_side), nodes, torch.int64)
     points, normals = (part.flatten(1, 2) for part in (facets.points, facets.normals))
     return _equal_sized(points, facets.weights.flatten(1), normals, tags, mesh.tag_names)
 
@@ -126,13 +126,13 @@ def sobol_cloud(shape_map: ShapeMap, nodes: Tensor, count: int, seed: int = 0) -
     reference = cell_points(shape_map.mesh, shape_map.reference_nodes).weights.sum(-1)
     cumulative = (reference.cumsum(0) / reference.sum()).numpy()
     cell = torch.from_numpy(np.minimum(np.searchsorted(cumulative, sobol[:, 0]), len(cumulative) - 1))
+    kind = shape_map.mesh.cell
     local = np.where(sobol[:, 1:].sum(-1, keepdims=True) > 1, 1 - sobol[:, 1:], sobol[:, 1:])
     owners = torch.from_numpy(shape_map.mesh.cells)[cell].to(nodes.device)
-    values, gradients = (torch.from_numpy(f(local)).to(nodes) for f in (shape_functions, shape_gradients))
+    values, gradients = (torch.from_numpy(f(local)).to(nodes) for f in (kind.shape_functions, kind.shape_gradients))
     points = torch.einsum("...qid,qi->...qd", nodes[..., owners, :], values)
     jacobian = torch.einsum("...qid,qik->...qdk", nodes[..., owners, :], gradients)
-    determinant = jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0]
-    ratio = determinant / reference[cell].to(nodes)
+    ratio = determinant(jacobian) / reference[cell].to(nodes)
     area = cell_points(shape_map.mesh, nodes).weights.sum((-1, -2))
     weights = ratio / ratio.sum(-1, keepdim=True) * area[..., None]
     tags = torch.full((count,), INTERIOR, device=nodes.device)

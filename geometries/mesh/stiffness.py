@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.linalg import splu
 
 from shapewright.geometries.mesh.mesh import Mesh
-from shapewright.geometries.mesh.triangle import shape_functions, shape_gradients, triangle_quadrature
+from shapewright.geometries.mesh.quadrature import gauss_quadrature
 
 
 def dirichlet_factor(mesh: Mesh, tags: list[str]) -> NDArray[np.float64]:
@@ -23,9 +23,9 @@ def dirichlet_factor(mesh: Mesh, tags: list[str]) -> NDArray[np.float64]:
     fixed = np.unique(np.concatenate([mesh.facets_on(tag).ravel() for tag in tags]))
     free = np.setdiff1d(np.arange(len(mesh.nodes)), fixed)
     load = np.zeros(len(mesh.nodes))
-    points, weights = triangle_quadrature()
+    points, weights = gauss_quadrature(mesh.dimension)
     determinant = np.linalg.det(_jacobians(mesh, points))
-    np.add.at(load, mesh.cells, np.einsum("q,mq,qi->mi", weights, determinant, shape_functions(points)))
+    np.add.at(load, mesh.cells, np.einsum("q,mq,qi->mi", weights, determinant, mesh.cell.shape_functions(points)))
     factor = np.zeros(len(mesh.nodes))
     stiffness = weighted_stiffness(mesh, lambda x: np.ones(x.shape[:-1]))
     factor[free] = splu(stiffness[free][:, free].tocsc()).solve(load[free])
@@ -33,19 +33,19 @@ def dirichlet_factor(mesh: Mesh, tags: list[str]) -> NDArray[np.float64]:
 
 
 def weighted_stiffness(mesh: Mesh, weight: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> csr_matrix:
-    """(N, N) CSR matrix of int w grad(phi_i) . grad(phi_j) on the curved cells; ``weight`` maps (..., 2) to (...)."""
-    points, quadrature = triangle_quadrature()
+    """(N, N) CSR matrix of int w grad(phi_i) . grad(phi_j) on the curved cells; ``weight`` maps (..., d) to (...)."""
+    points, quadrature = gauss_quadrature(mesh.dimension)
     jacobian = _jacobians(mesh, points)
-    gradients = np.einsum("qik,mqkd->mqid", shape_gradients(points), np.linalg.inv(jacobian))
-    positions = np.einsum("qi,mid->mqd", shape_functions(points), mesh.nodes[mesh.cells])
+    gradients = np.einsum("qik,mqkd->mqid", mesh.cell.shape_gradients(points), np.linalg.inv(jacobian))
+    positions = np.einsum("qi,mid->mqd", mesh.cell.shape_functions(points), mesh.nodes[mesh.cells])
     scale = quadrature * np.linalg.det(jacobian) * weight(positions)
     local = np.einsum("mq,mqid,mqjd->mij", scale, gradients, gradients)
-    rows = np.repeat(mesh.cells, 6, axis=1).ravel()
-    columns = np.tile(mesh.cells, (1, 6)).ravel()
+    rows = np.repeat(mesh.cells, mesh.cells.shape[1], axis=1).ravel()
+    columns = np.tile(mesh.cells, (1, mesh.cells.shape[1])).ravel()
     size = len(mesh.nodes)
     return coo_matrix((local.ravel(), (rows, columns)), shape=(size, size)).tocsr()
 
 
 def _jacobians(mesh: Mesh, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(M, Q, 2, 2) with [d, k] = dx_d / dxi_k."""
-    return np.einsum("mid,qik->mqdk", mesh.nodes[mesh.cells], shape_gradients(points))
+    """(M, Q, d, d) with [d, k] = dx_d / dxi_k."""
+    return np.einsum("mid,qik->mqdk", mesh.nodes[mesh.cells], mesh.cell.shape_gradients(points))

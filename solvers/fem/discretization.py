@@ -6,11 +6,14 @@ from collections.abc import Mapping
 
 import basix.ufl
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from shapewright.geometries.fields.problem import Field, ProblemError
+from shapewright.geometries.mesh.jacobians import determinant
 from shapewright.geometries.mesh.mesh import Mesh
-from shapewright.geometries.mesh.triangle import NODES, shape_gradients, triangle_quadrature
+from shapewright.geometries.mesh.quadrature import gauss_quadrature
+from shapewright.geometries.mesh.simplex import Simplex
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.backend import MPI, fem
 from shapewright.solvers.fem.backend import mesh as dolfinx_mesh
@@ -96,7 +99,7 @@ class Discretization:
         lost = int((~np.isfinite(nodes)).any(-1).sum())
         if lost:
             raise SolveError(f"{lost} nodes of the mesh have positions that are not finite")
-        worst = _smallest_determinants(nodes[self.tagged.cells])
+        worst = _smallest_determinants(self.tagged.cell, nodes[self.tagged.cells])
         folded = np.flatnonzero(worst <= 0)
         if len(folded):
             raise SolveError(
@@ -169,9 +172,8 @@ def _edge_keys(edges: Index, count: int) -> Index:
     return edges.min(-1) * count + edges.max(-1)
 
 
-def _smallest_determinants(cells: Array) -> Array:
-    """(M,) smallest Jacobian determinant of cells (M, 6, 2) at their nodes and at quadrature points."""
-    points = np.concatenate([NODES, triangle_quadrature(4)[0]])
-    columns = np.tensordot(cells, shape_gradients(points), axes=(1, 1))  # (M, 2, Q, 2)
-    determinants = columns[:, 0, :, 0] * columns[:, 1, :, 1] - columns[:, 0, :, 1] * columns[:, 1, :, 0]
-    return determinants.min(-1)
+def _smallest_determinants(kind: Simplex, cells: Array) -> Array:
+    """(M,) smallest Jacobian determinant of cells (M, n, d) at their nodes and at quadrature points."""
+    points = np.concatenate([kind.nodes, gauss_quadrature(kind.dimension, 4)[0]])
+    jacobian = np.tensordot(cells, kind.shape_gradients(points), axes=(1, 1)).swapaxes(1, 2)  # (M, Q, d, d)
+    return determinant(torch.from_numpy(jacobian)).numpy().min(-1)

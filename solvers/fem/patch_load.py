@@ -22,7 +22,7 @@ from ufl.core.expr import Expr
 from shapewright.geometries.fields.problem import Patch, ProblemError
 from shapewright.geometries.mesh.integration import FacetPoints
 from shapewright.geometries.mesh.mesh import Mesh
-from shapewright.geometries.mesh.triangle import edge_shape_functions, edge_shape_slopes
+from shapewright.geometries.mesh.simplex import SEGMENT
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.backend import fem
 from shapewright.solvers.fem.discretization import Discretization
@@ -36,19 +36,21 @@ def boundary_point(mesh: Mesh, tag: str, at: Array) -> tuple[Index, Array]:
     """Nodes (3,) of the facet on ``tag`` that comes nearest to ``at`` (2,), and their shape functions (3,) there."""
     facets = mesh.facets_on(tag)
     local = mesh.nodes[facets]
-    s = np.linspace(0, 1, 9)
-    distance = np.linalg.norm(np.einsum("qi,kid->kqd", edge_shape_functions(s), local) - at, axis=-1)
+    s = np.linspace(0, 1, 9)[:, None]
+    distance = np.linalg.norm(np.einsum("qi,kid->kqd", SEGMENT.shape_functions(s), local) - at, axis=-1)
     best = (np.inf, np.zeros(3, np.int64), np.zeros(3))
     for facet in np.unique(np.argsort(distance.min(-1))[:4]):
         nodes = local[facet]
-        along = float(s[distance[facet].argmin()])
+        along = float(s[distance[facet].argmin(), 0])
         for _ in range(50):  # Gauss-Newton: the residual is small beside the curvature
-            value, slope = (f(np.array([along]))[0] @ nodes for f in (edge_shape_functions, edge_shape_slopes))
+            at_point = np.array([[along]])
+            value = SEGMENT.shape_functions(at_point)[0] @ nodes
+            slope = SEGMENT.shape_gradients(at_point)[0, :, 0] @ nodes
             step = float((at - value) @ slope / (slope @ slope))
             along = min(1.0, max(0.0, along + step))
             if abs(step) < 1e-15:
                 break
-        shape = edge_shape_functions(np.array([along]))[0]
+        shape = SEGMENT.shape_functions(np.array([[along]]))[0]
         best = min(best, (float(np.linalg.norm(shape @ nodes - at)), facets[facet], shape), key=lambda found: found[0])
     return best[1], best[2]
 
@@ -56,7 +58,7 @@ def boundary_point(mesh: Mesh, tag: str, at: Array) -> tuple[Index, Array]:
 def facet_lengths_near(mesh: Mesh, tag: str, at: Array, reach: float) -> Array:
     """Lengths, end to end, of the facets on ``tag`` that come within ``reach`` of ``at`` (2,)."""
     local = mesh.nodes[mesh.facets_on(tag)]
-    samples = np.einsum("qi,kid->kqd", edge_shape_functions(np.linspace(0, 1, 17)), local)
+    samples = np.einsum("qi,kid->kqd", SEGMENT.shape_functions(np.linspace(0, 1, 17)[:, None]), local)
     near = np.linalg.norm(samples - at, axis=-1).min(-1) < reach
     return np.linalg.norm(local[near, 1] - local[near, 0], axis=-1)
 

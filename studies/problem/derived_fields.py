@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from shapewright.geometries.fields.sampled import sample_quantities
 from shapewright.geometries.mesh.integration import cell_points
-from shapewright.geometries.mesh.triangle import NODES
 from shapewright.studies.problem.setup import Setup
 
 Array = NDArray[np.float64]
@@ -26,7 +25,8 @@ def derived_arrays(setup: Setup, nodes: Array, fields: Array, suffix: str) -> Ma
         suffix: such as ``fem``.
     """
     mesh, problem = setup.shape_map.mesh, setup.problem
-    quadrature = cell_points(mesh, torch.from_numpy(nodes), rule=(NODES, np.full(len(NODES), 0.5 / len(NODES))))
+    at_nodes = mesh.cell.nodes, np.full(len(mesh.cell.nodes), 0.5 / len(mesh.cell.nodes))
+    quadrature = cell_points(mesh, torch.from_numpy(nodes), rule=at_nodes)
     components = dict(zip(problem.physics.components, np.ascontiguousarray(fields.T), strict=True))
     q = sample_quantities(problem, quadrature, components, problem.parameter_values())
     cells, areas = mesh.cells.ravel(), quadrature.weights.sum(-1, keepdim=True)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shapewright.geometries.mesh.integration import bernstein_jacobians
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
 from shapewright.solvers.fem.solver import FemSolution

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.mesh.constants import constant, is_capturing
-from shapewright.geometries.mesh.triangle import Array
+from shapewright.geometries.mesh.simplex import Array
 
 
 class OutsideGridError(ValueError):

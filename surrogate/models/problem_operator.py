@@ -20,7 +20,7 @@ from shapewright.geometries.design.dirichlet_lift import DirichletLift
 from shapewright.geometries.design.point_cloud import PointCloud, sobol_cloud
 from shapewright.geometries.mesh.integration import CellPoints, cell_points
 from shapewright.geometries.mesh.locate import values_at
-from shapewright.geometries.mesh.triangle import random_triangle_quadrature
+from shapewright.geometries.mesh.quadrature import random_triangle_quadrature
 from shapewright.surrogate.mgno.latent_grid import LatentGrid
 from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
 from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives, field_derivatives

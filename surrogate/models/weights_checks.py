@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapewright.geometries.mesh.integration import bernstein_jacobians
-from shapewright.geometries.mesh.mesh import EDGES, Mesh
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
+from shapewright.geometries.mesh.mesh import Mesh
 
 MESH_SHAPES = {"nodes": (2, torch.float64), "cells": (6, torch.int64), "facets": (3, torch.int64)}
 """Array of a mesh -> its columns and type; beside them ``facet_tags``, one whole number a facet."""
@@ -68,7 +68,7 @@ def _shape_flaw(mesh: Mesh) -> str | None:
         return f"its mesh {what}"
     sides: dict[tuple[int, int], int] = {}
     for cell in mesh.cells.tolist():
-        for middle, (i, j) in enumerate(EDGES, start=3):
+        for middle, (i, j) in enumerate(mesh.cell.edges, start=3):
             if (cell[i], cell[j]) in sides:
                 return "cells of its mesh overlap"
             sides[cell[i], cell[j]] = cell[middle]

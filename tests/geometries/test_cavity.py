@@ -7,7 +7,7 @@ import torch
 from shapewright.geometries.design.extension import build_shape_map
 from shapewright.geometries.family.cavity import cavity
 from shapewright.geometries.family.parts import FamilyError
-from shapewright.geometries.mesh.integration import bernstein_jacobians
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from tests.geometries.shapes import designs
 
 FAMILY = cavity()

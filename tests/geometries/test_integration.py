@@ -10,20 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shapewright.geometries.mesh.integration import bernstein_jacobians, cell_points, facet_points, nodal_weights
+from shapewright.geometries.mesh.integration import cell_points, facet_points, nodal_weights
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from shapewright.geometries.mesh.mesh import Mesh
-from shapewright.geometries.mesh.triangle import (
-    NODES,
-    edge_shape_functions,
-    edge_shape_slopes,
-    hat_functions,
-    random_triangle_quadrature,
-    shape_functions,
-    shape_gradients,
-    triangle_quadrature,
-)
+from shapewright.geometries.mesh.quadrature import random_triangle_quadrature
+from shapewright.geometries.mesh.simplex import TRIANGLE
 from tests.geometries.shapes import FAMILIES, designs, shape_map
 
+NODES = TRIANGLE.nodes
+shape_functions, shape_gradients = TRIANGLE.shape_functions, TRIANGLE.shape_gradients
 REFERENCE = Mesh(
     NODES,
     np.arange(6)[None],
@@ -32,38 +27,6 @@ REFERENCE = Mesh(
     ("south", "rest"),
 )
 SAMPLES = np.array([[i, j] for i in range(21) for j in range(21 - i)]) / 20
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_triangle_quadrature_is_exact(count):
-    points, weights = triangle_quadrature(count)
-    for i in range(2 * count):
-        for j in range(2 * count - i):
-            exact = math.factorial(i) * math.factorial(j) / math.factorial(i + j + 2)
-            assert (weights * points[:, 0] ** i * points[:, 1] ** j).sum() == pytest.approx(exact, rel=1e-13)
-    assert weights.min() > 0
-
-
-def test_shape_functions_interpolate_and_sum_to_one():
-    np.testing.assert_allclose(shape_functions(NODES), np.eye(6), atol=1e-15)
-    np.testing.assert_allclose(hat_functions(NODES), np.eye(6), atol=1e-15)
-    for functions in (shape_functions, hat_functions):
-        np.testing.assert_allclose(functions(SAMPLES).sum(-1), 1, atol=1e-14)
-        np.testing.assert_allclose(functions(SAMPLES) @ NODES, SAMPLES, atol=1e-14)
-    assert hat_functions(SAMPLES).min() > -1e-14
-    ends = np.array([0.0, 1.0, 0.5])
-    np.testing.assert_allclose(edge_shape_functions(ends), np.eye(3), atol=1e-15)
-
-
-def test_gradients_of_shape_functions_match_finite_differences():
-    inside = SAMPLES * 0.9 + 0.02
-    for axis in range(2):
-        step = 1e-6 * np.eye(2)[axis]
-        difference = (shape_functions(inside + step) - shape_functions(inside - step)) / 2e-6
-        np.testing.assert_allclose(shape_gradients(inside)[..., axis], difference, atol=1e-9)
-    s = np.linspace(0, 1, 11)
-    difference = (edge_shape_functions(s + 1e-6) - edge_shape_functions(s - 1e-6)) / 2e-6
-    np.testing.assert_allclose(edge_shape_slopes(s), difference, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -145,7 +108,7 @@ def test_green_s_theorem_on_one_curved_cell(moves, powers):
     i, j = powers
     nodes = torch.from_numpy(NODES + np.array(moves).reshape(6, 2))
     cells = cell_points(REFERENCE, nodes)
-    facets = facet_points(REFERENCE, nodes, points_per_facet=6)
+    facets = facet_points(REFERENCE, nodes, points_per_side=6)
     x, y = cells.points.unbind(-1)
     inside = (i * x ** max(i - 1, 0) * y**j * cells.weights).sum()
     x, y = facets.points.unbind(-1)

@@ -9,7 +9,7 @@ from shapewright.geometries.family.cavity import cavity
 from shapewright.geometries.family.porous_square import porous_square
 from shapewright.geometries.family.star_domain import star_domain
 from shapewright.geometries.mesh.locate import interpolation_matrix, locate, values_at
-from shapewright.geometries.mesh.triangle import shape_functions
+from shapewright.geometries.mesh.simplex import TRIANGLE
 from tests.geometries.shapes import designs
 
 FAMILIES = {"star_domain": (star_domain(), 0.2), "porous_square": (porous_square(), 0.08), "cavity": (cavity(), 0.2)}
@@ -29,7 +29,7 @@ def inner_points(mesh, count, seed=0):
     cell = random.integers(len(mesh.cells), size=count)
     coordinates = random.random((count, 2))
     coordinates = np.where(coordinates.sum(-1, keepdims=True) > 1, 1 - coordinates, coordinates)
-    points = np.einsum("pi,pid->pd", shape_functions(coordinates), mesh.nodes[mesh.cells[cell]])
+    points = np.einsum("pi,pid->pd", TRIANGLE.shape_functions(coordinates), mesh.nodes[mesh.cells[cell]])
     return points, cell, coordinates
 
 
@@ -49,7 +49,7 @@ def test_every_quadratic_in_a_cells_own_coordinates_is_reproduced_on_curved_cell
     mesh = curved(name)
     points, cell, coordinates = inner_points(mesh, 500)
     nodal = np.random.default_rng(1).standard_normal((len(mesh.nodes), 3))
-    wanted = np.einsum("pi,pic->pc", shape_functions(coordinates), nodal[mesh.cells[cell]])
+    wanted = np.einsum("pi,pic->pc", TRIANGLE.shape_functions(coordinates), nodal[mesh.cells[cell]])
     np.testing.assert_allclose(interpolation_matrix(mesh, points) @ nodal, wanted, atol=1e-8)
     np.testing.assert_allclose(interpolation_matrix(mesh, points) @ mesh.nodes, points, atol=1e-10)
 

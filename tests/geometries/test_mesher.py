@@ -19,8 +19,9 @@ from shapewright.geometries.cad.step import CadShape, part_shape, write_step
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.parts import Parameter
 from shapewright.geometries.family.spline import Curve, LoopQuadrature
-from shapewright.geometries.mesh.integration import bernstein_jacobians, facet_points, nodal_weights
-from shapewright.geometries.mesh.mesh import EDGES, Mesh
+from shapewright.geometries.mesh.integration import facet_points, nodal_weights
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
+from shapewright.geometries.mesh.mesh import Mesh
 from tests.geometries.shapes import FAMILIES, designs, family, polygon_family
 from tests.geometries.test_cad import full_disk
 
@@ -59,7 +60,7 @@ def assert_is_mesh_of(mesh: Mesh, of: Family, points: torch.Tensor, tolerance: f
     assert np.array_equal(np.unique(mesh.cells), np.arange(len(mesh.nodes)))
     edges = {}
     for cell in mesh.cells:
-        for k, (i, j) in enumerate(EDGES):
+        for k, (i, j) in enumerate(mesh.cell.edges):
             edges.setdefault(frozenset((cell[i], cell[j])), []).append((cell[i], cell[j], cell[3 + k]))
     outer = {found[0] for found in edges.values() if len(found) == 1}
     assert outer == set(map(tuple, mesh.facets))  # each once, in the direction of its cell, with its own middle

@@ -34,7 +34,7 @@ def test_weights_sum_to_the_measure(name, kind):
     nodes = mapped.nodes(designs(mapped.family, 3))
     cloud = CLOUDS[kind](mapped, nodes)
     if kind == "boundary":
-        measure = facet_points(mapped.mesh, nodes, points_per_facet=2).weights.sum((-1, -2))
+        measure = facet_points(mapped.mesh, nodes, points_per_side=2).weights.sum((-1, -2))
     else:
         measure = cell_points(mapped.mesh, nodes).weights.sum((-1, -2))
     assert cloud.shapes == 3
@@ -50,7 +50,7 @@ def test_boundary_points_carry_their_region_and_normal(name):
     for b in range(2):
         own = slice(int(cloud.offsets[b]), int(cloud.offsets[b + 1]))
         for index, tag in enumerate(cloud.tag_names):
-            facets = facet_points(mapped.mesh, nodes[b], tag, points_per_facet=2)
+            facets = facet_points(mapped.mesh, nodes[b], tag, points_per_side=2)
             here = cloud.tags[own] == index
             torch.testing.assert_close(cloud.points[own][here], facets.points.flatten(0, 1))
             torch.testing.assert_close(cloud.normals[own][here], facets.normals.flatten(0, 1))

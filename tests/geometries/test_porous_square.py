@@ -7,7 +7,8 @@ import torch
 from shapewright.geometries.design.extension import boundary_basis, build_shape_map
 from shapewright.geometries.family.parts import FamilyError
 from shapewright.geometries.family.porous_square import porous_square
-from shapewright.geometries.mesh.integration import bernstein_jacobians, cell_points
+from shapewright.geometries.mesh.integration import cell_points
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from tests.geometries.shapes import designs
 
 FAMILY = porous_square()

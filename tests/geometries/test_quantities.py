@@ -15,7 +15,7 @@ from shapewright.geometries.design.extension import build_shape_map
 from shapewright.geometries.design.measures import QUANTITIES, clearance, gap, jacobian, quantities_of, thickness
 from shapewright.geometries.family.catalogue import load_family
 from shapewright.geometries.family.spline import loop_matrix
-from shapewright.geometries.mesh.integration import bernstein_jacobians
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from tests.geometries.shapes import (
     EXAMPLES,
     FAMILIES,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from shapewright.geometries.design.extension import build_shape_map
 from shapewright.geometries.design.measures import ShapeError, check_design, jacobian, thickness, valid_designs
-from shapewright.geometries.mesh.integration import bernstein_jacobians, cell_points
+from shapewright.geometries.mesh.integration import cell_points
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from tests.geometries.shapes import FAMILIES, designs, family, polygon_family, shape_map
 
 BODY = family("body_in_channel")

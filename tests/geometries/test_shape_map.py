@@ -15,7 +15,8 @@ from shapewright.geometries.family.catalogue import load_family
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.parts import Parameter
 from shapewright.geometries.family.spline import Curve, LoopQuadrature, loop_matrix
-from shapewright.geometries.mesh.integration import bernstein_jacobians, cell_points, facet_points, nodal_weights
+from shapewright.geometries.mesh.integration import cell_points, facet_points, nodal_weights
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from shapewright.geometries.mesh.stiffness import dirichlet_factor
 from tests.geometries.shapes import EXAMPLES, FAMILIES, designs, family, shape_map, taylor_order
 

@@ -7,7 +7,7 @@ import torch
 from shapewright.geometries.design.extension import boundary_basis, build_shape_map, ray_extension
 from shapewright.geometries.family.parts import FamilyError
 from shapewright.geometries.family.star_domain import star_domain
-from shapewright.geometries.mesh.integration import bernstein_jacobians
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from tests.geometries.shapes import designs
 
 FAMILY = star_domain()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from shapewright.geometries.mesh.integration import bernstein_jacobians
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from shapewright.solvers.errors import SolveError
 from shapewright.studies.problem.operator_setup import build_operator_setup, load_operator_study, solve_instances
 from shapewright.studies.run.operator_run import (
