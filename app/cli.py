@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -61,7 +60,7 @@ def _loaded(options: Options) -> tuple[Study, Workspace, str]:
     sections = ("sampling", "training", "optimizer") if options.seed is not None else ()
     seeds = [f"{section}.seed={options.seed}" for section in sections]
     overrides = [*(options.overrides or []), *seeds, *engine_overrides(options.engine)]
-    study = replace(load_study(options.study, overrides), force=options.force)
+    study = load_study(options.study, overrides).forced(options.force)
     return study, Workspace(options.out or Path("out") / study.model.name), choose_device(options.device)
 
 
@@ -208,7 +207,7 @@ def check(study: StudyFile, overrides: Set = None, seed: TestSeed = 0, force: Fo
     from shapewright.studies.problem.setup import build_setup
     from shapewright.studies.schema.loader import load_study
 
-    setup = build_setup(replace(load_study(study, overrides or []), force=force))
+    setup = build_setup(load_study(study, overrides or []).forced(force))
     _say(
         f"{study}: schema and geometry are in order; {len(setup.family.parameters)} parameters,"
         f" {len(setup.shape_map.mesh.nodes)} nodes"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -32,7 +31,7 @@ def learn_operator(options: Options) -> tuple[OperatorCard, Path, Kind]:
     kind = kind_of(options.study)
     kind = OPERATOR if kind is DESIGN else kind  # whose schema refuses a design study by name
     overrides = (*(options.overrides or ()), *seeds)
-    study = replace(load_study(options.study, overrides, kind.model), force=options.force)
+    study = load_study(options.study, overrides, kind.model).forced(options.force)
     device = choose_device(options.device)
     workspace = Workspace(options.out or Path("out") / study.model.name)
     with forcing(options.force), workspace.lock(), ProgressBars() as bars:

@@ -145,7 +145,8 @@ def print_catalogue(console: Console) -> None:
             meaning = f"{coefficient.description}; default {coefficient.default:g}; {coefficient.allowed.text}"
             table.add_row("coefficient", coefficient.name, coefficient.unit, meaning)
         for functional in physics.functionals:
-            where = f" (over '{functional.on}')" if functional.on else ""
+            needed = functional.region_as is not None
+            where = f" ({{name: {functional.name}, on: REGION}})" if needed else ""
             table.add_row("objective", functional.name, functional.unit, functional.description + where)
         console.print(table)
     console.print("[bold]geometric quantities[/] for constraints, beside the objectives of the physics")

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from shapewright.app.provenance import Provenance
 from shapewright.geometries.fields.problem import Derived, unit_in
-from shapewright.solvers.physics.catalogue import PHYSICS, Field
+from shapewright.solvers.physics.catalogue import Field, load_physics
 from shapewright.studies.certify.export import Shapes
 from shapewright.studies.certify.model import Certificate, CertificateError, ConstraintResult, faults, read_certificate
 from shapewright.studies.schema.loader import StudyError, load_study
@@ -128,14 +128,15 @@ class Finished:
     def fields(self) -> tuple[tuple[str, Field], ...]:
         """Components of the physics, each with the field it belongs to."""
         length = self.study.geometry.length_unit
-        fields = [replace(f, unit=unit_in(f.unit, length)) for f in PHYSICS[self.study.physics.name].fields]
+        physics = load_physics(self.study.physics.name, self.folder)
+        fields = [replace(f, unit=unit_in(f.unit, length)) for f in physics.fields]
         return tuple((name, field) for field in fields for name in field.components)
 
     @property
     def derived(self) -> tuple[Derived, ...]:
         """Quantities beside the fields that are drawn, in the study's unit of length."""
         length = self.study.geometry.length_unit
-        shown = [d for d in PHYSICS[self.study.physics.name].derived if d.shown]
+        shown = [d for d in load_physics(self.study.physics.name, self.folder).derived if d.shown]
         return tuple(replace(d, unit=unit_in(d.unit, length)) for d in shown)
 
     @property
@@ -175,8 +176,9 @@ def read_folder(folder: Path) -> Finished:
     history = _history(folder, ["start", "iteration", "objective", *names])
     if optimum.best_start not in history["start"]:
         raise _broken(folder, "history.csv", f"has no rows of the best start, {optimum.best_start}")
-    components = PHYSICS[study.physics.name].components
-    derived = [f"{d.name}_fem" for d in PHYSICS[study.physics.name].derived if d.shown]
+    physics = load_physics(study.physics.name, folder)
+    components = physics.components
+    derived = [f"{d.name}_fem" for d in physics.derived if d.shown]
     with_surrogate = certificate.objective.surrogate is not None
     kinds = ("fem", "surrogate", "difference") if with_surrogate else ("fem",)
     return Finished(

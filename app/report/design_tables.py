@@ -11,7 +11,7 @@ from shapewright.app.report.data import Finished, StartResult
 from shapewright.app.report.verdict import check_rows, pass_or_fail
 from shapewright.geometries.design.measures import QUANTITIES
 from shapewright.geometries.family.catalogue import builtin_families
-from shapewright.solvers.physics.catalogue import PHYSICS
+from shapewright.solvers.physics.catalogue import load_physics
 from shapewright.studies.certify.model import ConstraintResult
 from shapewright.studies.certify.verdict_model import DesignVerdict, ModelVerdict
 from shapewright.studies.schema.study import Constraint
@@ -111,7 +111,8 @@ def _target(target: float, miss: float | None, digits: int) -> str:
 
 
 def _quantity(finished: Finished, constraint: Constraint, found: ConstraintResult) -> tuple[str, str]:
-    functionals = {functional.name: functional for functional in PHYSICS[finished.study.physics.name].functionals}
+    physics = load_physics(finished.study.physics.name, finished.folder)
+    functionals = {functional.name: functional for functional in physics.functionals}
     known = QUANTITIES.get(constraint.name) or functionals.get(constraint.name)
     name = found.unit
     heading = capital(words(found.quantity)) + (f" [{unit(name)}]" if unit(name) else "")

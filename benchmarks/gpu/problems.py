@@ -116,6 +116,7 @@ def problem_data(problem: DesignProblem, geometry: Mapping[str, Any], physics: M
         "geometry": dict(geometry),
         "physics": dict(physics),
         "functionals": names,
+        "regions": {f.name: getattr(f, f.region_as) for f in problem.functionals if f.region_as is not None},
         "tag_names": problem.shape_map.mesh.tag_names,
         "operator": operator,
         "grid": problem.grid,
@@ -145,7 +146,10 @@ def problem_of(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Des
     mesh = Mesh(*(arrays[f"mesh.{name}"] for name in MESH_ARRAYS), tuple(data["tag_names"]))
     operator = data["operator"] | {"modes": tuple(data["operator"]["modes"])}
     known = {functional.name: functional for functional in PHYSICS[data["physics"]["name"]].functionals}
-    functionals: tuple[Functional, ...] = tuple(known[name] for name in data["functionals"])
+    regions = data["regions"]
+    functionals: tuple[Functional, ...] = tuple(
+        known[name].at(regions[name]) if name in regions else known[name] for name in data["functionals"]
+    )
     return DesignProblem(
         shape_map=ShapeMap(
             fix_parameters(family, fixed), mesh, torch.from_numpy(arrays["extension"]), family if fixed else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from shapewright.geometries.family.checks import fault
 from shapewright.geometries.family.parts import FamilyError, FamilyParts
@@ -12,9 +14,14 @@ from shapewright.geometries.family.parts import FamilyError, FamilyParts
 class Family(FamilyParts):
     """A parametric planar domain bounded by B-spline loops; checked when it is made.
 
+    Attributes:
+        origin: name and options of a shipped family as it is made; None of all others, changed copies included.
+
     Raises:
         FamilyError: says what is wrong with it.
     """
+
+    origin: tuple[str, Mapping[str, Any]] | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         found = fault(self)

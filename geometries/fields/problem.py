@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from shapewright.geometries.fields import names
 from shapewright.geometries.fields.interval import ANY_NUMBER, Interval
@@ -114,6 +114,8 @@ class Functional:
         bounds: of a smooth maximum, ``f(value, measure, slope)``: the least and the largest maximum that its value
             allows, by the length of a closed curve and the quantity's Lipschitz constant along it; in a domain, whose
             measure is the area, there is no slope (None) and no largest.
+        region_as: of a functional that needs a boundary region which a study names: ``on`` or ``lifting``, whichever
+            the region becomes; see :meth:`at`.
     """
 
     name: str
@@ -125,6 +127,13 @@ class Functional:
     lifting: str | None = None
     maximum_of: Function | None = None
     bounds: Callable[[float, float, float | None], tuple[float, float | None]] | None = None
+    region_as: Literal["on", "lifting"] | None = None
+
+    def at(self, region: str) -> Functional:
+        """The functional on a boundary region; ProblemError if it needs none."""
+        if self.region_as is None:
+            raise ProblemError(f"functional '{self.name}' needs no boundary region, found '{region}'")
+        return replace(self, on=region) if self.region_as == "on" else replace(self, lifting=region)
 
     def __post_init__(self) -> None:
         if self.on is not None and self.lifting is not None:
@@ -321,6 +330,9 @@ class Problem:
             raise ProblemError(f"functional '{plain[0]}' does not say of which load cases it is")
         for values in self.cases.values():
             _check("parameter", values, self.parameters)
+        for functional in self.functionals:
+            if functional.region_as is not None and getattr(functional, functional.region_as) is None:
+                raise ProblemError(f"functional '{functional.name}' needs a boundary region: take its .at(region)")
         found = [f.name for f in self.functionals]
         if len(set(found)) != len(found):
             raise ProblemError(f"functionals must have distinct names, found {', '.join(found)}")

@@ -1,10 +1,14 @@
-"""The registry ``PHYSICS`` of the built-in physics in the plane, by the names of study files.
+"""The registry ``PHYSICS`` of the built-in physics in the plane, and physics from a user's own Python file.
 
 Each is a function of the dimension, such as :func:`poisson.poisson`. The dataclasses they are made of are importable
 from here as well.
 """
 
 from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
 
 from shapewright.geometries.fields.problem import (
     CaseFunctional,
@@ -18,7 +22,9 @@ from shapewright.geometries.fields.problem import (
     Physics,
     Pin,
     Problem,
+    ProblemError,
 )
+from shapewright.geometries.user_file import UserFileError, load_object
 from shapewright.solvers.physics.elasticity import PLANE_STRAIN_LAW, PLANE_STRESS_LAW, elasticity
 from shapewright.solvers.physics.hyperelasticity import hyperelasticity
 from shapewright.solvers.physics.navier_stokes import navier_stokes
@@ -45,6 +51,7 @@ __all__ = [
     "Physics",
     "Pin",
     "Problem",
+    "load_physics",
 ]
 
 POISSON = poisson(dimension=2)
@@ -59,3 +66,34 @@ PHYSICS: dict[str, Physics] = {
     physics.name: physics
     for physics in (POISSON, NONLINEAR_POISSON, STOKES, NAVIER_STOKES, PLANE_STRESS, PLANE_STRAIN, HYPERELASTICITY)
 }
+
+
+def load_physics(spec: str, folder: Path) -> Physics:
+    """The physics ``spec``: a built-in name, or ``file.py:Name`` with the file relative to ``folder``.
+
+    ``Name`` is a :class:`Physics`, or a function that returns one; it is given the dimension if it takes that.
+
+    Raises:
+        ProblemError: says what was found and what is allowed.
+    """
+    if ":" not in spec:
+        if spec not in PHYSICS:
+            names = ", ".join(PHYSICS)
+            raise ProblemError(f"unknown physics '{spec}'; built in are {names}, or your own as my_physics.py:Name")
+        return PHYSICS[spec]
+    try:
+        found: Any = load_object(spec, folder, "physics", "Coefficient, Derived, Field, Functional, Physics")
+    except UserFileError as error:
+        raise ProblemError(str(error)) from error
+    if not isinstance(found, Physics) and callable(found):
+        options = {"dimension": 2} if "dimension" in inspect.signature(found).parameters else {}
+        try:
+            found = found(**options)
+        except Exception as error:
+            raise ProblemError(f"physics '{spec}': {type(error).__name__}: {error}") from error
+    if not isinstance(found, Physics):
+        raise ProblemError(
+            f"physics '{spec}' is a {type(found).__name__}; allowed is a shapewright.Physics, or a function that"
+            " returns one"
+        )
+    return found

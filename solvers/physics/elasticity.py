@@ -200,23 +200,23 @@ def _peak_von_mises(solid: _Solid) -> Functional:
 
 
 def _hoop_stresses(solid: _Solid) -> tuple[Functional, ...]:
-    """Smooth maxima of the hoop stress along a planar hole."""
+    """Smooth maxima of the hoop stress along a boundary region in the plane."""
     return (
         p_norm(
             "peak_hoop_stress",
             solid.hoop,
             "length^(1/32)",
-            "smooth maximum of the hoop stress, in reference stresses: its 32-norm along the hole",
+            "smooth maximum of the hoop stress, in reference stresses: its 32-norm along a boundary region",
             exponent=32,
-            on="hole",
+            along_boundary=True,
         ),
         kreisselmeier_steinhauser(
             "ks_hoop_stress",
             solid.hoop,
             "1",
-            "smooth maximum of the hoop stress s, in reference stresses: 1/30 log int exp(30 s) along the hole,"
-            " with lengths in the study's unit; another adds log(their ratio)/30",
+            "smooth maximum of the hoop stress s, in reference stresses: 1/30 log int exp(30 s) along a boundary"
+            " region, with lengths in the study's unit; another adds log(their ratio)/30",
             sharpness=30.0,
-            on="hole",
+            along_boundary=True,
         ),
     )

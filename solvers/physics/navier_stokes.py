@@ -13,7 +13,7 @@ from shapewright.solvers.physics.reaction import reaction
 from shapewright.solvers.physics.stokes import VISCOSITY, Flow
 
 FORCES = ("drag", "lift", "side_force")
-"""Names of the force of the fluid on the body along the coordinates."""
+"""Names of the force of the fluid on a boundary region along the coordinates."""
 
 
 def navier_stokes(dimension: int = 2) -> Physics:
@@ -32,8 +32,8 @@ def navier_stokes(dimension: int = 2) -> Physics:
             name,
             lambda ops, q: -pulled(ops, q),
             flow.force_unit,
-            f"force of the fluid on the body along {along}{flow.depth}, by the weak form",
-            lifting="body",
+            f"force of the fluid on what lies behind a boundary region along {along}{flow.depth}, by the weak form",
+            region_as="lifting",
         )
 
     directions = zip(FORCES[:dimension], flow.velocity, names.coordinates(dimension), strict=True)

@@ -22,6 +22,7 @@ def p_norm(
     *,
     exponent: int,
     on: str | None = None,
+    along_boundary: bool = False,
     scale: float = 1.0,
 ) -> Functional:
     """(int |s|^p)^(1/p), for even ``exponent`` p: a smooth maximum of |s|.
@@ -31,6 +32,7 @@ def p_norm(
         density: s, a function of ``ops`` and the quantities.
         exponent: p, even.
         on: boundary region; None for the domain.
+        along_boundary: whether it needs a boundary region that a study names.
         scale: a typical size of s, so that s^p neither over- nor underflows.
 
     Raises:
@@ -51,7 +53,10 @@ def p_norm(
     def magnitude(ops: Any, q: Mapping[str, Any]) -> Any:
         return ops.abs(density(ops, q))  # which alone an even power sees
 
-    return Functional(name, power, unit, description, on, root, maximum_of=magnitude, bounds=bounds)
+    region_as = "on" if along_boundary else None
+    return Functional(
+        name, power, unit, description, on, root, maximum_of=magnitude, bounds=bounds, region_as=region_as
+    )
 
 
 def kreisselmeier_steinhauser(
@@ -62,6 +67,7 @@ def kreisselmeier_steinhauser(
     *,
     sharpness: float,
     on: str | None = None,
+    along_boundary: bool = False,
     scale: float = 1.0,
 ) -> Functional:
     """scale / rho log int exp(rho s / scale), for ``sharpness`` rho; other arguments as for :func:`p_norm`.
@@ -80,7 +86,10 @@ def kreisselmeier_steinhauser(
         least, largest = kreisselmeier_steinhauser_bounds(value / scale, sharpness, measure, steepness)
         return scale * least, None if largest is None else scale * largest
 
-    return Functional(name, exponential, unit, description, on, logarithm, maximum_of=density, bounds=bounds)
+    region_as = "on" if along_boundary else None
+    return Functional(
+        name, exponential, unit, description, on, logarithm, maximum_of=density, bounds=bounds, region_as=region_as
+    )
 
 
 def p_norm_bounds(

@@ -74,7 +74,7 @@ class Flow(Space):
 
     @property
     def functionals(self) -> tuple[Functional, ...]:
-        """Dissipation, and power and pressure at the inlet."""
+        """Dissipation, and power and pressure at a boundary region such as the inlet."""
         power = power_of_length(self.dimension, "Pa") + "/s"
         return (
             Functional(
@@ -87,10 +87,16 @@ class Flow(Space):
                 "pumping_power",
                 lambda ops, q: -q["p"] * self.through(ops, q),
                 power,
-                f"power of the pressure through the inlet{self.depth}",
-                on="inlet",
+                f"power of the pressure into the domain through a boundary region{self.depth}",
+                region_as="on",
             ),
-            Functional("inlet_pressure", lambda ops, q: q["p"], self.force_unit, "int p over the inlet", on="inlet"),
+            Functional(
+                "inlet_pressure",
+                lambda ops, q: q["p"],
+                self.force_unit,
+                "int p over a boundary region",
+                region_as="on",
+            ),
         )
 
     @property
@@ -139,7 +145,11 @@ def stokes(dimension: int = 2) -> Physics:
         functionals=(
             *flow.functionals,
             Functional(
-                "drag", flow.drag, flow.force_unit, f"force of the fluid on the body along x{flow.depth}", on="body"
+                "drag",
+                flow.drag,
+                flow.force_unit,
+                f"force of the fluid on what lies behind a boundary region along x{flow.depth}",
+                region_as="on",
             ),
             size(dimension, "fluid domain"),
         ),

@@ -1,4 +1,4 @@
-"""SHA-256 of what a certificate is of: the study, a geometry family of one's own, the weights."""
+"""SHA-256 of what a certificate is of: the study, files of one's own, the weights."""
 
 from __future__ import annotations
 
@@ -8,24 +8,20 @@ from pathlib import Path
 
 from shapewright.studies.certify.model import Sources
 from shapewright.studies.files import sha256
+from shapewright.studies.problem.own_files import own_file
 from shapewright.studies.schema.loader import Study
 
 
 def sources_of(study: Study, weights: Path | None) -> dict[str, str | None]:
     """Content of :class:`model.Sources`; ``weights`` are those of the surrogate that searched."""
-    file = family_file(study)
+    family, physics = own_file(study, "geometry"), own_file(study, "physics")
     sources = Sources(
         study=study_digest(study),
-        family=None if file is None else sha256(file),
+        family=None if family is None else sha256(family),
+        physics=None if physics is None else sha256(physics),
         weights=None if weights is None else sha256(weights),
     )
-    return sources.model_dump()
-
-
-def family_file(study: Study) -> Path | None:
-    """The Python file of a geometry family of one's own; None of a shipped family."""
-    file, own, _ = study.model.geometry.family.rpartition(":")
-    return study.folder / file if own else None
+    return sources.model_dump(exclude={"physics"} if physics is None else None)
 
 
 def study_digest(study: Study) -> str:
@@ -36,5 +32,6 @@ def study_digest(study: Study) -> str:
     """
     excluded = {"description": True, "sampling": {"workers"}, "surrogate": {"weights"}}
     data = study.model.model_dump(mode="json", exclude=excluded, exclude_defaults=True)
-    data["geometry"]["family"] = Path(study.model.geometry.family).name
+    data["geometry"]["family"] = Path(data["geometry"]["family"]).name
+    data["physics"]["name"] = Path(data["physics"]["name"]).name
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -335,6 +335,8 @@ class Sources(Entry):
     """Of the study as resolved, without description, number of workers and place of the weights."""
     family: Digest | None
     """Of the file of a geometry family of one's own."""
+    physics: Digest | None = None
+    """Of the file of a physics of one's own."""
     weights: Digest | None
     """Of the surrogate that searched."""
 
@@ -390,6 +392,26 @@ class Certificate(Entry):
     def as_data(self) -> dict[str, Any]:
         """Plain data, as JSON holds it."""
         return self.model_dump(mode="json")
+
+    def __str__(self) -> str:
+        """What a person reads first: the verdict, the objective, the constraints, and why it is not accepted."""
+        objective = self.objective
+        lines = [
+            f"{self.study}: {self.verdict}",
+            f"{objective.name}: {_shown(objective.initial_fem)} at the start, {_shown(objective.fem)} by finite"
+            " elements on the CAD file read back,"
+            f" {_shown(objective.fem_extrapolated)} extrapolated [{objective.unit}]",
+            *(
+                f"{row.name} {_shown(row.target)}: {_shown(row.value)} [{row.unit}]{', missed' * (not row.satisfied)}"
+                for row in self.constraints
+            ),
+            f"KKT residual: {_shown(self.kkt_residual, 2)}",
+        ]
+        return "\n".join(lines if self.accepted else [*lines, *self.reasons])
+
+
+def _shown(value: float | None, digits: int = 7) -> str:
+    return "no number" if value is None else f"{value:.{digits}g}"
 
 
 def write_certificate(path: Path, certificate: Certificate) -> None:

@@ -84,6 +84,9 @@ class ExitReason(Enum):
             ExitReason.SOLVE_BUDGET,
         )
 
+    def __str__(self) -> str:
+        return self.value
+
 
 @dataclass(frozen=True)
 class FemStep:
@@ -137,6 +140,26 @@ class Optimum:
 
     best: Search
     searches: tuple[Search, ...]
+
+    @property
+    def theta(self) -> Array:
+        """(P,) the best design."""
+        return self.best.theta
+
+    @property
+    def objective(self) -> float:
+        """Of the best design by the model that searched, in its own unit."""
+        return self.best.objective
+
+    @property
+    def reason(self) -> ExitReason:
+        """Why the search that found it ended; its text says what to do next."""
+        return self.best.reason
+
+    @property
+    def history(self) -> tuple[Iterate, ...]:
+        """Iterates of that search."""
+        return self.best.history
 
     @property
     def ok(self) -> bool:

@@ -8,13 +8,14 @@ from dataclasses import replace
 import torch
 
 from shapewright.geometries.family.family import Family
-from shapewright.geometries.fields.names import derivatives, normal
+from shapewright.geometries.fields.names import LIFTING, derivatives, normal
 from shapewright.geometries.fields.problem import unit_in
 from shapewright.solvers.physics.catalogue import Function, Functional, Physics
 from shapewright.studies.schema.expressions import Expression
+from shapewright.studies.schema.fingerprint import object_text
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.named import formula, free_name, known_tag, names_of_functionals
-from shapewright.studies.schema.study import Integral
+from shapewright.studies.schema.study import Integral, OnRegion, name_of
 
 
 def functionals_of(study: Study, family: Family, physics: Physics, geometric: Iterable[str]) -> tuple[Functional, ...]:
@@ -52,34 +53,64 @@ def objective_key(study: Study) -> str:
 
 def functional_data(study: Study, name: str) -> str | dict[str, object]:
     """A functional of the study as plain data: a built-in one's name, or all of one's own."""
-    for _, integral in own_integrals(study):
-        if integral.name == name:
-            return integral.model_dump(mode="json")
+    for _, given in given_functionals(study):
+        if name_of(given) == name and not isinstance(given, str):
+            return object_text(given) if isinstance(given, Functional) else given.model_dump(mode="json")
     return name
+
+
+def given_functionals(study: Study) -> Iterator[tuple[str, str | Integral | OnRegion | Functional]]:
+    """Key of the objective's functional and of every constraint's quantity, with what the study gives there."""
+    model = study.model
+    yield objective_key(study) + model.objective.below, model.objective.functional
+    for index, entry in enumerate(model.constraints):
+        yield f"constraints.{index}.quantity", entry.quantity
 
 
 def own_integrals(study: Study) -> Iterator[tuple[str, Integral]]:
     """Key and definition of every integral of the user's own."""
-    model = study.model
-    if isinstance(model.objective.functional, Integral):
-        yield objective_key(study) + model.objective.below, model.objective.functional
-    for index, entry in enumerate(model.constraints):
-        if isinstance(entry.quantity, Integral):
-            yield f"constraints.{index}.quantity", entry.quantity
+    for key, given in given_functionals(study):
+        if isinstance(given, Integral):
+            yield key, given
 
 
 def _own(study: Study, family: Family, physics: Physics) -> Iterator[tuple[str, Functional]]:
     taken = names_of_functionals(physics)
-    for key, integral in own_integrals(study):
-        free_name(study, f"{key}.name", integral.name, taken)
-        taken[integral.name] = f"the integral under {key}; say quantity: {integral.name} to refer to it"
-        yield integral.name, _integral(study, family, physics, key, integral)
+    for key, given in given_functionals(study):
+        if isinstance(given, OnRegion):
+            yield name_of(given), _on_region(study, family, physics, key, given)
+        elif isinstance(given, Functional) and given in physics.functionals:
+            yield given.name, _built_in(study, family, key, given)
+        elif not isinstance(given, str):
+            free_name(study, f"{key}.name", given.name, taken)
+            taken[given.name] = f"the integral under {key}; say quantity: {given.name} to refer to it"
+            is_formula = isinstance(given, Integral)
+            yield given.name, (_integral if is_formula else _object)(study, family, physics, key, given)
+
+
+def _object(study: Study, family: Family, physics: Physics, key: str, given: Functional) -> Functional:
+    """A functional that is a Python object, its regions and the names that it uses checked."""
+    for tag in (given.on, given.lifting):
+        if tag is not None:
+            known_tag(study, f"{key}.on", tag, family.tags)
+    lifting = () if given.lifting is None else (LIFTING, *derivatives(LIFTING, physics.dimension))
+    names = (*_names(physics, given.on is not None), *lifting)
+    formula(study, f"{key}.integrand", given.integrand, names)
+    return _in_units(study, given)
+
+
+def _on_region(study: Study, family: Family, physics: Physics, key: str, given: OnRegion) -> Functional:
+    """A functional of the physics on the region that the study names."""
+    known_tag(study, f"{key}.on", given.on, family.tags)
+    able = {functional.name: functional for functional in physics.functionals if functional.region_as is not None}
+    if given.name not in able:
+        choices = f"one of {', '.join(able)}" if able else f"none, as no functional of '{physics.name}' needs a region"
+        raise study.error(f"{key}.name", f"'{given.name}'", f"{choices}; or an integrand beside it")
+    return replace(_in_units(study, able[given.name].at(given.on)), name=name_of(given))
 
 
 def _integral(study: Study, family: Family, physics: Physics, key: str, wanted: Integral) -> Functional:
-    slopes = [slope for component in physics.components for slope in derivatives(component, physics.dimension)]
-    names = (*physics.coordinates, *physics.components, *slopes, *(c.name for c in physics.coefficients))
-    names += normal(physics.dimension) if wanted.on else ()
+    names = _names(physics, wanted.on is not None)
     if wanted.on is not None:
         known_tag(study, f"{key}.on", wanted.on, family.tags)
     integrand = formula(study, f"{key}.integrand", wanted.integrand, names)
@@ -87,6 +118,13 @@ def _integral(study: Study, family: Family, physics: Physics, key: str, wanted: 
         found = f"'{wanted.integrand}', which is zero whatever the shape"
         raise study.error(f"{key}.integrand", found, "a formula that is not")
     return Functional(wanted.name, integrand, wanted.unit, "", wanted.on)
+
+
+def _names(physics: Physics, on_boundary: bool) -> tuple[str, ...]:
+    """Quantities that an integrand may use."""
+    slopes = [slope for component in physics.components for slope in derivatives(component, physics.dimension)]
+    names = (*physics.coordinates, *physics.components, *slopes, *(c.name for c in physics.coefficients))
+    return (*names, *normal(physics.dimension)) if on_boundary else names
 
 
 def _vanishes(integrand: Function, names: Iterable[str]) -> bool:
@@ -97,9 +135,26 @@ def _vanishes(integrand: Function, names: Iterable[str]) -> bool:
     return not torch.as_tensor(integrand(torch, q)).any()
 
 
+FIRST_REGIONS = {"drag": "body", "lift": "body", "pumping_power": "inlet", "inlet_pressure": "inlet"} | {
+    "peak_hoop_stress": "hole", "ks_hoop_stress": "hole", "top_force": "top"
+}  # fmt: skip
+"""Regions that the bare names of functionals mean, in families that have them; others are said by the study."""
+
+
 def _built_in(study: Study, family: Family, key: str, functional: Functional) -> Functional:
-    """A functional of the physics, its unit spelt out, if the family has its boundary regions."""
+    """A functional of the physics, its unit spelt out, on the region that its bare name means if it needs one."""
+    if functional.region_as is not None:
+        region = FIRST_REGIONS.get(functional.name, family.tags[0] if len(family.tags) == 1 else None)
+        if region not in family.tags:
+            found = f"'{functional.name}' without a boundary region"
+            expected = f"{{name: {functional.name}, on: REGION}} with a boundary region: {', '.join(family.tags)}"
+            raise study.error(key, found, expected)
+        functional = functional.at(region)
     for tag in (functional.on, functional.lifting):
         if tag is not None:
             known_tag(study, key, tag, family.tags)
+    return _in_units(study, functional)
+
+
+def _in_units(study: Study, functional: Functional) -> Functional:
     return replace(functional, unit=unit_in(functional.unit, study.model.geometry.length_unit))

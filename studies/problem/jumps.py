@@ -57,6 +57,8 @@ def _formulas(setup: Setup) -> Iterator[tuple[str, Expression, tuple[str, ...] |
     for key, integral in own_integrals(setup.study):
         given.append((f"{key}.integrand", integral.integrand, None if integral.on is None else (integral.on,)))
     for key, value, tags in given:
+        if callable(value):  # what a Python function does is not known
+            continue
         yield key, parse(value, names, key), tags
 
 

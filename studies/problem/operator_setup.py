@@ -19,15 +19,9 @@ from shapewright.geometries.family.family import Family
 from shapewright.geometries.fields.problem import Function, Problem
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.solver import FemSolver
-from shapewright.solvers.physics.catalogue import PHYSICS
-from shapewright.studies.problem.setup import (
-    boundary_value_problem,
-    check_on_mesh,
-    families,
-    fixed_key,
-    geometry_key,
-    refuse_large_network,
-)
+from shapewright.studies.problem.effort import refuse_large_network
+from shapewright.studies.problem.equations import boundary_value_problem, check_on_mesh, physics_key, physics_of
+from shapewright.studies.problem.families import families, fixed_key, geometry_key
 from shapewright.studies.schema.loader import Study, StudyError, load_study
 from shapewright.studies.schema.named import formula, formula_name, free_name, names_in_formulas
 from shapewright.studies.schema.operator_study import Number, OperatorStudyModel
@@ -110,7 +104,7 @@ class OperatorSetup:
         bounds = {"bounds": {name: list(b) for name, b in model.geometry.bounds.items()}}
         geometry = geometry_key(self.study) | fixed_key(self.study) | bounds
         physics = model.physics.model_dump(mode="json", exclude={"slip"})  # which no operator learns
-        return {"geometry": geometry, "instances": parameters, "physics": physics}
+        return {"geometry": geometry, "instances": parameters, "physics": physics} | physics_key(self.study)
 
     def trained_for(self) -> dict[str, Any]:
         """Everything that the weights depend on, as plain data."""
@@ -151,7 +145,7 @@ def build_operator_setup(study: Study) -> OperatorSetup:
     distributions = {name: _distribution(number) for name, number in model.instances.items()}
     half = torch.tensor(0.5, dtype=torch.float64)
     middle = {name: float(distribution.quantile(half)) for name, distribution in distributions.items()}
-    physics = PHYSICS[model.physics.name]
+    physics = physics_of(study)
     shapes = {parameter.name: parameter.default for parameter in family.parameters}
     taken = names_in_formulas(physics)
     for name in shapes:

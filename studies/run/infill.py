@@ -19,9 +19,10 @@ from typing import Any
 import torch
 
 from shapewright.studies.files import file_key
+from shapewright.studies.problem.families import fixed_key
 from shapewright.studies.problem.novelty import novelty_of
 from shapewright.studies.problem.samples import Samples
-from shapewright.studies.problem.setup import Setup, fixed_key
+from shapewright.studies.problem.setup import Setup
 from shapewright.studies.problem.surrogates import hardware, split_held_out, training_config
 from shapewright.studies.run.sample import SAMPLE
 from shapewright.studies.run.search import OPTIMIZE

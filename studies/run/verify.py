@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from shapewright.studies.certify.convergence import (
     extrapolated,
     refine,
 )
-from shapewright.studies.certify.digest import family_file, study_digest
+from shapewright.studies.certify.digest import study_digest
 from shapewright.studies.certify.model import (
     Certificate,
     CertificateError,
@@ -46,6 +46,7 @@ from shapewright.studies.certify.verdicts import design_verdict, limits, model_v
 from shapewright.studies.files import sha256
 from shapewright.studies.problem.constraints import geometric_values
 from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.own_files import own_file
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import Study, StudyError, load_study
@@ -80,7 +81,7 @@ def verify(folder: Path, resolve: bool = False) -> list[Finding]:
     found = [Finding("certificate.json", True, version), *_files(folder, certificate), *_records(folder)]
     found.append(_finding("numbers", contradictions(certificate), "the certificate does not contradict itself"))
     try:
-        study = replace(load_study(folder / "resolved.yaml"), force=True)  # whatever its size, it was run
+        study = load_study(folder / "resolved.yaml").forced()  # whatever its size, it was run
         setup = build_setup(study)
     except (StudyError, OSError) as error:
         return [*found, Finding("resolved.yaml", False, str(error))]
@@ -124,7 +125,7 @@ def _records(folder: Path) -> Iterator[Finding]:
 
 
 def _sources(folder: Path, certificate: Certificate, study: Study) -> Iterator[Finding]:
-    """Study, family of one's own and weights, against the hashes in the certificate."""
+    """Study, files of one's own and weights, against the hashes in the certificate."""
     sources = certificate.sources
     if sources is None:
         yield Finding("sources", False, "the certificate does not say which study it is of")
@@ -134,7 +135,11 @@ def _sources(folder: Path, certificate: Certificate, study: Study) -> Iterator[F
     yield Finding("resolved.yaml", same, text)
     weights = study.model.surrogate.weights
     searched = (folder / WEIGHTS if weights is None else study.folder / weights).resolve()
-    for what, path, digest in (("family", family_file(study), sources.family), ("weights", searched, sources.weights)):
+    for what, path, digest in (
+        ("family", own_file(study, "geometry"), sources.family),
+        ("physics", own_file(study, "physics"), sources.physics),
+        ("weights", searched, sources.weights),
+    ):
         if digest is None:
             continue
         if path is None or not path.is_file():

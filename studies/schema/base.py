@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, PlainSerializer, Strict
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError, PydanticSerializationUnexpectedValue
 
-Formula = float | Annotated[str, Field(min_length=1, json_schema_extra={"format": "formula"})]
+from shapewright.geometries.family.family import Family
+from shapewright.geometries.fields.problem import Functional, Physics
+from shapewright.studies.schema.fingerprint import object_text
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, float | int | str | list | tuple | dict | BaseModel):  # what another part of a union writes
+        raise PydanticSerializationUnexpectedValue(value)
+    return object_text(value)
+
+
+AsText = PlainSerializer(_as_text, return_type=str)
+"""What stands for a Python object in keys of stages and in digests: its name and a hash of all that it does."""
+FunctionObject = Annotated[SkipJsonSchema[Callable[..., Any]], AsText]
+FamilyObject = Annotated[SkipJsonSchema[InstanceOf[Family]], AsText]
+PhysicsObject = Annotated[SkipJsonSchema[InstanceOf[Physics]], AsText]
+FunctionalObject = Annotated[SkipJsonSchema[InstanceOf[Functional]], AsText]
+"""Objects that a study made in Python may hold where a file has a name or a formula."""
+
+Formula = float | Annotated[str, Field(min_length=1, json_schema_extra={"format": "formula"})] | FunctionObject
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Strict(False), Field(min_length=1)]
 Interval = Annotated[tuple[float, float], Strict(False)]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from keyword import iskeyword
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from shapewright.geometries.design.measures import QUANTITIES
 from shapewright.geometries.fields.problem import Physics
@@ -11,12 +16,62 @@ from shapewright.studies.schema.expressions import CONSTANTS, FUNCTIONS, Express
 from shapewright.studies.schema.loader import Study, StudyError
 
 
-def formula(study: Study, key: str, value: float | str, names: Iterable[str]) -> Expression:
-    """A number or a formula of ``names`` as a function; StudyError with the place of ``key`` if it is none."""
+@dataclass(frozen=True)
+class PythonFormula:
+    """A formula that is a Python function f(ops, q).
+
+    Attributes:
+        function: the formula.
+        names: quantities that it uses.
+    """
+
+    function: Callable[[Any, Mapping[str, Any]], Any]
+    names: frozenset[str]
+
+    def __call__(self, ops: Any, q: Mapping[str, Any]) -> Any:
+        """See :data:`problem.Function`."""
+        return self.function(ops, q)
+
+
+class _Asked(dict[str, Tensor]):
+    """Quantities that record which of them are asked for."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__({name: torch.tensor([0.3, 0.7], dtype=torch.float64) for name in names})
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        value = super().__getitem__(name)
+        self.names.add(name)
+        return value
+
+
+def formula(
+    study: Study, key: str, value: float | str | Callable[..., Any], names: Iterable[str]
+) -> Expression | PythonFormula:
+    """A number, a formula or a Python function of ``names`` as a function; StudyError at ``key`` if it is none."""
+    if not isinstance(value, str) and callable(value):
+        return _python_formula(study, key, value, tuple(names))
     try:
         return parse(value, names, key)
     except ExpressionError as error:
         raise StudyError(f"{study.location(key)}: {error}") from error
+
+
+def _python_formula(
+    study: Study, key: str, function: Callable[[Any, Mapping[str, Any]], Any], names: tuple[str, ...]
+) -> PythonFormula:
+    """The function with the names that it asks for; it is called once."""
+    asked = _Asked(names)
+    what = getattr(function, "__qualname__", "the function")
+    try:
+        function(torch, asked)
+    except KeyError as error:
+        raise study.error(key, f"{what}, which asks for {error}", f"a function of {', '.join(names)}") from error
+    except Exception as error:
+        found = f"{what}, which raises {type(error).__name__}: {error}"
+        raise study.error(key, found, "a function f(ops, q) of torch or UFL and of named quantities") from error
+    return PythonFormula(function, frozenset(asked.names))
 
 
 def known_component(study: Study, key: str, name: str, components: tuple[str, ...]) -> None:

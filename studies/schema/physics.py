@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, Strict, model_serializer, model_validator
 
-from shapewright.studies.schema.base import Formula, Interval, Name, Names, Positive, Section, fault
+from shapewright.studies.schema.base import Formula, Interval, Name, Names, PhysicsObject, Positive, Section, fault
 
 
 class BoundaryCondition(Section):
@@ -74,8 +74,9 @@ class NaturalCondition(BoundaryCondition):
 class Physics(Section):
     """The boundary-value problem."""
 
-    name: Name
-    """Equations such as poisson or plane_stress; `shapewright list` shows components, coefficients and units."""
+    name: Name | PhysicsObject
+    """Equations such as poisson or plane_stress (`shapewright list` shows their components, coefficients and units), or
+    my_physics.py:Name beside this file."""
     coefficients: dict[Name, Formula] = Field(default_factory=dict)
     """Parameters of the physics where they differ from its defaults: a number or a formula of x and y."""
     source: Formula | dict[Name, Formula] = Field(default_factory=dict)

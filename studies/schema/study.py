@@ -23,7 +23,20 @@ from pydantic import (
     model_validator,
 )
 
-from shapewright.studies.schema.base import Count, Formula, Interval, Name, Positive, Section, Seed, fault, plain
+from shapewright.geometries.fields.problem import Functional
+from shapewright.studies.schema.base import (
+    Count,
+    FamilyObject,
+    Formula,
+    FunctionalObject,
+    Interval,
+    Name,
+    Positive,
+    Section,
+    Seed,
+    fault,
+    plain,
+)
 from shapewright.studies.schema.learning import Infill, ShapeSurrogate, Training
 from shapewright.studies.schema.physics import Physics
 
@@ -33,7 +46,7 @@ SCHEMA_FILE = Path(__file__).parents[1] / "schema.json"
 class Geometry(Section):
     """The shape: a parametric family and its bounds."""
 
-    family: Name
+    family: Name | FamilyObject
     """Geometry family: a shipped one such as closed_bar, or my_shapes.py:Nozzle beside this file."""
     options: Annotated[dict[Name, Any], AfterValidator(plain)] = Field(default_factory=dict)
     """Options of the family; `shapewright list` shows them."""
@@ -91,21 +104,59 @@ class Integral(Section):
     """Unit of the integral, for the report."""
 
 
+class OnRegion(Section):
+    """A functional of the physics on a boundary region that the study names."""
+
+    name: Name
+    """Functional of the physics that needs a region, such as drag; `shapewright list` shows which do."""
+    on: Name
+    """Boundary region of the family."""
+
+
+def name_of(functional: str | Integral | OnRegion | Functional) -> str:
+    """Name under which a functional of a study appears in constraints, tables and files."""
+    if isinstance(functional, str):
+        return functional
+    return f"{functional.name} on {functional.on}" if isinstance(functional, OnRegion) else functional.name
+
+
+def _kind_of_functional(value: Any) -> str:
+    for kind, known in (("<combined>", Combined), ("<on region>", OnRegion), ("<object>", Functional)):
+        if isinstance(value, known):
+            return kind
+    if isinstance(value, Integral | dict):
+        keys = value.keys() if isinstance(value, dict) else {"integrand"}
+        if keys & {"sum", "worst", "weights", "sharpness"}:
+            return "<combined>"
+        return "<on region>" if "on" in keys and not keys & {"integrand", "unit"} else "<integral>"
+    return "<name>"
+
+
+_Single = (
+    Annotated[Name, Tag("<name>")]
+    | Annotated[Integral, Tag("<integral>")]
+    | Annotated[OnRegion, Tag("<on region>")]
+    | Annotated[FunctionalObject, Tag("<object>")]
+)
+Single = Annotated[_Single, Discriminator(_kind_of_functional)]
+"""One functional: a name, an integral of one's own, one of the physics on a region, or a Python object."""
+
+
 class Combined(Section):
     """One functional over all load cases: the weighted sum of its values, or the worst of them."""
 
-    sum: Name | Integral | None = None
+    sum: Single | None = None
     """Functional whose values in all cases are added."""
     weights: dict[Name, Positive] = Field(default_factory=dict)
     """Of the sum: case -> factor, one where left out."""
-    worst: Name | Integral | None = None
+    worst: Single | None = None
     """Functional whose largest value counts (the least of what is maximized), by a smooth maximum."""
     sharpness: Positive = 50.0
     """Of the smooth maximum of K cases: it lies below the true one by at most log(K)/sharpness of the values' size."""
 
     @property
-    def functional(self) -> str | Integral:
-        """Name of a built-in functional, or one's own."""
+    def functional(self) -> str | Integral | OnRegion | Functional:
+        """Name of a functional of the physics, or one's own."""
         functional = self.worst if self.sum is None else self.sum
         assert functional is not None  # the validator below has seen to it
         return functional
@@ -122,16 +173,8 @@ class Combined(Section):
         return self
 
 
-def _kind_of_functional(value: Any) -> str:
-    if isinstance(value, Integral | Combined):
-        return "<combined>" if isinstance(value, Combined) else "<integral>"
-    if isinstance(value, dict):
-        return "<combined>" if value.keys() & {"sum", "worst", "weights", "sharpness"} else "<integral>"
-    return "<name>"
-
-
 Wanted = Annotated[
-    Annotated[Name, Tag("<name>")] | Annotated[Integral, Tag("<integral>")] | Annotated[Combined, Tag("<combined>")],
+    _Single | Annotated[Combined, Tag("<combined>")],
     Discriminator(_kind_of_functional),
 ]
 
@@ -140,22 +183,22 @@ class Objective(Section):
     """What is sought: the largest or the smallest value of one functional."""
 
     maximize: Wanted | None = None
-    """Functional to make as large as possible: a built-in one's name, or {name: ..., integrand: ...}; with load cases
-    {sum: ...} or {worst: ...}."""
+    """Functional to make as large as possible: its name, {name: drag, on: body} or {name: ..., integrand: ...}; with
+    load cases {sum: ...} or {worst: ...}."""
     minimize: Wanted | None = None
-    """Functional to make as small as possible: a built-in one's name, or {name: ..., integrand: ...}; with load cases
-    {sum: ..., weights: ...} or {worst: ...}."""
+    """Functional to make as small as possible: its name, {name: drag, on: body} or {name: ..., integrand: ...}; with
+    load cases {sum: ..., weights: ...} or {worst: ...}."""
 
     @property
-    def given(self) -> str | Integral | Combined:
+    def given(self) -> str | Integral | OnRegion | Functional | Combined:
         """What stands under maximize or minimize."""
         given = self.minimize if self.maximize is None else self.maximize
         assert given is not None  # the validator below has seen to it
         return given
 
     @property
-    def functional(self) -> str | Integral:
-        """Name of a built-in functional, or one's own; of load cases that of each."""
+    def functional(self) -> str | Integral | OnRegion | Functional:
+        """Name of a functional of the physics, or one's own; of load cases that of each."""
         return self.given.functional if isinstance(self.given, Combined) else self.given
 
     @property
@@ -166,7 +209,7 @@ class Objective(Section):
     @property
     def functional_name(self) -> str:
         """Name of the functional; of load cases that of each."""
-        return self.functional if isinstance(self.functional, str) else self.functional.name
+        return name_of(self.functional)
 
     @property
     def name(self) -> str:
@@ -191,9 +234,10 @@ class Objective(Section):
 class Constraint(Section):
     """A condition on a geometric quantity of the part, or on a functional of the solution."""
 
-    quantity: Name | Integral
+    quantity: Single
     """Quantity such as area, thickness, jacobian; a functional of the physics such as lift; an integral of one's own,
-    {name: ..., integrand: ...}, or the name of one that the objective or another constraint defines."""
+    {name: ..., integrand: ...}, or the name of one that the objective or another constraint defines; {name: drag, on:
+    body} for a functional of the physics on a region."""
     equals: float | Literal["initial"] | None = None
     """Required value, or initial for the value of the start design."""
     at_least: float | Literal["initial"] | None = None
@@ -217,7 +261,7 @@ class Constraint(Section):
     @property
     def name(self) -> str:
         """Name of the quantity."""
-        return self.quantity if isinstance(self.quantity, str) else self.quantity.name
+        return name_of(self.quantity)
 
     @property
     def kind(self) -> Literal["equals", "at_least", "at_most"]:

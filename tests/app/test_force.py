@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from typer.testing import CliRunner
 
@@ -38,7 +36,7 @@ def test_a_study_carries_it_to_the_processes_that_work_on_it(tmp_path, narrow):
     study = load_study(write_tiny(tmp_path))
     with pytest.raises(StudyError, match=r"tiny.yaml:6: geometry.mesh_size: .* the limit is 20 nodes"):
         build_setup(study)
-    assert len(build_setup(replace(study, force=True)).shape_map.mesh.nodes) > 100
+    assert len(build_setup(study.forced()).shape_map.mesh.nodes) > 100
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ RUBBER = Problem(
         Dirichlet("v", "top", lambda ops, q: -q["load"]),
     ),
     natural=(Natural("u", "right", lambda ops, q: 0.02 * q["y"]),),
-    functionals=(HYPERELASTICITY.functional("strain_energy"), HYPERELASTICITY.functional("top_force")),
+    functionals=(HYPERELASTICITY.functional("strain_energy"), HYPERELASTICITY.functional("top_force").at("top")),
     parameters={"load": 0.12},
 )
 

@@ -56,7 +56,7 @@ def test_uniaxial_compression_between_smooth_plates():
             Dirichlet("u", "left", zero),
             Dirichlet("v", "top", lambda ops, q: height - 1),
         ),
-        functionals=(HYPERELASTICITY.functional("top_force"),),
+        functionals=(HYPERELASTICITY.functional("top_force").at("top"),),
     )
     mesh = mapped_square(4)
     solution = FemSolver(problem, mesh).solve()

@@ -29,9 +29,9 @@ def cylinder():
             *(Dirichlet(c, tag, zero) for tag in ("wall", "body") for c in "uv"),
         ),
         functionals=(
-            NAVIER_STOKES.functional("drag"),
-            NAVIER_STOKES.functional("lift"),
-            replace(STOKES.functional("drag"), name="surface_drag"),
+            NAVIER_STOKES.functional("drag").at("body"),
+            NAVIER_STOKES.functional("lift").at("body"),
+            replace(STOKES.functional("drag").at("body"), name="surface_drag"),
         ),
     )
     return FemSolver(problem, mesh).solve()

@@ -15,6 +15,7 @@ from shapewright.geometries.fields.problem import ProblemError
 from shapewright.solvers.fem import ufl_ops
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.solvers.physics.catalogue import (
+    NAVIER_STOKES,
     PHYSICS,
     POISSON,
     STOKES,
@@ -62,7 +63,7 @@ def test_wrong_physics():
 
 
 def test_objective_and_tags():
-    drag = STOKES.functional("drag")
+    drag = STOKES.functional("drag").at("body")
     problem = Problem(
         STOKES,
         dirichlet=(Dirichlet("u", "wall", zero),),
@@ -71,6 +72,16 @@ def test_objective_and_tags():
     )
     assert problem.objective is drag
     assert problem.tags() == {"wall", "outlet", "body"}
+
+
+def test_a_functional_that_needs_a_region_is_given_one():
+    drag, lift = STOKES.functional("drag"), NAVIER_STOKES.functional("lift")
+    with pytest.raises(ProblemError, match=r"functional 'drag' needs a boundary region: take its \.at\(region\)"):
+        Problem(STOKES, functionals=(drag,))
+    assert drag.at("hull").on == "hull"
+    assert lift.at("hull").lifting == "hull"
+    with pytest.raises(ProblemError, match="'dissipation' needs no boundary region, found 'hull'"):
+        STOKES.functional("dissipation").at("hull")
 
 
 @pytest.mark.parametrize("physics", PHYSICS.values(), ids=list(PHYSICS))

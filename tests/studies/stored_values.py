@@ -105,9 +105,9 @@ def formulas(physics: Physics) -> Iterator[tuple[str, float]]:
     moving = torch.from_numpy(mesh().nodes)[None].requires_grad_()
     fields = torch.stack(list(components_of(physics, moving).values()), -1)
     for functional in physics.functionals:
-        region = {name: "right" for name in ("on", "lifting") if getattr(functional, name)}
+        given = functional if functional.region_as is None else functional.at("right")
         value = integrate(
-            replace(functional, **region), FieldSpace(physics.components, coefficients, sources), mesh(), moving, fields
+            given, FieldSpace(physics.components, coefficients, sources), mesh(), moving, fields
         )
         (slope,) = torch.autograd.grad(value.sum(), moving, retain_graph=True)
         yield f"functional {functional.name}: value", float(value.detach())

@@ -65,7 +65,7 @@ FUNCTIONALS = {
     "ks": (PLANE_STRESS, kreisselmeier_steinhauser("ks", along_x, "1", "", sharpness=20.0, on="hole")),
     "p-norm": (PLANE_STRESS, p_norm("p", along_x, "1", "", exponent=16, on="hole", scale=2.0)),
     "von Mises": (PLANE_STRESS, PLANE_STRESS.functional("peak_von_mises")),
-    "lift": (NAVIER_STOKES, NAVIER_STOKES.functional("lift")),
+    "lift": (NAVIER_STOKES, NAVIER_STOKES.functional("lift").at("body")),
 }
 
 

@@ -144,7 +144,8 @@ def test_missing_files(tmp_path):
 
 def test_the_physics_must_exist(write):
     path = write(MINIMAL.replace("poisson", "poison"))
-    assert faults(path) == [f"F:4: physics.name: found 'poison' (text); expected one of {', '.join(PHYSICS)}"]
+    allowed = f"{', '.join(PHYSICS)}, or your own as my_physics.py:Name"
+    assert faults(path) == [f"F:4: physics.name: found 'poison' (text); expected one of {allowed}"]
 
 
 def test_overrides_are_typed_by_the_rules_of_yaml(write):
@@ -252,7 +253,7 @@ def test_whatever_a_study_holds_survives_being_written(write, options, descripti
             "constraints": [{"quantity": "area", "equals": target}],
         }
     )
-    study = type(base)(model, base.path, base.source)
+    study = type(base).of_model(model, base.path, base.source)
     assert load_study(write(dump(study))).model == model
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from shapewright.studies.problem.setup import build_setup, geometry_key
+from shapewright.studies.problem.families import geometry_key
+from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.schema.loader import StudyError, load_study
 from tests.studies.study_cases import write_tiny
 

@@ -1,0 +1,63 @@
+"""``shapewright.run`` of a Python program: what the command of the same name does, on a study value."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from shapewright.app.provenance import provenance
+from shapewright.geometries.family.effort import forcing
+from shapewright.studies.certify.model import Certificate
+from shapewright.studies.problem.jumps import JumpWarning, jumps
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.problem.surrogates import choose_device
+from shapewright.studies.run import pipeline
+from shapewright.studies.run.resolved import claim_folder
+from shapewright.studies.run.stage import Report, silent
+from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.value import Study
+
+
+def run(
+    study: Study,
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    report: Report = silent,
+) -> Certificate:
+    """Everything of a study: sample, train or take weights, optimize, export, validate, report.
+
+    What is finished in the folder is reused. ``report.html`` needs a study that YAML can hold: one with Python objects
+    gets none.
+
+    Args:
+        study: loaded from a file, or made in Python.
+        folder: of the results.
+        device: auto, cpu or cuda.
+        overwrite: whether results of another study there are replaced.
+        report: called with stage, done, total and a text.
+
+    Raises:
+        StudyError: names the key; also where Python objects would have to reach processes that solve samples.
+        WorkspaceError: the folder cannot be used.
+        OptimizationError: no start led to a valid design.
+    """
+    workspace, device = Workspace(Path(folder)), choose_device(device)
+    objects = [".".join(map(str, key)) for key in study.objects()]
+    stages = [stage.name for stage in pipeline.design_stages(study.model)]
+    if objects and ("sample" in stages or study.model.engine is not None):
+        expected = "a file, 'my_file.py:Name', and formulas as text, which processes can read; or optimizer on fem"
+        raise study.error(objects[0], "a Python object in a study whose samples other processes solve", expected)
+    with forcing(study.force), workspace.lock():
+        claim_folder(study, workspace, overwrite)
+        current = pipeline.Run(build_setup(study), workspace, device, report)
+        for text in jumps(current.setup):
+            warnings.warn(text, JumpWarning, stacklevel=2)
+        pipeline.write_resolved(current, provenance(device, study.model.training.seed))
+        certificate = pipeline.validate(current)
+        if not objects:
+            from shapewright.app.report.report import write_report
+
+            write_report(workspace.folder)
+    return certificate
