@@ -18,7 +18,7 @@ from shapewright.studies.run.resolved import claim_folder, write_study
 from shapewright.studies.run.stage import Run
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import load_study
-from shapewright.surrogate.models.operator_card import OperatorCard
+from shapewright.surrogate.models.model_card import OperatorCard
 
 
 def learn_operator(options: Options) -> tuple[OperatorCard, Path, Kind]:

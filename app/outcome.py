@@ -117,7 +117,7 @@ def _known_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception],
     from shapewright.studies.run.workspace import WorkspaceError
     from shapewright.studies.schema.loader import StudyError
     from shapewright.surrogate.mgno.latent_grid import OutsideGridError
-    from shapewright.surrogate.models.model_card import SurrogateFileError
+    from shapewright.surrogate.models.weights_file import SurrogateFileError
     from shapewright.surrogate.training.loop import TrainingError
 
     bad_input = (StudyError, FamilyError, ShapeError, ProblemError, SurrogateFileError, WorkspaceError)

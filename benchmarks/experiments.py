@@ -38,7 +38,7 @@ from shapewright.studies.run.operator_run import (
     seconds_per_solve,
 )
 from shapewright.studies.run.workspace import Workspace
-from shapewright.surrogate.models.operator_card import OperatorCard
+from shapewright.surrogate.models.model_card import OperatorCard
 from shapewright.surrogate.models.problem_operator import ProblemOperator
 from shapewright.surrogate.training.physics_training import Solutions
 

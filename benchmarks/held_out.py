@@ -23,7 +23,7 @@ from shapewright.studies.problem.surrogates import open_surrogate
 from shapewright.studies.run.engines import local_executor
 from shapewright.studies.run.sampling import solve_designs
 from shapewright.studies.schema.loader import load_study
-from shapewright.surrogate.models.model_card import read_weights, save_surrogate
+from shapewright.surrogate.models.weights_file import read_weights, write_weights
 from shapewright.surrogate.training.accuracy import correlation_with_error, measure
 
 DESIGNS, SEED = 128, 1000
@@ -43,7 +43,7 @@ def row(study: str, bars: ProgressBars, state: bool) -> dict[str, Any]:
         )
     correlation = correlation_with_error(novelty_of(setup, network, card.box), data)
     if state:
-        save_surrogate(weights, read_weights(weights)[0], replace(card, correlation=correlation))
+        write_weights(weights, read_weights(weights)[0], replace(card, correlation=correlation))
     return {
         "study": study,
         **asdict(measure(network, data)),

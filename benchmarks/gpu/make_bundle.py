@@ -27,7 +27,7 @@ from shapewright.studies.problem.surrogates import design_problem
 from shapewright.studies.run.pipeline import Run, sample
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import load_study
-from shapewright.surrogate.models.model_card import read_weights
+from shapewright.surrogate.models.weights_file import read_weights
 from shapewright.surrogate.training.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]

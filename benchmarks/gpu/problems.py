@@ -24,7 +24,7 @@ from shapewright.studies.schema.expressions import parse
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate
 from shapewright.surrogate.models.functionals import FieldSpace
-from shapewright.surrogate.models.model_card import MESH_ARRAYS, load_grid, load_surrogate
+from shapewright.surrogate.models.weights_file import MESH_ARRAYS, load_grid, load_surrogate
 from shapewright.surrogate.training.derivative_informed import TrainingConfig
 
 BUNDLE_FILE = "bundle.json"

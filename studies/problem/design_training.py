@@ -22,8 +22,9 @@ from shapewright.surrogate.mgno.latent_grid import LatentGrid
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
 from shapewright.surrogate.models.functionals import FieldSpace, Functional
-from shapewright.surrogate.models.model_card import ModelCard, half_precision, reference_tensors, save_surrogate
+from shapewright.surrogate.models.model_card import ModelCard
 from shapewright.surrogate.models.novelty import novelty_over
+from shapewright.surrogate.models.weights_file import half_precision, reference_tensors, write_weights
 from shapewright.surrogate.training import processes
 from shapewright.surrogate.training.accuracy import correlation_with_error, measure
 from shapewright.surrogate.training.allocator import keep_freed_memory
@@ -176,7 +177,7 @@ def save_trained(
         box=dict(problem.box),
         correlation=correlation_with_error(novelty_over(network, *data.typical()), judging),
     )
-    save_surrogate(path, weights | reference_tensors(problem.shape_map.mesh, network.operator.grid), card)
+    write_weights(path, weights | reference_tensors(problem.shape_map.mesh, network.operator.grid), card)
     return card
 
 

@@ -29,7 +29,7 @@ from shapewright.studies.problem.load_cases import with_cases
 from shapewright.studies.problem.patches import problem_at, with_patches
 from shapewright.studies.schema.loader import Study, StudyError
 from shapewright.surrogate.models.functionals import FieldSpace
-from shapewright.surrogate.models.model_card import SurrogateFileError, load_mesh
+from shapewright.surrogate.models.weights_file import SurrogateFileError, load_mesh
 
 
 @dataclass(frozen=True)

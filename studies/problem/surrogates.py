@@ -25,8 +25,8 @@ from shapewright.studies.schema.loader import StudyError
 from shapewright.surrogate.mgno.latent_grid import LatentGrid
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate, Normalization
-from shapewright.surrogate.models.model_card import (
-    ModelCard,
+from shapewright.surrogate.models.model_card import ModelCard
+from shapewright.surrogate.models.weights_file import (
     SurrogateFileError,
     load_grid,
     load_mesh,

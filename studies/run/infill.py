@@ -30,12 +30,8 @@ from shapewright.studies.run.stage import Inputs, Output, Results, Run, Stage
 from shapewright.studies.run.train import SURROGATE, Surrogate
 from shapewright.studies.run.workspace import Record
 from shapewright.studies.schema.learning import Infill
-from shapewright.surrogate.models.model_card import (
-    Accuracy,
-    half_precision,
-    reference_tensors,
-    save_surrogate,
-)
+from shapewright.surrogate.models.model_card import Accuracy
+from shapewright.surrogate.models.weights_file import half_precision, reference_tensors, write_weights
 from shapewright.surrogate.training.accuracy import correlation_with_error, measure
 from shapewright.surrogate.training.dataset import Dataset, load_dataset
 from shapewright.surrogate.training.derivative_informed import TrainingConfig, train
@@ -139,7 +135,7 @@ def tune(
             seconds=round(card.seconds + time.monotonic() - started, 1),
         )
         tensors = reference_tensors(setup.shape_map.mesh, network.operator.grid)
-        save_surrogate(path, weights | tensors, new)
+        write_weights(path, weights | tensors, new)
     return Tuned(len(others), kept, *map(Change, before, after))
 
 

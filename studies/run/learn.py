@@ -13,8 +13,8 @@ from shapewright.studies.files import write_json
 from shapewright.studies.problem.surrogates import hardware
 from shapewright.studies.run.stage import Inputs, Output, Results, Run, Stage, run_stages
 from shapewright.studies.schema.loader import Study
-from shapewright.surrogate.models.model_card import SurrogateFileError, half_precision
-from shapewright.surrogate.models.operator_card import OperatorCard, load_operator, save_operator
+from shapewright.surrogate.models.model_card import OperatorCard
+from shapewright.surrogate.models.weights_file import SurrogateFileError, half_precision, load_operator, save_operator
 from shapewright.surrogate.training.allocator import keep_freed_memory
 from shapewright.surrogate.training.loop import Progress
 

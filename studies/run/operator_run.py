@@ -24,7 +24,7 @@ from shapewright.studies.run.training_log import TrainingLog
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import Study
 from shapewright.surrogate.models.instances import Instances
-from shapewright.surrogate.models.operator_card import OperatorCard
+from shapewright.surrogate.models.model_card import OperatorCard
 from shapewright.surrogate.models.problem_operator import ProblemOperator, clouds
 from shapewright.surrogate.training.loop import Progress
 from shapewright.surrogate.training.physics_training import Solutions, held_out_errors, train_on_physics

@@ -14,7 +14,8 @@ from shapewright.studies.run.stage import Inputs, Output, Results, Run, Stage
 from shapewright.studies.run.together import Train
 from shapewright.studies.run.workspace import Record
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate
-from shapewright.surrogate.models.model_card import ModelCard, read_weights
+from shapewright.surrogate.models.model_card import ModelCard
+from shapewright.surrogate.models.weights_file import read_weights
 from shapewright.surrogate.training.loop import Progress
 
 WEIGHTS = "surrogate.safetensors"

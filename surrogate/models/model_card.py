@@ -1,39 +1,50 @@
-"""Trained weights as safetensors with a model card: what they were trained for, on what, and how well they do."""
+"""Cards of trained networks: what they were trained for and on, and their errors on what they have not seen."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Self, cast
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from shapewright.surrogate.models.weights_checks import box_flaw, kind_flaw, numbers_flaw
 
-from shapewright.geometries.files import written_whole
-from shapewright.geometries.mesh.mesh import Mesh
-from shapewright.surrogate.mgno.latent_grid import LatentGrid
-from shapewright.surrogate.models.weights_checks import (
-    box_flaw,
-    grid_flaw,
-    kind_flaw,
-    mesh_flaw,
-    numbers_flaw,
-    shown,
-    weights_flaw,
-)
-
-CARD_KEY = "model_card"
-MESH_PREFIX = "mesh."
-GRID_KEY = "grid.origin_and_spacing"
-MESH_ARRAYS = ("nodes", "cells", "facets", "facet_tags")
+Kinds = Mapping[str, type | tuple[type, ...]]
+"""Entry of a card -> allowed types."""
 
 
-class SurrogateFileError(ValueError):
-    """A weights file that cannot be read, or that belongs to another study."""
+class Card:
+    """What is stored with weights, as plain data.
+
+    Attributes:
+        OWNER: what such a card describes, in messages.
+        KINDS: its entries.
+        trained_for: everything the network depends on.
+    """
+
+    OWNER: ClassVar[str]
+    KINDS: ClassVar[Kinds]
+    trained_for: dict[str, Any]
+
+    def as_json(self) -> str:
+        """Indented JSON."""
+        return json.dumps(asdict(cast(Any, self)), indent=2)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """The card behind plain data.
+
+        Raises:
+            ValueError: an entry is missing, unknown or of the wrong type.
+        """
+        if flaw := kind_flaw(content, cls.KINDS) or cls.flaw(content):
+            raise ValueError(flaw)
+        return cls(**content)
+
+    @classmethod
+    def flaw(cls, content: Mapping[str, Any]) -> str | None:
+        """What is wrong inside entries of the right types, if anything is."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ class Accuracy:
         objective: relative error of the first functional.
         gradient: relative error |g - g_fem| / |g_fem| of its design gradient, in parameters scaled to their bounds.
         cosine: of the angle between g and g_fem.
-        designs: how many were judged.
+        designs: how many.
     """
 
     field: dict[str, float]
@@ -56,11 +67,11 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class ModelCard:
-    """What travels with the weights.
+class ModelCard(Card):
+    """Of a design surrogate.
 
     Attributes:
-        trained_for: everything the network depends on (family, physics, mesh, architecture), as plain data.
+        trained_for: family, physics, mesh and architecture.
         training: configuration of the training.
         data_hash: of the training set.
         designs: number of training designs.
@@ -68,8 +79,8 @@ class ModelCard:
         hardware: machine and library versions.
         seconds: wall time of the training.
         box: parameter -> [lower, upper] of the training designs.
-        correlation: of the distance from the training designs with the errors, on how many that were not taught:
-            ``designs``, ``field_error``, ``gradient_error``; None where it is not measured.
+        correlation: of the distance from the training designs with the errors, and of how many designs it was
+            measured: ``designs``, ``field_error``, ``gradient_error``; None if it was not measured.
     """
 
     trained_for: dict[str, Any]
@@ -82,222 +93,73 @@ class ModelCard:
     box: dict[str, list[float]]
     correlation: dict[str, float] | None = None
 
-    def as_json(self) -> str:
-        """Indented JSON."""
-        return json.dumps(asdict(self), indent=2)
+    OWNER: ClassVar[str] = "a design surrogate"
+    KINDS: ClassVar[Kinds] = {
+        "trained_for": dict,
+        "training": dict,
+        "data_hash": str,
+        "designs": int,
+        "held_out": dict,
+        "hardware": dict,
+        "seconds": (int, float),
+        "box": dict,
+        "correlation": (dict, type(None)),
+    }
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """The card behind plain data; the first version had no correlation."""
+        card = super().of({"correlation": None} | dict(content))
+        return replace(card, held_out=Accuracy(**content["held_out"]))
+
+    @classmethod
+    def flaw(cls, content: Mapping[str, Any]) -> str | None:
+        """Of the errors, the box and the correlation."""
+        return (
+            kind_flaw(content["held_out"], ACCURACY_KINDS)
+            or numbers_flaw("field error", content["held_out"]["field"])
+            or box_flaw(content["box"])
+            or numbers_flaw("correlation", content["correlation"] or {})
+        )
 
 
-class Card(Protocol):
-    """What travels with weights: plain data."""
+@dataclass(frozen=True)
+class OperatorCard(Card):
+    """Of an operator for all instances of a problem.
 
-    def as_json(self) -> str:
-        """Indented JSON."""
-        ...
-
-
-def save_surrogate(path: Path, weights: Mapping[str, Tensor], card: Card) -> None:
-    """Write the weights with their card inside, and the card as ``<name>.card.json`` beside them."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    with written_whole(path) as part:
-        part.write_bytes(save(tensors, metadata={CARD_KEY: card.as_json()}))
-    with written_whole(card_path(path)) as part:
-        part.write_text(card.as_json() + "\n", encoding="utf-8")
-
-
-def half_precision(network: nn.Module) -> dict[str, Tensor]:
-    """State to save, with parameters in half precision, to which they are rounded in place first.
-
-    Files are half as large, and the held-out errors of the shipped surrogates change in their third digit at most.
-    Rounding in place lets the network be judged as it will be read.
+    Attributes:
+        trained_for: everything the network depends on.
+        training: configuration of the training.
+        squared_relative_error: points of the input cloud -> mean over unseen instances.
+        hardware: machine and library versions.
+        seconds: wall time of the training.
     """
-    with torch.no_grad():
-        halved = {name: parameter.half() for name, parameter in network.named_parameters()}
-        for name, parameter in network.named_parameters():
-            parameter.copy_(halved[name])
-    return network.state_dict() | halved
+
+    trained_for: dict[str, Any]
+    training: dict[str, Any]
+    squared_relative_error: dict[str, float]
+    hardware: dict[str, str]
+    seconds: float
+
+    OWNER: ClassVar[str] = "an operator"
+    KINDS: ClassVar[Kinds] = {
+        "trained_for": dict,
+        "training": dict,
+        "squared_relative_error": dict,
+        "hardware": dict,
+        "seconds": (int, float),
+    }
+
+    @classmethod
+    def flaw(cls, content: Mapping[str, Any]) -> str | None:
+        """Of the errors."""
+        return numbers_flaw("error", content["squared_relative_error"])
 
 
-def card_path(weights: Path) -> Path:
-    """Where the readable card of a weights file lies."""
-    return weights.with_name(weights.name.removesuffix(".safetensors") + ".card.json")
-
-
-def reference_tensors(mesh: Mesh, grid: LatentGrid) -> dict[str, Tensor]:
-    """Reference mesh and place of the latent grid as tensors to save with the weights.
-
-    Weights belong to the nodes of one mesh and one grid, and another version of the mesher would make another mesh.
-    """
-    arrays = (mesh.nodes, mesh.cells, mesh.facets, mesh.facet_tags)
-    tensors = {MESH_PREFIX + name: torch.from_numpy(array) for name, array in zip(MESH_ARRAYS, arrays, strict=True)}
-    frame = torch.tensor([grid.origin, grid.spacing], dtype=torch.float64)
-    return tensors | {GRID_KEY: frame}
-
-
-def load_grid(path: Path, shape: Sequence[int], radius: int) -> LatentGrid:
-    """The latent grid that the weights belong to.
-
-    Raises:
-        SurrogateFileError: see :func:`load_surrogate`; or there is no grid in the file.
-    """
-    tensors, _ = read_weights(path)
-    if GRID_KEY not in tensors:
-        raise SurrogateFileError(f"{path}: has no latent grid; train the surrogate again")
-    refuse_flaw(path, grid_flaw(tensors[GRID_KEY], len(shape)))
-    origin, spacing = (tuple(row) for row in tensors[GRID_KEY].tolist())
-    return LatentGrid(origin, spacing, tuple(shape), radius)
-
-
-def load_mesh(path: Path, tag_names: tuple[str, ...]) -> tuple[Mesh, ModelCard]:
-    """The reference mesh that the weights belong to.
-
-    Raises:
-        SurrogateFileError: see :func:`load_surrogate`; or there is no mesh in the file.
-    """
-    tensors, content = read_weights(path)
-    mesh = _mesh_arrays(path, tensors)
-    refuse_flaw(path, mesh_flaw(mesh, len(tag_names)))
-    return Mesh(*(mesh[name].numpy() for name in MESH_ARRAYS), tag_names), _card(path, content)
-
-
-def _mesh_arrays(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if any(MESH_PREFIX + name not in tensors for name in MESH_ARRAYS):
-        raise SurrogateFileError(f"{path}: has no reference mesh; train the surrogate again")
-    return {name: tensors[MESH_PREFIX + name] for name in MESH_ARRAYS}
-
-
-def refuse_flaw(path: Path, flaw: str | None) -> None:
-    """SurrogateFileError that names the file and what is wrong in it, if anything is."""
-    if flaw:
-        raise SurrogateFileError(f"{path}: {flaw}; `shapewright train` makes a new file")
-
-
-def load_surrogate(path: Path, expected: Mapping[str, Any]) -> tuple[dict[str, Tensor], ModelCard]:
-    """Read weights that were trained for ``expected`` (compared with the card's ``trained_for``).
-
-    Raises:
-        SurrogateFileError: no such file, not a weights file, no card or one that cannot be read, or trained for
-            something else: names every difference; or an array in it is not what it should be.
-    """
-    tensors, content = read_weights(path)
-    card = _card(path, content)
-    refuse_differences(path, card.trained_for, _as_far_as_fixed(expected, card.trained_for))
-    own = {name: t for name, t in tensors.items() if name != GRID_KEY and not name.startswith(MESH_PREFIX)}
-    refuse_flaw(path, weights_flaw(own))
-    return own, card
-
-
-def _as_far_as_fixed(expected: Mapping[str, Any], trained_for: Mapping[str, Any]) -> dict[str, Any]:
-    """What is expected, without parameters held fixed that the weights were trained with free: they serve there."""
-    learnt = trained_for.get("fixed", {})
-    learnt = learnt if isinstance(learnt, dict) else {}
-    fixed = {name: value for name, value in expected.get("fixed", {}).items() if name in learnt}
-    others = {name: part for name, part in expected.items() if name != "fixed"}
-    return others | ({"fixed": fixed} if fixed else {})
-
-
-def load_weights(path: Path, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Put the weights of a file into a network.
-
-    Raises:
-        SurrogateFileError: they are not those of such a network: names the first that differs.
-    """
-    own = network.state_dict()
-    for name in (*own, *weights):
-        if name not in weights or name not in own:
-            has = "not those of" if name not in weights else "weights that are none of"
-            raise _unfit(path, f"{has} {shown(name)}")
-        if own[name].shape != weights[name].shape:
-            found, expected = tuple(weights[name].shape), tuple(own[name].shape)
-            raise _unfit(path, f"those of {shown(name)} of shape {found}, expected {expected}")
-    network.load_state_dict(dict(weights))
-
-
-def _unfit(path: Path, what: str) -> SurrogateFileError:
-    return SurrogateFileError(
-        f"{path}: its weights do not fit this study's network: the file has {what}; `shapewright train` makes a new one"
-    )
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors of a weights file, and its card as plain data.
-
-    Raises:
-        SurrogateFileError: no such file, not a weights file, or no card in it.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except FileNotFoundError:
-        raise SurrogateFileError(f"{path}: there is no such file; `shapewright train` makes one") from None
-    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
-        raise SurrogateFileError(f"{path}: not a safetensors file ({_one_line(error)})") from error
-    if CARD_KEY not in metadata:
-        raise SurrogateFileError(f"{path}: has no model card, so it was not written by shapewright")
-    try:
-        content = json.loads(metadata[CARD_KEY])
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(content, dict):
-        raise _unreadable(path, f"it is {shown(content)}; expected entries with names")
-    return weights, content
-
-
-def refuse_differences(path: Path, trained_for: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """SurrogateFileError that names every difference between what the weights were trained for and what is wanted."""
-    # through JSON, so that tuples and lists, ints and floats compare as they are stored
-    differences = _differences(trained_for, json.loads(json.dumps(expected)))
-    if differences:
-        lines = "\n".join(f"  {line}" for line in differences)
-        raise SurrogateFileError(f"{path}: trained for another study:\n{lines}")
-
-
-CARD_KINDS: dict[str, type | tuple[type, ...]] = {
-    "trained_for": dict,
-    "training": dict,
-    "data_hash": str,
-    "designs": int,
-    "held_out": dict,
-    "hardware": dict,
-    "seconds": (int, float),
-    "box": dict,
-    "correlation": (dict, type(None)),
-}
-ACCURACY_KINDS: dict[str, type | tuple[type, ...]] = {
+ACCURACY_KINDS: Kinds = {
     "field": dict,
     "objective": (int, float),
     "gradient": (int, float),
     "cosine": (int, float),
     "designs": int,
 }
-
-
-def _card(path: Path, content: dict[str, Any]) -> ModelCard:
-    content = {"correlation": None} | content  # cards of the first version do without
-    flaw = kind_flaw(content, CARD_KINDS) or kind_flaw(content["held_out"], ACCURACY_KINDS)
-    flaw = flaw or numbers_flaw("field error", content["held_out"]["field"]) or box_flaw(content["box"])
-    flaw = flaw or numbers_flaw("correlation", content["correlation"] or {})
-    if flaw:
-        raise _unreadable(path, flaw)
-    return ModelCard(**content | {"held_out": Accuracy(**content["held_out"])})
-
-
-def _unreadable(path: Path, error: Exception | str) -> SurrogateFileError:
-    return SurrogateFileError(
-        f"{path}: its model card cannot be read ({_one_line(error)}); `shapewright train` makes a new file"
-    )
-
-
-def _one_line(error: Exception | str) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
-
-
-def _differences(trained: Any, wanted: Any, key: str = "") -> list[str]:
-    if isinstance(trained, dict) and isinstance(wanted, dict):
-        lines = []
-        for name in sorted({*trained, *wanted}):
-            inner = f"{key}.{name}" if key else name
-            lines += _differences(trained.get(name), wanted.get(name), inner)
-        return lines
-    return [] if trained == wanted else [f"{key}: trained for {shown(trained)}, this study has {shown(wanted)}"]

@@ -15,7 +15,7 @@ from shapewright.app.progress import ProgressBars
 from shapewright.studies.problem.operator_setup import load_operator_study
 from shapewright.studies.run.learn import Learner
 from shapewright.studies.run.workspace import Workspace
-from shapewright.surrogate.models.model_card import read_weights
+from shapewright.surrogate.models.weights_file import read_weights
 from tests.studies.operator_cases import write_operator
 from tests.studies.study_cases import write_tiny
 

@@ -20,7 +20,7 @@ from benchmarks.gpu.training import shortened, with_galore
 from shapewright.studies.problem.samples import Samples
 from shapewright.studies.problem.surrogates import train_surrogate
 from shapewright.studies.run.pipeline import sample
-from shapewright.surrogate.models.model_card import read_weights
+from shapewright.surrogate.models.weights_file import read_weights
 from shapewright.surrogate.training.dataset import Dataset
 from tests.studies.study_cases import tiny_run
 

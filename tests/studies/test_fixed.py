@@ -18,13 +18,8 @@ from shapewright.studies.problem.surrogates import build_surrogate, design_probl
 from shapewright.studies.run.pipeline import Run, find_optimum
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import StudyError, dump, load_study
-from shapewright.surrogate.models.model_card import (
-    Accuracy,
-    ModelCard,
-    SurrogateFileError,
-    reference_tensors,
-    save_surrogate,
-)
+from shapewright.surrogate.models.model_card import Accuracy, ModelCard
+from shapewright.surrogate.models.weights_file import SurrogateFileError, reference_tensors, write_weights
 from tests.studies.study_cases import setup_of, write_tiny
 
 FIXED = "geometry.fixed={r2: 0.9, r4: 1.1}"
@@ -46,7 +41,7 @@ def untrained(setup: Setup, path: Path) -> Path:
     network, problem = build_surrogate(setup), design_problem(setup)
     errors = Accuracy(dict.fromkeys(setup.space.components, 0.1), 0.1, 0.1, 0.9, 3)
     card = ModelCard(dict(problem.trained_for), {}, "none", 6, errors, {}, 0.0, dict(problem.box))
-    save_surrogate(path, network.state_dict() | reference_tensors(setup.shape_map.mesh, network.operator.grid), card)
+    write_weights(path, network.state_dict() | reference_tensors(setup.shape_map.mesh, network.operator.grid), card)
     return path
 
 

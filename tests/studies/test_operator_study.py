@@ -19,7 +19,7 @@ from shapewright.studies.run.operator_run import (
 )
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import StudyError, load_study
-from shapewright.surrogate.models.model_card import SurrogateFileError
+from shapewright.surrogate.models.weights_file import SurrogateFileError
 from tests.studies.first_keys import operator_keys
 from tests.studies.operator_cases import write_operator
 from tests.studies.study_cases import write_tiny

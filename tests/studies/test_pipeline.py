@@ -27,7 +27,7 @@ from shapewright.studies.run import engines, pipeline
 from shapewright.studies.run.pipeline import OptimizationError, Run, find_optimum, sample, train, validate
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import load_study
-from shapewright.surrogate.models.model_card import SurrogateFileError, read_weights
+from shapewright.surrogate.models.weights_file import SurrogateFileError, read_weights
 from shapewright.surrogate.training import derivative_informed as training
 from tests.studies.study_cases import InlineExecutor, setup_of, tiny_run, write_tiny
 

@@ -17,7 +17,7 @@ import torch
 from shapewright.studies.problem.surrogates import open_surrogate
 from shapewright.studies.run.together import in_processes
 from shapewright.studies.schema.loader import StudyError
-from shapewright.surrogate.models.model_card import read_weights
+from shapewright.surrogate.models.weights_file import read_weights
 from shapewright.surrogate.training.loop import MAGIC
 from tests.studies.study_cases import setup_of, tiny_run, write_tiny
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.problem.surrogates import open_surrogate
 from shapewright.studies.schema.loader import StudyError, load_study
-from shapewright.surrogate.models.model_card import CARD_KEY, SurrogateFileError
+from shapewright.surrogate.models.weights_file import CARD_KEY, SurrogateFileError
 from tests.studies.study_cases import setup_of, write_tiny
 from tests.studies.test_fixed import untrained
 

@@ -9,17 +9,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from shapewright.surrogate.models.model_card import (
+from shapewright.surrogate.models.model_card import Accuracy, ModelCard
+from shapewright.surrogate.models.weights_file import (
     CARD_KEY,
-    Accuracy,
-    ModelCard,
     SurrogateFileError,
     card_path,
     half_precision,
     load_mesh,
     load_surrogate,
     reference_tensors,
-    save_surrogate,
+    write_weights,
 )
 from tests.surrogate.design_cases import random_designs, shape_map, small_surrogate
 
@@ -45,7 +44,7 @@ def file(tmp_path):
     path = tmp_path / "lid.safetensors"
     surrogate = small_surrogate()
     reference = reference_tensors(shape_map().mesh, surrogate.operator.grid)
-    save_surrogate(path, surrogate.state_dict() | reference, CARD)
+    write_weights(path, surrogate.state_dict() | reference, CARD)
     return path
 
 
@@ -69,8 +68,8 @@ def test_half_precision_is_what_is_judged(tmp_path):
     """Files are half as large, only parameters are rounded, and the network in hand equals the one that is read."""
     surrogate, theta = small_surrogate().double(), random_designs(2, seed=4).double()
     exact = {name: tensor.clone() for name, tensor in surrogate.state_dict().items()}
-    save_surrogate(tmp_path / "whole.safetensors", small_surrogate().state_dict(), CARD)
-    save_surrogate(tmp_path / "half.safetensors", half_precision(surrogate), CARD)
+    write_weights(tmp_path / "whole.safetensors", small_surrogate().state_dict(), CARD)
+    write_weights(tmp_path / "half.safetensors", half_precision(surrogate), CARD)
     assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "whole.safetensors").stat().st_size
     read = small_surrogate(seed=7).double()
     read.load_state_dict(load_surrogate(tmp_path / "half.safetensors", STUDY)[0])
@@ -90,7 +89,7 @@ def test_the_mesh_comes_back(file):
 
 def test_weights_without_a_mesh(tmp_path):
     path = tmp_path / "old.safetensors"
-    save_surrogate(path, small_surrogate().state_dict(), CARD)
+    write_weights(path, small_surrogate().state_dict(), CARD)
     with pytest.raises(SurrogateFileError, match="has no reference mesh; train the surrogate again"):
         load_mesh(path, ("wall",))
 
@@ -177,7 +176,7 @@ def test_a_write_that_fails_leaves_the_old_file(file, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        save_surrogate(file, small_surrogate(seed=1).state_dict(), replace(CARD, designs=41))
+        write_weights(file, small_surrogate(seed=1).state_dict(), replace(CARD, designs=41))
     weights, card = load_surrogate(file, STUDY)
     assert card.designs == json.loads(card_path(file).read_text())["designs"] == 40
     assert torch.equal(weights["operator.lift.weight"], small_surrogate().state_dict()["operator.lift.weight"])

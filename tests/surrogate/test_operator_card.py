@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from shapewright.surrogate.models.model_card import SurrogateFileError, save_surrogate
-from shapewright.surrogate.models.operator_card import OperatorCard, load_operator, save_operator
+from shapewright.surrogate.models.model_card import OperatorCard
+from shapewright.surrogate.models.weights_file import SurrogateFileError, load_operator, save_operator, write_weights
 from tests.surrogate.problem_cases import poisson
 
 TRAINED_FOR = {"geometry": {"family": "star_domain", "mesh_size": 0.5}, "physics": {"name": "poisson"}}
@@ -62,8 +62,8 @@ class Foreign:
 
 def test_what_is_no_operator_is_refused(saved):
     path, network = saved
-    save_surrogate(path, network.state_dict(), Foreign())
-    with pytest.raises(SurrogateFileError, match="its card is not that of an operator"):
+    write_weights(path, network.state_dict(), Foreign())
+    with pytest.raises(SurrogateFileError, match="its model card cannot be read as that of an operator"):
         load_operator(path, network, TRAINED_FOR)
     with pytest.raises(SurrogateFileError, match="there is no such file"):
         load_operator(path.with_name("no.safetensors"), network, TRAINED_FOR)
