@@ -27,7 +27,7 @@ from shapewright.studies.schema.learning import ShapeSurrogate
 from shapewright.studies.schema.study import Optimizer
 from shapewright.studies.schema.value import Study
 from shapewright.studies.schema.yaml_source import StudyError
-from shapewright.surrogate.models.model_card import read_weights
+from shapewright.surrogate.models.weights_file import read_weights
 
 
 @dataclass(frozen=True)
