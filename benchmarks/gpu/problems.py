@@ -17,13 +17,13 @@ from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.family.catalogue import load_family
 from shapewright.geometries.family.fixed import fix_parameters
 from shapewright.geometries.fields.names import coordinates
+from shapewright.geometries.fields.quantities import FieldSpace
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.physics.catalogue import PHYSICS, Function, Functional
 from shapewright.studies.problem.design_training import DesignProblem, TrainingData
 from shapewright.studies.schema.expressions import parse
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate
-from shapewright.surrogate.models.functionals import FieldSpace
 from shapewright.surrogate.models.weights_file import MESH_ARRAYS, load_grid, load_surrogate
 from shapewright.surrogate.training.derivative_informed import TrainingConfig
 

@@ -74,7 +74,7 @@ def _value_and_gradient(
 ) -> tuple[Array, Array]:
     at = [torch.tensor(column, requires_grad=True) for column in points.T]
     with torch.enable_grad():
-        value = function(torch, {**dict(zip(names.coordinates(len(at)), at, strict=True)), **parameters})
+        value = function(torch, dict(zip(names.coordinates(len(at)), at, strict=True)) | dict(parameters))
     if not isinstance(value, torch.Tensor):
         return np.full(len(points), float(value)), np.zeros_like(points)
     if not value.requires_grad:

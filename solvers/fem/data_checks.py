@@ -13,6 +13,7 @@ from shapewright.geometries.fields import names
 from shapewright.geometries.fields.admissible import Excess, excess
 from shapewright.geometries.fields.interval import ANY_NUMBER
 from shapewright.geometries.fields.problem import Function, Problem
+from shapewright.geometries.fields.quantities import positions
 from shapewright.geometries.fields.sampled import sample_quantities
 from shapewright.geometries.mesh.integration import CellPoints, FacetPoints, cell_points, facet_points
 from shapewright.geometries.mesh.mesh import Mesh
@@ -36,7 +37,7 @@ def excesses(problem: Problem, mesh: Mesh, nodes: Array, parameters: Mapping[str
         except KeyError:  # no constant
             if not here:
                 points = cell_points(mesh, torch.from_numpy(nodes)).points
-                here = {"x": points[..., 0], "y": points[..., 1], **parameters}
+                here = positions(points) | dict(parameters)
             try:
                 value = _value(given, here)
             except KeyError:  # it depends on the fields
@@ -97,7 +98,7 @@ def _value(function: Function, q: Mapping[str, Any]) -> Any:
 
 
 def _blame(what: str, value: Any, points: CellPoints | FacetPoints) -> str:
-    found = excess(what, ANY_NUMBER, value, {"x": points.points[..., 0], "y": points.points[..., 1]})
+    found = excess(what, ANY_NUMBER, value, positions(points.points))
     return "" if found is None else f"{what} is {found.found}"
 
 
@@ -105,9 +106,9 @@ def _depends_on_fields(problem: Problem, name: str, parameters: Mapping[str, flo
     given = problem.coefficients.get(name)
     if given is None:
         return False
-    zero = torch.zeros((), dtype=torch.float64)
+    origin = torch.zeros(problem.physics.dimension, dtype=torch.float64)
     try:
-        _value(given, {"x": zero, "y": zero, **parameters})
+        _value(given, positions(origin) | dict(parameters))
     except KeyError:
         return True
     return False

@@ -74,12 +74,12 @@ class _State:
     components: Components
     parameters: Mapping[str, float]
 
-    def inside(self) -> tuple[CellPoints, dict[str, Any]]:
+    def inside(self) -> tuple[CellPoints, Mapping[str, Any]]:
         """Quadrature points of the domain with the quantities there."""
         points = cell_points(self.mesh, torch.from_numpy(self.nodes))
         return points, sample_quantities(self.problem, points, self.components, self.parameters)
 
-    def on(self, tag: str) -> tuple[FacetPoints, dict[str, Any]]:
+    def on(self, tag: str) -> tuple[FacetPoints, Mapping[str, Any]]:
         """Quadrature points of a boundary region with the quantities there."""
         points = facet_points(self.mesh, torch.from_numpy(self.nodes), tag, BOUNDARY_POINTS)
         return points, sample_quantities(self.problem, points, self.components, self.parameters)
@@ -128,7 +128,7 @@ def _flow(state: _State, component: str) -> tuple[float, float, str]:
         points, q = state.on(tag)
         for condition in problem.dirichlet:
             if condition.tag == tag:
-                q[condition.component] = condition.value(torch, q)
+                q = {**q, condition.component: condition.value(torch, q)}
         density = problem.physics.through[component](torch, q) * points.weights
         enters, leaves = enters - float(density.clamp(max=0).sum()), leaves + float(density.clamp(min=0).sum())
         speed += sum(_total(abs(torch.as_tensor(q[d.component])), points) for d in problem.dirichlet if d.tag == tag)

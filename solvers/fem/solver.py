@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from shapewright.geometries.fields.problem import Function, Functional, Problem, ProblemError
+from shapewright.geometries.fields.quantities import Quantities
 from shapewright.geometries.fields.sampled import Profile, profile_of, sample_quantities
 from shapewright.geometries.mesh.integration import CellPoints, FacetPoints, cell_points, facet_points
 from shapewright.geometries.mesh.mesh import Mesh
@@ -306,7 +307,7 @@ class FemSolver:
 
     def _sample(
         self, quadrature: CellPoints | FacetPoints, fields: Mapping[str, Array], parameters: Mapping[str, float]
-    ) -> dict[str, torch.Tensor | float]:
+    ) -> Quantities:
         return sample_quantities(self.problem, quadrature, self._components(fields), parameters)
 
     def _components(self, fields: Mapping[str, Array]) -> dict[str, Array]:

@@ -15,7 +15,8 @@ import ufl
 from ufl.core.expr import Expr
 
 from shapewright.geometries.fields import names
-from shapewright.geometries.fields.problem import Field, Functional, Problem, ProblemError
+from shapewright.geometries.fields.problem import Functional, Physics, Problem, ProblemError
+from shapewright.geometries.fields.quantities import Component, Quantities, field_space
 from shapewright.geometries.fields.vectors import dot
 from shapewright.solvers.fem import ufl_ops
 from shapewright.solvers.fem.backend import fem
@@ -23,13 +24,6 @@ from shapewright.solvers.fem.discretization import Discretization
 from shapewright.solvers.fem.jit import compile_form
 from shapewright.solvers.fem.patch_load import PatchLoad
 from shapewright.solvers.fem.slip import slip_terms
-
-
-class Quantities(dict[str, Any]):
-    """The named quantities of a formula; an unknown name is a ProblemError that lists the known ones."""
-
-    def __missing__(self, name: str) -> Any:
-        raise ProblemError(f"unknown quantity '{name}'; known here are {', '.join(self)}")
 
 
 class CompiledFunctional:
@@ -84,7 +78,7 @@ class WeakForm:
         self.velocity = fem.Function(discretization.node_space)
         self.parameters = {name: fem.Constant(mesh, float(v)) for name, v in problem.parameters.items()}
         self.load = fem.Constant(mesh, 1.0)
-        components = _component_expressions(problem.physics.fields, ufl.TestFunction(space))
+        components = _test_functions(problem.physics, ufl.TestFunction(space))
         self.patches = tuple(
             PatchLoad(p, discretization, self._on(p.tag), components, self.parameters) for p in problem.patches
         )
@@ -99,36 +93,30 @@ class WeakForm:
     @cached_property
     def _interior(self) -> Quantities:
         """The quantities known inside the domain."""
-        physics = self._problem.physics
-        x = ufl.SpatialCoordinate(self._discretization.mesh)
-        axes = names.coordinates(physics.dimension)
-        components = _component_expressions(physics.fields, self.state)
-        q = Quantities(dict(zip(axes, x, strict=True)), **components, **self.parameters)
-        for coefficient in physics.coefficients:
-            given = self._problem.coefficients.get(coefficient.name)
-            q[coefficient.name] = coefficient.default if given is None else given(ufl_ops, q)
-        sources = {
-            names.source(c): self._problem.sources[c](ufl_ops, q) if c in self._problem.sources else 0.0
-            for c in physics.components
-        }
-        return Quantities(q, **sources)
+        return self._quantities({})
 
     @cached_property
     def _boundary(self) -> Quantities:
         """The quantities known on the boundary."""
-        n = ufl.FacetNormal(self._discretization.mesh)
-        return Quantities(self._interior, **dict(zip(names.normal(len(n)), n, strict=True)))
+        return self._quantities({}, tuple(ufl.FacetNormal(self._discretization.mesh)))
 
     def _lifted(self, tag: str) -> Quantities:
         """The quantities inside the domain and the lifting of a boundary region."""
         space = fem.functionspace(self._discretization.mesh, ("Lagrange", 2))
         lifting = fem.Function(space)
         lifting.x.array[self._discretization.scalar_dofs(space, tag)] = 1.0
-        return Quantities(self._interior, **_with_derivatives(names.LIFTING, lifting, ufl.grad(lifting)))
+        return self._quantities({names.LIFTING: _component(lifting)})
+
+    def _quantities(self, more: Mapping[str, Component], normal: tuple[Expr, ...] = ()) -> Quantities:
+        components = self._problem.physics.components
+        fields = {name: _component(self.state, k) for k, name in enumerate(components)} | dict(more)
+        space = field_space(self._problem, self.parameters)
+        x = tuple(ufl.SpatialCoordinate(self._discretization.mesh))
+        return Quantities(ufl_ops, space, x, fields, normal)
 
     def _weak_residual(self) -> ufl.Form:
         physics, q = self._problem.physics, self._interior
-        test = _component_expressions(physics.fields, ufl.TestFunction(self._discretization.space))
+        test = _test_functions(physics, ufl.TestFunction(self._discretization.space))
         fluxes = self._known(physics.flux(ufl_ops, q))
         integrand = sum(
             dot(flux, [test[slope] for slope in names.derivatives(c, physics.dimension)]) for c, flux in fluxes.items()
@@ -199,21 +187,22 @@ def _by_nodes(form: ufl.Form, direction: Expr) -> ufl.Form:
     return ufl.derivative(form, ufl.SpatialCoordinate(form.ufl_domain()), direction)
 
 
-def _component_expressions(fields: tuple[Field, ...], function: Expr) -> dict[str, Expr]:
-    """Component and its derivatives by name -> scalar UFL expressions.
+def _component(function: Expr, index: int = 0) -> Component:
+    """A scalar component of a function or argument of a mixed space."""
+    at = () if function.ufl_shape == () else (index,)
 
-    ``function`` is a function or argument of the mixed space of ``fields``.
-    """
-    components = [c for f in fields for c in f.components]
-    slope = ufl.grad(function)
-    named = {}
-    scalar = function.ufl_shape == ()
-    for i, name in enumerate(components):
-        named |= _with_derivatives(name, function if scalar else function[i], slope, () if scalar else (i,))
-    return named
+    def gradient() -> tuple[Expr, ...]:
+        slope = ufl.grad(function)
+        return tuple(slope[(*at, k)] for k in range(slope.ufl_shape[-1]))
+
+    return Component(lambda: function[index] if at else function, gradient)
 
 
-def _with_derivatives(name: str, value: Expr, slope: Expr, index: tuple[int, ...] = ()) -> dict[str, Expr]:
-    """A scalar and its derivatives slope[index, :] by name."""
-    derivatives = names.derivatives(name, slope.ufl_shape[-1])
-    return {name: value} | {d: slope[(*index, k)] for k, d in enumerate(derivatives)}
+def _test_functions(physics: Physics, function: Expr) -> dict[str, Expr]:
+    """Components of a test function, and their derivatives, by name."""
+    found = {}
+    for k, name in enumerate(physics.components):
+        component = _component(function, k)
+        found[name] = component.value()
+        found |= zip(names.derivatives(name, physics.dimension), component.gradient(), strict=True)
+    return found

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.fields.quantities import FieldSpace
 from shapewright.surrogate.mgno.graded_coordinates import GradedCoordinates
 from shapewright.surrogate.mgno.latent_grid import LatentGrid
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
-from shapewright.surrogate.models.functionals import FieldSpace, Functional
+from shapewright.surrogate.models.functionals import Functional
 from shapewright.surrogate.models.model_card import ModelCard
 from shapewright.surrogate.models.novelty import novelty_over
 from shapewright.surrogate.models.weights_file import half_precision, reference_tensors, write_weights

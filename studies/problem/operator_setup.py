@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from shapewright.geometries.design.extension import build_shape_map
 from shapewright.geometries.family.effort import forcing
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.fields.problem import Function, Problem
+from shapewright.geometries.fields.quantities import field_space
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.studies.problem.effort import refuse_large_network
@@ -54,10 +55,10 @@ class OperatorSetup:
     @property
     def data(self) -> ProblemData:
         """The problem as the surrogate sees it."""
-        physics, given = self.problem.physics, self.problem.coefficients
+        physics = self.problem.physics
         return ProblemData(
             equations=physics,
-            coefficients={c.name: given.get(c.name, _constant(c.default)) for c in physics.coefficients},
+            coefficients=field_space(self.problem).coefficients,
             sources=self.problem.sources,
             dirichlet=self.problem.dirichlet,
             primary=len(physics.fields[0].components),
@@ -235,9 +236,3 @@ def _lift(study: Study, family: Family, problem: Problem, mesh_size: float) -> D
     # a region that is named twice has the rank, and the value, of its last condition
     prescribed = [Prescribed(c, tuple(dict.fromkeys(reversed(own)))[::-1]) for c, own in tags.items()]
     return build_dirichlet_lift(shape_map, problem.physics.components, prescribed)
-
-
-def _constant(value: float) -> Callable[[object, Mapping[str, object]], float]:
-    return lambda ops, q: value
-
-

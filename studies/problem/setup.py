@@ -17,9 +17,10 @@ from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.family.effort import forcing
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.fixed import fix_parameters
+from shapewright.geometries.fields.quantities import FieldSpace, field_space, positions
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.stiffness import dirichlet_factor
-from shapewright.solvers.physics.catalogue import Dirichlet, Function, Problem
+from shapewright.solvers.physics.catalogue import Dirichlet, Problem
 from shapewright.studies.problem.conditions import Condition, conditions_of
 from shapewright.studies.problem.effort import refuse_effort
 from shapewright.studies.problem.equations import boundary_value_problem, check_on_mesh, physics_key, physics_of
@@ -28,7 +29,6 @@ from shapewright.studies.problem.functionals import functional_data, functionals
 from shapewright.studies.problem.load_cases import with_cases
 from shapewright.studies.problem.patches import problem_at, with_patches
 from shapewright.studies.schema.loader import Study, StudyError
-from shapewright.surrogate.models.functionals import FieldSpace
 from shapewright.surrogate.models.weights_file import SurrogateFileError, load_mesh
 
 
@@ -55,10 +55,7 @@ class Setup:
     @property
     def space(self) -> FieldSpace:
         """Components, coefficients and sources, as the surrogate needs them."""
-        problem = self.problem
-        defaults = {c.name: _constant(c.default) for c in problem.physics.coefficients}
-        coefficients = defaults | dict(problem.coefficients)
-        return FieldSpace(problem.physics.components, coefficients, problem.sources, problem.parameters)
+        return field_space(self.problem)
 
     @property
     def sign(self) -> int:
@@ -97,7 +94,7 @@ class Setup:
         reference = self.shape_map.reference_nodes[index]
         moved = self.shape_map.nodes(theta)[:, index]
         values = [
-            torch.as_tensor(condition.value(torch, {"x": at[..., 0], "y": at[..., 1]}), dtype=torch.float64)
+            torch.as_tensor(condition.value(torch, positions(at)), dtype=torch.float64)
             for at in (reference, moved)
         ]
         rounding = 1e-12 * float(torch.stack([part.abs().max() for part in values]).max())
@@ -169,7 +166,3 @@ def _shipped_mesh(study: Study, family: Family) -> Mesh | None:
     except SurrogateFileError:
         return None
     return mesh if card.trained_for.get("geometry") == geometry_key(study) else None
-
-
-def _constant(value: float) -> Function:
-    return lambda ops, q: value

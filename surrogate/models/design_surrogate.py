@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from shapewright.geometries.design.point_cloud import PointCloud, boundary_cloud, nodal_cloud
 from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.fields.quantities import FieldSpace
 from shapewright.geometries.mesh.constants import constant
 from shapewright.surrogate.mgno.graded_coordinates import GradedCoordinates
 from shapewright.surrogate.mgno.latent_grid import LatentGrid, grid_around
 from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
-from shapewright.surrogate.models.functionals import FieldSpace, Functional, integrate_all
+from shapewright.surrogate.models.functionals import Functional, integrate_all
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from shapewright.geometries.fields.problem import Function
+from shapewright.geometries.fields.quantities import Component, FieldSpace, Quantities, positions
 from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives
-
-Function = Callable[[Any, Mapping[str, Any]], Any]
-
-
-class Named(Protocol):
-    """A named thing."""
-
-    @property
-    def name(self) -> str: ...
 
 
 class Equations(Protocol):
@@ -27,7 +21,9 @@ class Equations(Protocol):
     @property
     def components(self) -> tuple[str, ...]: ...
     @property
-    def flux(self) -> Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, Any]]]: ...
+    def dimension(self) -> int: ...
+    @property
+    def flux(self) -> Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, ...]]]: ...
     @property
     def source(self) -> Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]: ...
     @property
@@ -53,10 +49,10 @@ class ProblemData:
 
     Attributes:
         equations: of the physics.
-        coefficients: all of them, in an order in which each depends on earlier ones only.
+        coefficients: all of them.
         sources: component -> function, added to the source of the physics.
         dirichlet: prescribed values.
-        judged: number of leading components, those of the first field, by which solutions are compared.
+        primary: number of leading components, those of the first field, by which solutions are compared.
     """
 
     equations: Equations
@@ -73,29 +69,34 @@ class ProblemData:
 
 def quantities(
     data: ProblemData, points: Tensor, fields: FieldDerivatives, parameters: Mapping[str, Tensor]
-) -> dict[str, Any]:
-    """Coordinates, components, first derivatives, numbers of the instance, coefficients and sources by name.
+) -> Quantities:
+    """Quantities where the fields and their derivatives are known.
 
     Args:
         data: the problem.
-        points: (B, Q, 2).
+        points: (B, Q, d).
         fields: (B, Q, c) and derivatives.
-        numbers: name -> (B,).
+        parameters: name -> (B,).
     """
-    q: dict[str, Any] = {"x": points[..., 0], "y": points[..., 1]}
-    q |= {name: values[:, None] for name, values in parameters.items()}
-    for index, name in enumerate(data.components):
-        q[name] = fields.values[..., index]
-        q[f"{name}_x"], q[f"{name}_y"] = fields.gradients[..., index, :].unbind(-1)
-    for name, function in data.coefficients.items():
-        q[name] = function(torch, q)
-    for name in data.components:
-        q[f"source_{name}"] = data.sources[name](torch, q) if name in data.sources else 0.0
-    return q
+    by_point = {name: values[:, None] for name, values in parameters.items()}
+    space = FieldSpace(data.components, data.coefficients, data.sources, by_point)
+    known = {
+        name: Component(partial(_component, fields.values, index), partial(_slopes, fields.gradients, index))
+        for index, name in enumerate(data.components)
+    }
+    return Quantities(torch, space, points.unbind(-1), known)
+
+
+def _component(values: Tensor, index: int) -> Tensor:
+    return values[..., index]
+
+
+def _slopes(gradients: Tensor, index: int) -> tuple[Tensor, ...]:
+    return gradients[..., index, :].unbind(-1)
 
 
 def at_points(function: Function, points: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-    """(B, Q) values of a function of place and numbers at points (B, Q, 2)."""
-    q = {"x": points[..., 0], "y": points[..., 1]} | {name: values[:, None] for name, values in parameters.items()}
+    """(B, Q) values of a function of the coordinates and parameters at points (B, Q, d)."""
+    q = positions(points) | {name: values[:, None] for name, values in parameters.items()}
     value = function(torch, q)
     return torch.as_tensor(value, dtype=points.dtype, device=points.device).expand(points.shape[:-1])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from shapewright.geometries.design.boundary_sample import outline_cloud
 from shapewright.geometries.design.dirichlet_lift import DirichletLift
 from shapewright.geometries.design.point_cloud import PointCloud, sobol_cloud
+from shapewright.geometries.fields.names import coordinates
 from shapewright.geometries.mesh.integration import CellPoints, cell_points
 from shapewright.geometries.mesh.locate import values_at
 from shapewright.geometries.mesh.quadrature import random_triangle_quadrature
@@ -45,11 +46,11 @@ def input_functions(data: ProblemData, parameters: Sequence[str]) -> list[InputF
     found = [InputFunction(f"source of {component}", function) for component, function in data.sources.items()]
     found += [InputFunction(name, function) for name, function in data.coefficients.items()]
     found += [InputFunction(f"{c.component} on {c.tag}", c.value, c.tag) for c in data.dirichlet]
-    return [entry for entry in found if _varies(entry.function, parameters)]
+    return [entry for entry in found if _varies(entry.function, parameters, data.equations.dimension)]
 
 
-def _varies(function: Function, parameters: Sequence[str]) -> bool:
-    names, size = ("x", "y", *parameters), torch.logspace(-2, 3, 60, dtype=torch.float64)
+def _varies(function: Function, parameters: Sequence[str], dimension: int) -> bool:
+    names, size = (*coordinates(dimension), *parameters), torch.logspace(-2, 3, 60, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)  # of either sign and any size, so that no branch of a formula hides
     values = size * torch.randn(len(names), len(size), generator=generator, dtype=torch.float64)
     try:

@@ -11,6 +11,7 @@ from scipy.sparse.linalg import splu
 from torch import Tensor, nn
 
 from shapewright.geometries.design.dirichlet_lift import DirichletLift
+from shapewright.geometries.fields import names
 from shapewright.geometries.mesh.integration import CellPoints
 from shapewright.geometries.mesh.stiffness import weighted_stiffness
 from shapewright.surrogate.models.point_quantities import Function, ProblemData
@@ -66,7 +67,8 @@ def _room(data: ProblemData, q: Mapping[str, Any], share: Tensor) -> Tensor:
 
 
 def _shrunk(data: ProblemData, q: Mapping[str, Any], share: Tensor) -> dict[str, Any]:
-    derivatives = (f"{component}_{axis}" for component in data.components for axis in "xy")
+    dimension = data.equations.dimension
+    derivatives = (slope for component in data.components for slope in names.derivatives(component, dimension))
     return dict(q) | {name: share * q[name] for name in derivatives}
 
 

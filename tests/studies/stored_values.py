@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from shapewright.geometries.fields.quantities import FieldSpace
 from shapewright.geometries.fields.sampled import sample_quantities
 from shapewright.geometries.mesh.integration import cell_points, facet_points
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.fem.load_cases import CaseSolver
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.solvers.physics.catalogue import PHYSICS, Physics, Problem
-from shapewright.surrogate.models.functionals import FieldSpace, integrate
+from shapewright.surrogate.models.functionals import integrate
 from tests.solvers.solver_cases import CASES
 from tests.solvers.solver_meshes import SIDES
 from tests.solvers.test_load_cases import CASES as LOAD_CASES

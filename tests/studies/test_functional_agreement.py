@@ -13,10 +13,11 @@ import torch
 
 from shapewright.geometries.design.extension import build_shape_map
 from shapewright.geometries.family.plate_with_hole import plate_with_hole
+from shapewright.geometries.fields.quantities import FieldSpace
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.solvers.physics.catalogue import NAVIER_STOKES, PLANE_STRESS
 from shapewright.solvers.physics.smooth_maximum import kreisselmeier_steinhauser, p_norm
-from shapewright.surrogate.models.functionals import FieldSpace, integrate, integrate_all
+from shapewright.surrogate.models.functionals import integrate, integrate_all
 from tests.geometries.shapes import taylor_order
 from tests.solvers.solver_cases import CASES
 from tests.solvers.solver_meshes import bulged, mapped_square
