@@ -7,7 +7,7 @@ import math
 from shapewright.studies.certify.comparison import relative
 from shapewright.studies.certify.convergence import Extrapolation
 from shapewright.studies.certify.export import Exported
-from shapewright.studies.certify.final_solutions import Solved, objective_reference
+from shapewright.studies.certify.final_solutions import Solved
 from shapewright.studies.certify.verdict_model import Check
 from shapewright.studies.certify.verdicts import least_residual
 from shapewright.studies.optimize.stationarity import Stationarity
@@ -17,9 +17,9 @@ CAD_ERROR = 1e-6
 """Largest relative error of what is read back from CAD."""
 
 
-def fem_checks(setup: Setup, solved: Solved, limit: Extrapolation, stationary: Stationarity) -> list[Check]:
+def fem_checks(setup: Setup, solved: Solved, stationary: Stationarity) -> list[Check]:
     """Mesh error, moved mesh and first-order conditions."""
-    given, size = setup.study.model.validation, objective_reference(setup, solved)
+    given, size, limit = setup.study.model.validation, solved.reference, solved.limit
     key, residual, _ = least_residual(setup.study.model)
     mapped = float(solved.values[0]) - limit.value
     meaning = f"finest FEM value against its extrapolation: {limit.note}"
@@ -42,7 +42,7 @@ def improvement_check(sign: int, fine: float, start: float, limit: Extrapolation
     """
     size = abs(start) or abs(fine) or 1.0
     gain, noise = -sign * (fine - start) / size, uncertainty(limit) / size
-    meaning = "FEM objective against the start; the limit is what the meshes leave open"
+    meaning = "FEM objective against the start; the limit is the uncertainty of the meshes"
     return Check.of("improvement", gain, ">=", -noise, meaning)
 
 
@@ -74,6 +74,6 @@ def cad_checks(exported: Exported, size: float) -> list[Check]:
         meaning = "area or volume of the domain around the part, read back"
         checks.append(Check.of("CAD domain", exported.domain_error, "<=", CAD_ERROR, meaning))
     if exported.stl is not None:
-        closed = exported.stl["watertight"] and exported.stl["consistent_winding"] and exported.stl["volume"] > 0
+        closed = exported.stl.watertight and exported.stl.consistent_winding and exported.stl.volume > 0
         checks.append(Check.of("STL closed", float(closed), ">=", 1.0, "watertight, consistently oriented (trimesh)"))
     return checks

@@ -1,8 +1,9 @@
-"""What the surrogate that searched claims at the optimum, beside finite elements there."""
+"""Compare: the surrogate that searched beside finite elements at the optimum."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,45 +12,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapewright.geometries.mesh.integration import nodal_weights
-from shapewright.studies.certify.model import Gradient
+from shapewright.studies.certify.final_solutions import Solved
+from shapewright.studies.certify.model import Gradient, NoveltyResult
 from shapewright.studies.certify.verdict_model import Check
 from shapewright.studies.optimize.stationarity import VANISHED
-from shapewright.studies.problem.models import SurrogateModel
+from shapewright.studies.problem.models import SurrogateModel, outside_box
+from shapewright.studies.problem.novelty import describe_novelty, novelty_of
+from shapewright.studies.problem.samples import stack_fields
 from shapewright.studies.problem.setup import Setup
 from shapewright.surrogate.training.accuracy import field_errors
 
 Array = NDArray[np.float64]
 
-@dataclass(frozen=True)
-class Truth:
-    """Finite elements at the optimum, on the mesh that the optimizer moved.
-
-    Attributes:
-        objective: at the optimum, from fresh meshes of its CAD.
-        reference: what errors of the objective are relative to.
-        gradient, gradient_at_start: (P,) of the objective.
-        fields: (N, c) at the nodes.
-        nodes: (N, 2) of the moved mesh.
-    """
-
-    objective: float
-    reference: float
-    gradient: Tensor
-    gradient_at_start: Tensor
-    fields: Array
-    nodes: Array
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """The surrogate against the truth.
+    """The surrogate beside finite elements at the optimum.
 
     Attributes:
-        functionals: (J,) by the surrogate at the optimum.
+        functionals: (J,) by the surrogate.
         objective_error: relative.
         field_errors: component -> relative L2 error over the domain.
         gradient: by directions and sizes.
         fields: (N, c) by the surrogate.
+        novelty: distance of the optimum from the training designs.
+        outside: a warning for each parameter outside the surrogate's training box.
     """
 
     functionals: Array
@@ -57,31 +44,50 @@ class Comparison:
     field_errors: dict[str, float]
     gradient: Gradient
     fields: Array
+    novelty: NoveltyResult
+    outside: tuple[str, ...]
 
 
-def compare(setup: Setup, surrogate: SurrogateModel, theta: Tensor, truth: Truth) -> Comparison:
-    """Values, fields and gradient of the surrogate at the optimum theta (P,), and its gradient at the start."""
+def compare(
+    setup: Setup,
+    theta: Tensor,
+    solved: Solved,
+    surrogate: SurrogateModel,
+    correlation: Mapping[str, float] | None = None,
+) -> Comparison:
+    """Values, fields and gradient of the surrogate at the optimum theta (P,), and its gradient at the start.
+
+    ``correlation`` is that of the surrogate's errors with the novelty of held-out designs, where it was measured.
+    """
     values, gradients = surrogate.evaluate(torch.stack([theta, setup.initial]).numpy())
     predicted = surrogate.fields(theta)
-    weights = nodal_weights(setup.shape_map.mesh, torch.from_numpy(truth.nodes))
-    errors = field_errors(predicted[None], torch.from_numpy(truth.fields)[None], weights[None])[0]
+    weights = nodal_weights(setup.shape_map.mesh, torch.from_numpy(solved.mapped.nodes))
+    fields = torch.from_numpy(stack_fields(solved.mapped, setup))
+    errors = field_errors(predicted[None], fields[None], weights[None])[0]
+    novelty = describe_novelty(novelty_of(setup, surrogate.surrogate, surrogate.box), theta)
+    return Comparison(
+        functionals=values[0],
+        objective_error=relative(float(values[0, 0]) - solved.limit.value, solved.reference),
+        field_errors=dict(zip(setup.space.components, errors.tolist(), strict=True)),
+        gradient=_gradient(setup, solved, gradients[:, 0]),
+        fields=predicted.numpy(),
+        novelty=NoveltyResult.model_validate(novelty | {"correlation": correlation}),
+        outside=tuple(outside_box(setup, theta.numpy()[None], surrogate.box).values()),
+    )
+
+
+def _gradient(setup: Setup, solved: Solved, gradients: Array) -> Gradient:
+    """The surrogate's gradients (2, P) at the optimum and at the start, beside those of finite elements."""
     bounds = setup.family.bounds
     span = bounds[:, 1] - bounds[:, 0]
-    ours, ours_at_start = torch.from_numpy(gradients[:, 0]) * span
-    there, at_start = truth.gradient * span, truth.gradient_at_start * span
-    gradient = Gradient(
+    ours, ours_at_start = torch.from_numpy(gradients) * span
+    there, at_start = solved.gradient * span, solved.gradient_at_start * span
+    return Gradient(
         cosine=float(torch.cosine_similarity(ours, there, dim=0)),
         cosine_at_start=float(torch.cosine_similarity(ours_at_start, at_start, dim=0)),
         relative_error=float((ours - there).norm() / there.norm()),
         size_to_start=float(there.norm() / at_start.norm()),
         error_to_start=float((ours - there).norm() / at_start.norm()),
-    )
-    return Comparison(
-        values[0],
-        relative(float(values[0, 0]) - truth.objective, truth.reference),
-        dict(zip(setup.space.components, errors.tolist(), strict=True)),
-        gradient,
-        predicted.numpy(),
     )
 
 
@@ -93,7 +99,7 @@ def relative(difference: float, size: float) -> float:
 
 
 def surrogate_checks(found: Comparison, objective: float, field: float, cosine: float) -> list[Check]:
-    """The lines of the verdict on a surrogate, with the limits of the study."""
+    """Checks of a surrogate, with the limits of the study."""
     worst = float(np.max(list(found.field_errors.values())))  # not a number if one is not
     return [
         Check.of("objective", found.objective_error, "<=", objective, "surrogate against FEM"),
@@ -105,9 +111,9 @@ def surrogate_checks(found: Comparison, objective: float, field: float, cosine: 
 def gradient_checks(gradient: Gradient, cosine: float) -> list[Check]:
     """The surrogate's gradient at the optimum against the finite-element adjoint's, by its direction.
 
-    Where the gradient itself vanishes at the optimum, as that of a peak stress at its minimax, its direction is that of
-    rounding and not worth comparing. Then the direction is judged at the start, and at the optimum the error beside the
-    gradient at the start: up to the share that, at a right angle, would turn that by the angle allowed.
+    Where the gradient vanishes at the optimum, as that of a peak stress at its minimax, its direction is that of
+    rounding. Then the directions are compared at the start, and at the optimum the error relative to the gradient at
+    the start: it may reach the share that, at a right angle, would turn that gradient by the angle allowed.
     """
     there, at_start = _number(gradient.cosine), _number(gradient.cosine_at_start)
     if not _number(gradient.size_to_start) < VANISHED:

@@ -1,24 +1,19 @@
-"""The functionals on ever finer meshes of the exported CAD, and their extrapolation to none."""
+"""Functionals on refined meshes: observed order, Richardson extrapolation and grid-convergence index."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from shapewright.geometries.cad.mesher import MeshError, mesh_family, mesh_step
 from shapewright.geometries.fields.names import is_derivative
 from shapewright.geometries.fields.problem import Functional
-from shapewright.geometries.mesh.integration import nodal_weights
-from shapewright.geometries.mesh.mesh import Mesh
-from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
+from shapewright.solvers.fem.load_cases import CaseSolution
 from shapewright.solvers.fem.solver import FemSolution
-from shapewright.studies.problem.setup import Setup
 
 LEAST_ORDER, LARGEST_ORDER = 0.05, 30.0
 """Orders of convergence that can be observed."""
@@ -58,12 +53,6 @@ ROUNDING = 1e-12
 """Relative difference of values that agree to rounding."""
 LEAST_RATIO = 1.3
 """Ratio of cell sizes below which an observed order means nothing (Celik 2008)."""
-REFINEMENT = 1.5
-"""Ratio of the measured cell sizes of two levels, at least, where half the size was asked for."""
-LEAST_CELLS = 32
-"""Cells of the coarsest mesh: on fewer, values say little of what finer meshes give."""
-MOST_HALVINGS = 60
-"""Of a size that gmsh does not heed because the part is smaller than a cell."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +96,7 @@ class Extrapolation:
         error: of the finest value, in its unit; infinite where the meshes do not tell.
         gci: grid-convergence index of the finest value: half a band about it, in its unit, meant to hold the limit with
             95 % confidence (P. J. Roache, J. Fluids Eng. 116 (1994) 405).
-        note: how it was come by.
+        note: how it was found, or why there is no order.
     """
 
     value: float
@@ -212,53 +201,3 @@ class _Asked(dict[str, Tensor]):
     def __missing__(self, name: str) -> Tensor:
         self[name] = torch.ones((), dtype=torch.float64)
         return self[name]
-
-
-def refine(setup: Setup, theta: Tensor, step: Path) -> Refined:
-    """All functionals on fresh meshes of the STEP file read back, each of half the cell size and measurably finer.
-
-    Where a size is larger than the part, gmsh makes the same coarse mesh of it and of its half; it is then halved until
-    the coarsest mesh has :data:`LEAST_CELLS`, and each further one cells smaller by :data:`REFINEMENT`.
-
-    Raises:
-        MeshError: gmsh fails, or makes no finer mesh however small the size.
-    """
-    control_points = setup.family.control_points(theta).numpy()
-    unit = setup.study.model.geometry.length_unit
-    size = asked_size(setup)
-    levels: dict[str, list[Level]] = {functional.name: [] for functional in setup.problem.functionals}
-    largest = math.inf
-    for refinement in range(setup.study.model.validation.refinements):
-        save = step.with_suffix(".msh") if refinement == 0 else None
-
-        def of_size(size: float, save: Path | None = save) -> Mesh:
-            return mesh_step(step, setup.family, control_points, size, unit, save)
-
-        mesh, size, h = _finer(of_size, size, largest)
-        solution = solver_of(setup.problem_at(theta), mesh).solve()
-        for name, value in solution.values.items():
-            levels[name].append(Level(size, h, len(mesh.cells), solution.dofs, value))
-        size, largest = size / 2, h / REFINEMENT
-    return Refined(levels, solution)
-
-
-def asked_size(setup: Setup) -> float:
-    """Cell size of the coarsest mesh that the study asks for, length unit."""
-    return setup.study.model.validation.mesh_size or setup.study.model.geometry.mesh_size
-
-
-def _finer(mesher: Callable[[float], Mesh], size: float, largest: float) -> tuple[Mesh, float, float]:
-    """A mesh of at least :data:`LEAST_CELLS` cells and no larger mean size, what gmsh was asked for, and that mean."""
-    for _ in range(MOST_HALVINGS):
-        mesh = mesher(size)
-        h = math.sqrt(float(nodal_weights(mesh, torch.from_numpy(mesh.nodes)).sum()) / len(mesh.cells))
-        if h <= largest and len(mesh.cells) >= LEAST_CELLS:
-            return mesh, size, h
-        size /= 2
-    raise MeshError(f"gmsh makes no mesh with cells of {largest:g} or less, though asked for {size:g}")
-
-
-def initial_solution(setup: Setup, size: float) -> FemSolution | CaseSolution:
-    """Of the start design on a fresh mesh of that cell size, the finest of the certificate."""
-    mesh = mesh_family(setup.family, setup.family.control_points(setup.initial).numpy(), size)
-    return solver_of(setup.problem_at(setup.initial), mesh).solve()

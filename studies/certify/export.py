@@ -17,6 +17,7 @@ from torch import Tensor
 
 from shapewright.geometries.cad.step import (
     CadCheck,
+    CadShape,
     check_step,
     domain_shape,
     measure_of,
@@ -29,6 +30,7 @@ from shapewright.geometries.cad.step import (
 from shapewright.geometries.family.spline import LoopQuadrature
 from shapewright.geometries.files import written_whole
 from shapewright.geometries.mesh.mesh import Mesh
+from shapewright.studies.certify.model import Stl
 from shapewright.studies.problem.setup import Setup
 
 Array = NDArray[np.float64]
@@ -43,24 +45,25 @@ class Exported:
         check: what the STEP file holds.
         measure: area, or area times thickness, of the design.
         files: names written.
-        stl: watertight, consistent winding and volume by trimesh; None for a face.
+        stl: triangulation by trimesh; None for a face.
         domain_error: of the measure of ``domain.step`` read back, relative; None where the part is the domain.
     """
 
     check: CadCheck
     measure: float
     files: tuple[str, ...]
-    stl: dict[str, Any] | None
+    stl: Stl | None
     domain_error: float | None = None
 
     def as_data(self) -> dict[str, Any]:
         """Plain data, for the record of the stage."""
-        return asdict(self)
+        return asdict(self) | {"stl": None if self.stl is None else self.stl.model_dump()}
 
     @classmethod
     def of_data(cls, data: Mapping[str, Any]) -> Exported:
         """Of :meth:`as_data`, from JSON too."""
-        return cls(**{**data, "check": CadCheck(**data["check"]), "files": tuple(data["files"])})
+        stl = None if data["stl"] is None else Stl(**data["stl"])
+        return cls(**{**data, "check": CadCheck(**data["check"]), "files": tuple(data["files"]), "stl": stl})
 
     @property
     def relative_error(self) -> float:
@@ -77,7 +80,7 @@ def export_cad(setup: Setup, theta: Tensor, folder: Path, name: str = "optimum")
         CadError: OpenCASCADE finds the part invalid, or cannot write.
     """
     geometry = setup.study.model.geometry
-    control_points = setup.family.control_points(theta).numpy()
+    control_points, part = setup.family.control_points(theta).numpy(), setup.family.part_points(theta)
     shape = part_shape(setup.family, control_points, geometry.thickness)
     step = folder / f"{name}.step"
     write_step(shape, step, geometry.length_unit)
@@ -86,26 +89,30 @@ def export_cad(setup: Setup, theta: Tensor, folder: Path, name: str = "optimum")
     stl = None
     (folder / f"{name}.stl").unlink(missing_ok=True)  # of an earlier design, which may have been a solid
     if geometry.thickness is not None:
-        points = setup.family.part_points(theta).numpy()
-        write_stl(shape, folder / f"{name}.stl", 1e-3 * float(np.ptp(points, axis=0).max()))
         files.append(f"{name}.stl")
-        solid = trimesh.load(folder / f"{name}.stl", force="mesh", process=False)
-        solid.apply_scale(shape.factor)  # trimesh takes vertices closer than 1e-8 for one
-        solid.merge_vertices()
-        stl = {
-            "watertight": bool(solid.is_watertight),
-            "consistent_winding": bool(solid.is_winding_consistent),
-            "volume": float(solid.volume) / shape.factor**3,
-            "facets": len(solid.faces),
-        }
-    area = float(setup.family.part_quadrature.area(setup.family.part_points(theta)))
+        stl = _export_stl(shape, folder / f"{name}.stl", 1e-3 * float(np.ptp(part.numpy(), axis=0).max()))
+    measure = float(setup.family.part_quadrature.area(part)) * (geometry.thickness or 1.0)
     check = check_step(step, setup.family, control_points, geometry.length_unit)
     domain_error = None
     (folder / DOMAIN_FILE).unlink(missing_ok=True)
     if setup.family.part:
         files.append(DOMAIN_FILE)
         domain_error = _export_domain(setup, control_points, folder / DOMAIN_FILE)
-    return Exported(check, area * (geometry.thickness or 1.0), tuple(files), stl, domain_error)
+    return Exported(check, measure, tuple(files), stl, domain_error)
+
+
+def _export_stl(shape: CadShape, path: Path, deflection: float) -> Stl:
+    """Write the triangulation of a solid, at most ``deflection`` (length unit) off its faces, and measure it."""
+    write_stl(shape, path, deflection)
+    solid = trimesh.load(path, force="mesh", process=False)
+    solid.apply_scale(shape.factor)  # trimesh merges vertices closer than 1e-8
+    solid.merge_vertices()
+    return Stl(
+        watertight=bool(solid.is_watertight),
+        consistent_winding=bool(solid.is_winding_consistent),
+        volume=float(solid.volume) / shape.factor**3,
+        facets=len(solid.faces),
+    )
 
 
 def _export_domain(setup: Setup, control_points: Array, path: Path) -> float:

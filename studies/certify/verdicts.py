@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from shapewright.studies.certify.model import ConstraintResult
 from shapewright.studies.certify.verdict_model import Check, DesignVerdict, Limit, ModelVerdict
 from shapewright.studies.problem.conditions import Condition
+from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.study import Constraint, Optimizer, StudyModel, Validation
 
 
+@dataclass(frozen=True)
+class Verdicts:
+    """Entries of a certificate that conclude.
+
+    Attributes:
+        accepted, verdict, reasons: on the whole, see :func:`overall`.
+        design, model: of the design, and of the surrogate that searched, if one did.
+        limits: that decide or inform.
+    """
+
+    accepted: bool
+    verdict: str
+    reasons: tuple[str, ...]
+    design: DesignVerdict
+    model: ModelVerdict | None
+    limits: tuple[Limit, ...]
+
+    def extended(self, text: str) -> Verdicts:
+        """With an addition to the verdict's sentence."""
+        return replace(self, verdict=self.verdict + text)
+
+
+def verdicts_of(
+    setup: Setup, checks: Sequence[Check], rows: Sequence[ConstraintResult], of_model: Sequence[Check] | None
+) -> Verdicts:
+    """Verdicts by the checks of the design, its constraints, and the checks of the surrogate, if one searched."""
+    study = setup.study.model
+    found = limits(study, setup.constraints)
+    design = design_verdict(checks, rows, found)
+    model = None if of_model is None else model_verdict(of_model, not has_fem_in_loop(study), found)
+    return Verdicts(*overall(design, model, found), design, model, found)
+
+
 def least_residual(study: StudyModel) -> tuple[str, float, float]:
-    """Key, limit and its default of the KKT residual: a managed run must reach its own tolerance."""
+    """Key, limit and its default of the KKT residual: a trust region must reach its own tolerance."""
     keys = [("validation.kkt_residual", study.validation.kkt_residual, Validation().kkt_residual)]
     if study.optimizer.method == "trust_region":
         keys.append(("optimizer.kkt_tolerance", study.optimizer.kkt_tolerance, Optimizer().kkt_tolerance))

@@ -23,7 +23,6 @@ from shapewright.geometries.cad.mesher import MeshError
 from shapewright.geometries.cad.step import CadError, check_step
 from shapewright.geometries.family.effort import forcing
 from shapewright.solvers.errors import SolveError
-from shapewright.studies.certify.certificate import stopped
 from shapewright.studies.certify.comparison import relative
 from shapewright.studies.certify.convergence import (
     DERIVATIVES_ON_BOUNDARY,
@@ -31,7 +30,6 @@ from shapewright.studies.certify.convergence import (
     Level,
     extrapolate,
     extrapolated,
-    refine,
 )
 from shapewright.studies.certify.digest import study_digest
 from shapewright.studies.certify.model import (
@@ -41,6 +39,8 @@ from shapewright.studies.certify.model import (
     Objective,
     read_certificate,
 )
+from shapewright.studies.certify.refinement import refine, step_mesher
+from shapewright.studies.certify.remarks import stopped
 from shapewright.studies.certify.resolution import resolution_checks
 from shapewright.studies.certify.verdicts import design_verdict, limits, model_verdict, overall
 from shapewright.studies.files import sha256
@@ -359,7 +359,7 @@ def _solved_again(folder: Path, certificate: Certificate, setup: Setup, theta: T
     try:
         with forcing(True), tempfile.TemporaryDirectory() as scratch:
             step = Path(shutil.copy(folder / "optimum.step", scratch))
-            refined = refine(setup, theta, step)
+            refined = refine(setup, theta, step_mesher(setup, theta, step))
         mapped, _, _ = FemModel(setup).functionals(theta)
     except (MeshError, SolveError, OSError) as error:
         yield Finding("solved again", False, str(error))

@@ -6,8 +6,10 @@ of area.
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,11 +18,12 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from shapewright.geometries.cad.step import CadCheck
 from shapewright.geometries.fields.problem import Functional
 from shapewright.geometries.fields.sampled import Profile
 from shapewright.solvers.physics.catalogue import PHYSICS
-from shapewright.studies.certify.certificate import _invalid_smoothness, certify
-from shapewright.studies.certify.comparison import gradient_checks
+from shapewright.studies.certify.certificate import certify, check
+from shapewright.studies.certify.comparison import compare, gradient_checks
 from shapewright.studies.certify.convergence import (
     NOT_FINER,
     NOT_FINITE,
@@ -32,9 +35,12 @@ from shapewright.studies.certify.convergence import (
     extrapolated,
     reference,
 )
-from shapewright.studies.certify.export import export_cad
+from shapewright.studies.certify.export import Exported, export_cad
+from shapewright.studies.certify.final_solutions import solve
 from shapewright.studies.certify.model import Gradient
+from shapewright.studies.certify.objective_entry import corner_note
 from shapewright.studies.certify.peak import _around, describe_peak
+from shapewright.studies.certify.refinement import family_mesher
 from shapewright.studies.optimize.optimizer import optimize
 from shapewright.studies.optimize.stationarity import (
     VANISHED,
@@ -43,8 +49,11 @@ from shapewright.studies.optimize.stationarity import (
     stationarity,
 )
 from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.samples import stack_fields
 from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.problem.surrogates import build_surrogate
 from shapewright.studies.run.pipeline import Run, validate
+from shapewright.studies.run.verify import contradictions
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import load_study
 from shapewright.studies.schema.study import Optimizer
@@ -111,8 +120,8 @@ def test_it_has_every_entry_that_is_promised(certificate):
     for entry in certificate["parameters"].values():
         assert {"value", "bound_hit", "lower", "upper", "initial", "unit", "sensitivity", "tolerance"} <= set(entry)
     assert set(certificate["fem_solves"]) == {"forward", "adjoint", "tangent"}
-    for check in certificate["design"]["checks"]:
-        assert set(check) == {"name", "value", "relation", "limit", "meaning", "satisfied"}
+    for line in certificate["design"]["checks"]:
+        assert set(line) == {"name", "value", "relation", "limit", "meaning", "satisfied"}
     assert json.loads(json.dumps(certificate, allow_nan=False)) == certificate
 
 
@@ -256,6 +265,80 @@ def test_a_part_that_is_worse_than_the_start_is_refused(torsion, tmp_path):
     content = certify(torsion, theta, export_cad(torsion, theta, tmp_path), tmp_path, None)
     assert content.objective.improvement < 0
     assert any(reason.startswith("improvement: -") for reason in content.reasons)
+
+
+CAD = CadCheck(solid=True, valid=True, measure=1.0, max_deviation=0.0, b_spline_edges=4)
+
+
+class Exact:
+    """Finite elements in place of a surrogate, on the mesh that the optimizer moves; ``off`` scales the gradient."""
+
+    box: ClassVar = {}
+
+    def __init__(self, setup, off=1.0):
+        self.fem, self.off = FemModel(setup), off
+        self.surrogate = build_surrogate(setup).double().requires_grad_(False)
+
+    def evaluate(self, theta):
+        values, gradients = self.fem.evaluate(theta)
+        return values, self.off * gradients
+
+    def fields(self, theta):
+        return torch.from_numpy(stack_fields(self.fem.solve(theta), self.fem.setup))
+
+
+@pytest.fixture(scope="module")
+def bar():
+    return setup_of("optimizer.on=fem", "geometry.mesh_size=0.5")
+
+
+@pytest.fixture(scope="module")
+def solved(bar):
+    return solve(bar, bar.initial, family_mesher(bar, bar.initial))
+
+
+def test_solve_needs_no_file(bar, solved):
+    """The start is taken for the optimum, so that both have the same solutions."""
+    assert solved.finest == pytest.approx(solved.at_start, rel=1e-9)
+    assert solved.reference == pytest.approx(solved.finest)
+    assert solved.limit.value == pytest.approx(solved.finest, rel=1e-3)
+    torch.testing.assert_close(solved.gradient, solved.gradient_at_start)
+    assert solved.curvature == pytest.approx(solved.curvature.T)
+    assert solved.solves["forward"] == 2 + len(bar.family.parameters) + len(solved.levels) + 1
+
+
+def test_compare_finds_no_error_in_finite_elements_themselves_and_a_wrong_gradient(bar, solved):
+    """What a passing test does not prove: that the novelty is right, which is that of fresh weights here."""
+    same, opposite = (compare(bar, bar.initial, solved, Exact(bar, off)) for off in (1.0, -2.0))
+    assert same.field_errors == {"u": pytest.approx(0.0, abs=1e-12)}
+    assert same.objective_error == pytest.approx(abs(solved.values[0] - solved.limit.value) / solved.reference)
+    assert (same.gradient.cosine, same.gradient.relative_error) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-9))
+    assert (opposite.gradient.cosine, opposite.gradient.relative_error) == (pytest.approx(-1.0), pytest.approx(3.0))
+    assert same.novelty.correlation is None
+    assert same.outside == ()
+
+
+def test_check_concludes_from_values_alone(bar, solved):
+    """The start is no optimum; a part that is read back as invalid, or larger than designed, fails besides."""
+    good = check(bar, bar.initial, solved, None, Exported(CAD, 1.0, (), None))
+    assert good.design.reasons == good.reasons
+    assert {reason.partition(":")[0] for reason in good.reasons} >= {"KKT residual"}
+    assert not any("CAD" in reason for reason in good.reasons)
+    assert good.model is good.gradient is good.objective.surrogate is None
+    assert contradictions(good) == []
+    bad = check(bar, bar.initial, solved, None, Exported(replace(CAD, valid=False, measure=1.1), 1.0, (), None))
+    assert set(bad.reasons) - set(good.reasons) == {reason for reason in bad.reasons if reason.startswith("CAD")}
+    assert len(bad.reasons) == len(good.reasons) + 2
+
+
+def test_check_takes_over_what_was_compared(bar, solved):
+    compared = compare(bar, bar.initial, solved, Exact(bar))
+    found = check(bar, bar.initial, solved, compared, Exported(CAD, 1.0, (), None))
+    assert found.gradient == compared.gradient
+    assert found.field_relative_l2_error == compared.field_errors
+    assert found.objective.surrogate == compared.functionals[0]
+    assert {line.name for line in found.model.checks} >= {"objective", "fields"}
+    assert found.novelty == compared.novelty
 
 
 def levels(sizes, values):
@@ -405,9 +488,9 @@ def test_of_derivatives_over_a_boundary_no_more_than_their_order_is_believed():
 
 
 def test_corners_are_named_where_values_do_not_converge_and_only_there():
-    assert _invalid_smoothness(NOT_MONOTONE, [102.5]) == "; the part has a corner of 102 degrees, which may be why"
-    assert _invalid_smoothness(NOT_MONOTONE, []) == ""
-    assert _invalid_smoothness("the finest values agree to rounding", [102.5]) == ""
+    assert corner_note(NOT_MONOTONE, [102.5]) == "; the part has a corner of 102 degrees, which may be why"
+    assert corner_note(NOT_MONOTONE, []) == ""
+    assert corner_note("the finest values agree to rounding", [102.5]) == ""
 
 
 def test_a_profile_goes_once_around_its_boundary():

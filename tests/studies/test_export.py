@@ -13,8 +13,8 @@ from pyvista import CellType
 from shapewright.geometries.cad.step import check_step
 from shapewright.geometries.mesh.integration import nodal_weights
 from shapewright.studies.certify import export
-from shapewright.studies.certify.convergence import refine
 from shapewright.studies.certify.export import export_cad, field_arrays, shape_data, write_vtu
+from shapewright.studies.certify.refinement import refine, step_mesher
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.schema.loader import load_study
 from tests.studies.study_cases import setup_of
@@ -60,10 +60,11 @@ def test_parts_from_a_micrometre_to_a_thousand_kilometres(tmp_path, scale):
     assert exported.relative_error < 1e-9
     assert exported.domain_error < 1e-9
     assert exported.check.max_deviation < 1e-9 * scale
-    assert exported.stl["watertight"]
-    assert exported.stl["consistent_winding"]
-    assert exported.stl["volume"] == pytest.approx(exported.measure, rel=0.02)
-    refined = refine(setup, setup.initial, tmp_path / "optimum.step").levels["torsional_constant"]
+    assert exported.stl.watertight
+    assert exported.stl.consistent_winding
+    assert exported.stl.volume == pytest.approx(exported.measure, rel=0.02)
+    mesher = step_mesher(setup, setup.initial, tmp_path / "optimum.step")
+    refined = refine(setup, setup.initial, mesher).levels["torsional_constant"]
     assert refined[-1].value == pytest.approx(refined[-2].value, rel=1e-3)
     assert refined[-1].value == pytest.approx(0.209283 * scale**4, rel=1e-4)  # that of size one
     at_one = math.pi * 0.15**2
@@ -74,8 +75,8 @@ def test_the_stl_is_a_closed_solid_of_the_right_volume(setup, tmp_path):
     exported = export_cad(setup, setup.initial, tmp_path)
     solid = trimesh.load(tmp_path / "optimum.stl")
     assert solid.is_watertight
-    assert exported.stl["watertight"]
-    assert exported.stl["consistent_winding"]
+    assert exported.stl.watertight
+    assert exported.stl.consistent_winding
     assert 0 < 1 - solid.volume / exported.measure < 5e-3  # chords of a convex section lie inside
 
 

@@ -6,16 +6,16 @@ import math
 
 import pytest
 
-from shapewright.studies.certify.certificate import _invalid_smoothness
-from shapewright.studies.certify.convergence import DIVERGING, NOT_MONOTONE, Level, extrapolate, extrapolated, refine
+from shapewright.studies.certify.convergence import DIVERGING, NOT_MONOTONE, Level, extrapolate, extrapolated
 from shapewright.studies.certify.export import export_cad
+from shapewright.studies.certify.objective_entry import corner_note
+from shapewright.studies.certify.refinement import refine, step_mesher
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.schema.loader import load_study
 
 BRACKET = """
 import torch
-from shapewright.geometries.family.family import Family, Parameter
-from shapewright.geometries.family.spline import Curve
+from shapewright import Curve, Family, Parameter
 
 CORNERS = torch.tensor([[0, 0], [2, 0], [2, 1], [1, 1], [1, 2], [0, 2]], dtype=torch.float64)
 
@@ -40,7 +40,7 @@ def bracket(tmp_path_factory):
     )
     setup = build_setup(load_study(folder / "s.yaml"))
     export_cad(setup, setup.initial, folder)
-    return setup, refine(setup, setup.initial, folder / "optimum.step")
+    return setup, refine(setup, setup.initial, step_mesher(setup, setup.initial, folder / "optimum.step"))
 
 
 def test_the_peak_at_a_corner_has_no_limit(bracket):
@@ -51,7 +51,7 @@ def test_the_peak_at_a_corner_has_no_limit(bracket):
     found = extrapolated(refined, setup.problem.objective, values[-1])
     assert (found.order, found.note) == (None, DIVERGING)
     assert found.error > 0.1 * values[-1]
-    assert "a corner of 270 degrees" in _invalid_smoothness(found.note, [270.0])
+    assert "a corner of 270 degrees" in corner_note(found.note, [270.0])
 
 
 @pytest.mark.parametrize("exponent", [-0.5, -0.33, -0.05, 0.0])

@@ -12,8 +12,9 @@ import torch
 
 from shapewright.app.report.verdict import sentence
 from shapewright.studies.certify.checks import improvement_check
-from shapewright.studies.certify.convergence import LEAST_CELLS, REFINEMENT, Extrapolation
+from shapewright.studies.certify.convergence import Extrapolation
 from shapewright.studies.certify.model import ConstraintResult, read_certificate
+from shapewright.studies.certify.refinement import LEAST_CELLS, REFINEMENT
 from shapewright.studies.certify.verdict_model import Check, Limit
 from shapewright.studies.certify.verdicts import design_verdict, least_residual, limits, model_verdict, overall
 from shapewright.studies.optimize.optimizer import ExitReason, FemStep, Iterate, Optimum, Search
