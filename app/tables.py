@@ -149,6 +149,7 @@ def print_catalogue(console: Console) -> None:
             where = f" ({{name: {functional.name}, on: REGION}})" if needed else ""
             table.add_row("objective", functional.name, functional.unit, functional.description + where)
         console.print(table)
+    console.print("A family or a physics of your own: its file and name, such as my_physics.py:Name.", highlight=False)
     console.print("[bold]geometric quantities[/] for constraints, beside the objectives of the physics")
     table = Table("quantity", "unit", "meaning")
     for name, quantity in QUANTITIES.items():

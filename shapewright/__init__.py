@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -91,3 +92,16 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*_HOME]
+
+
+class _SurrogateRoom(ModuleType):
+    """The sub-package of this name, which is the function :func:`studies.library.surrogate`, too.
+
+    Python binds a sub-package to its name here as soon as anything in it is imported.
+    """
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return importlib.import_module(f"shapewright.{_LIBRARY}").surrogate(*args, **options)
+
+
+importlib.import_module("shapewright.surrogate").__class__ = _SurrogateRoom  # an empty file, which imports nothing

@@ -34,6 +34,41 @@ def test_torsion(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.startswith("Converged: neither the objective nor the constraints change any more. study: Accepted")
 
 
+def test_own_family() -> None:
+    """At a given area the stiffest oval is the one of equal half-axes, a disc but for its eight control points."""
+    found = run("own_family.py")
+    a, b = found["best"].theta
+    area = found["best"].history[0].quantities[0]
+    assert a == pytest.approx(b, rel=1e-3)
+    assert found["best"].objective == pytest.approx(area**2 / (2 * math.pi), rel=1e-4)
+
+
+def test_own_physics() -> None:
+    """exp(x) is met at the nodes to 4e-5 on cells of size 0.1, an eighth of the error on cells of 0.2."""
+    found = run("own_physics.py")
+    assert found["error"] < 6e-5
+    assert 2.0 < found["solution"].values["content"] < 4.0
+
+
+def test_surrogate_on_new_shapes() -> None:
+    """Measured: value 0.09 %, design gradient 0.71 %, field 0.10 %."""
+    found = run("surrogate.py")
+    assert found["value_error"] < 0.003
+    assert found["gradient_error"] < 0.02
+    assert found["field_error"] < 0.003
+
+
+def test_certificate(capsys: pytest.CaptureFixture[str]) -> None:
+    found = run("certificate.py")
+    certificate = found["certificate"]
+    assert certificate.accepted
+    assert certificate.objective.fem == pytest.approx(9.0 / (2 * math.pi), rel=2e-3)  # six points are no disc
+    assert {"certificate.json", "optimum.step", "report.html"} <= set(found["files"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "study: Accepted"
+    assert "ok     KKT residual" in "\n".join(lines)
+
+
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, shapewright as sw; dir(sw); print(sorted({'torch', 'dolfinx', 'pydantic'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

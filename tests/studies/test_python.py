@@ -1,0 +1,138 @@
+"""Studies made in Python: the value that YAML fills too, and errors that name the argument."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import shapewright as sw
+from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.schema.fingerprint import fingerprint
+
+YAML = """
+name: bar
+geometry: {family: closed_bar, options: {control_points: 6, start: disc}, mesh_size: 0.3}
+physics: {name: poisson, source: {u: 2.0}, dirichlet: [{on: wall, u: 0.0}]}
+objective: {maximize: torsional_constant}
+constraints: [{quantity: area, equals: 3.0}, {quantity: jacobian, at_least: 0.1}]
+"""
+
+
+def design(**options):
+    return sw.Design(sw.families.closed_bar(control_points=6, start="disc"), mesh_size=0.3, **options)
+
+
+def problem(**options):
+    return sw.Problem(sw.physics.poisson(dimension=2), **{"source": 2.0, "dirichlet": {"wall": 0.0}} | options)
+
+
+def study(**options):
+    given = {"name": "bar", "maximize": "torsional_constant"} | options
+    return sw.Study(given.pop("design", design()), given.pop("problem", problem()), **given)
+
+
+def test_it_is_the_value_that_yaml_fills(tmp_path, monkeypatch):
+    path = tmp_path / "study.py"
+    path.write_text(YAML)
+    monkeypatch.chdir(tmp_path)
+    made = study(constraints=[sw.equals("area", 3.0), sw.at_least("jacobian", 0.1)])
+    assert made == sw.load(path)
+    path.write_text(made.to_yaml())
+    assert made == sw.load(path)
+
+
+def test_vector_physics_and_functions():
+    """A function, a formula and a number that say the same give the same objective."""
+    plate = sw.Design(sw.families.plate_with_hole(control_points=8), mesh_size=0.8)
+    values = []
+    for pull in (1.0, "1", lambda ops, q: 1 + 0 * q["x"]):
+        of_plate = sw.Problem(
+            sw.physics.plane_stress(),
+            dirichlet={("left", "right"): {"v": 0.0}, "left": {"u": 0.0, "v": 0.0}},
+            natural={"right": {"u": pull}},
+        )
+        integral = sw.Functional("strain", lambda ops, q: q["u_x"] ** 2, "1", "int u_x^2")
+        model = sw.fem(sw.Study(plate, of_plate, minimize=integral))
+        values.append(model.value_and_gradient(model.setup.initial)[0])
+    assert values[1] == values[0]
+    assert values[2] == pytest.approx(values[0], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: study(design=design(bounds={"r0": (2.0, 1.0)})), r"Design\(bounds=...\): geometry.bounds.r0: found"),
+        (lambda: study(maximize=None), r"Study\(maximize=... or minimize=...\): objective: found neither"),
+        (lambda: study(constraints=[{"quantity": "area"}]), r"Study\(constraints=...\): constraints.0: found none of"),
+        (lambda: study(optimiser={}), r"Study\(optimiser=...\): optimiser: unknown key; did you mean 'optimizer'"),
+        (
+            lambda: sw.Study(design(), sw.Problem(sw.physics.stokes(), source=1.0), minimize="dissipation"),
+            r"Problem: source: found 1.0 \(a number\); expected a mapping from components: u, v, p",
+        ),
+        (
+            lambda: build_setup(study(problem=problem(source=lambda ops, q: q["z"]))),
+            r"Problem\(source=...\): physics.source.u: found .*, which asks for 'z'; expected a function of x, y",
+        ),
+        (
+            lambda: build_setup(study(problem=problem(dirichlet={"wal": 0.0}))),
+            r"Problem\(dirichlet=...\): physics.dirichlet.0.on: found 'wal'; expected a boundary region: wall",
+        ),
+        (lambda: sw.certify(study(), [1.0, 2.0]), r"theta: found .*; expected 6 finite numbers: r0, r1"),
+        (
+            lambda: sw.optimize(study(), sw.TrustRegion(), model=sw.fem(study())),
+            "method trust_region: .*found fem; expected surrogate",
+        ),
+        (
+            lambda: sw.optimize(study(maximize="integral"), model=sw.fem(study())),
+            "found one of another study, whose objective differs",
+        ),
+        (
+            lambda: study(problem=problem(source=lambda ops, q: 2.0)).to_yaml(),
+            r"physics.source.u \(Problem\(source=...\)\): a Python object, which YAML cannot hold",
+        ),
+        (
+            lambda: sw.run(study(problem=problem(source=lambda ops, q: 2.0)), "unused"),
+            r"Problem\(source=...\): physics.source.u: found a Python object in a study whose samples other",
+        ),
+    ],
+)
+def test_errors_name_the_argument(make, message):
+    with pytest.raises(sw.StudyError, match=message):
+        make()
+
+
+def test_a_fingerprint_changes_with_code_and_values():
+    def scaled(factor):
+        return lambda ops, q: factor * q["x"]
+
+    assert fingerprint(scaled(2.0)) == fingerprint(scaled(2.0))
+    assert fingerprint(scaled(2.0)) != fingerprint(scaled(3.0))
+    assert fingerprint(scaled(torch.ones(2))) != fingerprint(scaled(torch.zeros(2)))
+    assert fingerprint(lambda ops, q: q["x"]) != fingerprint(lambda ops, q: q["y"])
+    assert fingerprint(sw.families.cavity()) == fingerprint(sw.families.cavity())
+
+
+FLOW = {"mesh_size": 0.12}
+
+
+def test_a_functional_is_on_the_region_that_the_study_says():
+    """By its bare name on the region of the first release; refused where that is missing, with what to write."""
+    channel = sw.families.body_in_channel(control_points=8)
+    flow = sw.Problem(
+        sw.physics.navier_stokes(),
+        dirichlet={"inlet": {"u": "4*y*(1-y)", "v": 0.0}, ("wall", "body"): {"u": 0.0, "v": 0.0}},
+        coefficients={"viscosity": 1.0},
+    )
+    lift_of_wall = {"name": "drag", "on": "wall"}
+    named = sw.Study(
+        sw.Design(channel, **FLOW), flow, minimize="drag", constraints=[sw.at_most(lift_of_wall, 1e3, tolerance=0.1)]
+    )
+    first, second = build_setup(named).problem.functionals
+    assert (first.name, first.lifting) == ("drag", "body")
+    assert (second.name, second.lifting) == ("drag on wall", "wall")
+    bar = sw.Problem(sw.physics.plane_stress(), dirichlet={"lid": {"u": 0.0, "v": 0.0}})
+    cavity = sw.Design(sw.families.cavity(), mesh_size=0.5)
+    with pytest.raises(sw.StudyError, match=r"'ks_hoop_stress' without a boundary region; expected \{name: ks_hoop_s"):
+        build_setup(sw.Study(cavity, bar, minimize="ks_hoop_stress"))
+    with pytest.raises(sw.StudyError, match="found 'mass'; expected one of peak_hoop_stress, ks_hoop_stress"):
+        build_setup(sw.Study(cavity, bar, minimize={"name": "mass", "on": "lid"}))
