@@ -96,7 +96,7 @@ def generate(family: Family, control_points: Array, mesh_size: float, factor: fl
     gmsh.option.setNumber("Mesh.SecondOrderLinear", 0)
     gmsh.model.mesh.generate(2)
     mesh = _extract(family, edge_tags)
-    if _least_jacobian(mesh) <= 0:  # a sharp tip inside one edge of a cell; a better place for its nodes often mends it
+    if _least_jacobian(mesh) <= 0:  # a sharp tip inside one edge of a cell; moving its nodes often cures it
         gmsh.model.mesh.optimize("HighOrder")
         mesh = _extract(family, edge_tags)
         if _least_jacobian(mesh) <= 0:

@@ -21,7 +21,7 @@ def outline_cloud(family: Family, theta: Tensor, count: int, shift: float = 0.5)
         family: outlines counter-clockwise, holes too.
         theta: (B, P) designs.
         count: points per design.
-        shift: place of the points in their intervals, in [0, 1).
+        shift: position of the points in their intervals, in [0, 1).
     """
     poles = family.control_points(theta)
     shares = _shares(family, count)

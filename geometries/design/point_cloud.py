@@ -119,8 +119,8 @@ def boundary_cloud(shape_map: ShapeMap, nodes: Tensor, points_per_side: int = 2)
 def sobol_cloud(shape_map: ShapeMap, nodes: Tensor, count: int, seed: int = 0) -> PointCloud:
     """``count`` quasi-random interior points that move with the cells of designs with nodes (B, N, 2).
 
-    Sobol numbers choose a cell by area in the reference mesh and a place in it (square folded to triangle).
-    The weight is the Jacobian there over the density of places, scaled so that each shape's weights sum to its area.
+    Sobol numbers choose a cell by area in the reference mesh and a position in it (square folded to triangle).
+    The weight is the Jacobian there over the density of positions, scaled so that each shape's weights sum to its area.
     """
     sobol = qmc.Sobol(3, seed=seed).random_base2(max(count - 1, 1).bit_length())[:count]
     reference = cell_points(shape_map.mesh, shape_map.reference_nodes).weights.sum(-1)

@@ -18,7 +18,7 @@ SMOOTH = math.radians(1.0)
 
 @dataclass(frozen=True)
 class Corner:
-    """A corner at ``place``, with the angle inside the loop in degrees: below 180 where it sticks out."""
+    """A corner at ``point``, with the angle inside the loop in degrees: below 180 where it is convex."""
 
     point: tuple[float, float]
     angle: float

@@ -166,7 +166,7 @@ class Physics:
         coefficients: the parameters.
         flux: ``f(ops, q)`` -> component -> vector; a component left out has none.
         source: ``f(ops, q)`` -> component -> scalar; a component left out has none.
-        functionals: ready-made quantities of interest.
+        functionals: built-in quantities of interest.
         energy: ``f(ops, q)``, density of a potential, loads on the boundary apart. A solution makes it stationary: its
             first variation is the weak form, if need be with transformed test functions. None where there is none.
         admissible: ``f(ops, q)``, positive wherever a solution makes sense, such as the determinant of a deformation
@@ -222,7 +222,7 @@ class Physics:
         return tuple(chain.from_iterable(f.components for f in self.fields))
 
     def functional(self, name: str) -> Functional:
-        """The ready-made functional ``name``; ProblemError lists those there are."""
+        """The built-in functional ``name``; ProblemError lists those there are."""
         return _named(self.functionals, name, f"physics '{self.name}': functional")
 
 
@@ -277,14 +277,14 @@ class Patch:
 
 @dataclass(frozen=True)
 class Problem:
-    """A physics with its data: what is solved, and which numbers are wanted of the solution.
+    """A physics with its data: what is solved, and which functionals of the solution are wanted.
 
     Attributes:
         physics: the equations.
         coefficients: parameter -> function; parameters left out have their defaults.
         sources: component -> function, added to the source of the physics.
         dirichlet: prescribed values; where two meet in a node the later one holds.
-        natural: prescribed fluxes; flux . n = 0 where nothing is prescribed.
+        natural: prescribed fluxes; flux . n = 0 elsewhere.
         functionals: quantities of interest; the first is the objective.
         parameters: name -> default value of numbers that may change from solve to solve, usable in every formula.
         pins: components whose level is fixed at a point, such as the pressure of an enclosed flow.

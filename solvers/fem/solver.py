@@ -135,6 +135,11 @@ class FemSolver:
         if unknown:
             known = ", ".join(mesh.tag_names)
             raise ProblemError(f"unknown boundary tag '{unknown[0]}'; this mesh has {known}")
+        if not problem.physics.dimension == mesh.dimension == 2:
+            raise ProblemError(
+                f"the mesh has {mesh.dimension} dimensions, the physics '{problem.physics.name}' has"
+                f" {problem.physics.dimension}; the finite elements are planar: allowed are 2 and 2"
+            )
         if problem.cases:
             raise ProblemError("a problem with load cases is solved by shapewright.solvers.fem.load_cases.CaseSolver")
         self.problem = problem
@@ -329,11 +334,11 @@ class FemSolver:
         integral = 0.0 if form is None else float(fem.assemble_scalar(form))
         value, self._outer_slopes[functional.name] = _outer(functional, integral)
         if not np.isfinite(value):
-            mend = "" if functional.maximum_of is None else (
+            advice = "" if functional.maximum_of is None else (
                 "; a smooth maximum overflows where its quantity is far above 1: measure it in a typical size"
                 " (stresses by the coefficient reference_stress)"
             )  # fmt: skip
-            raise SolveError(f"the functional '{functional.name}' is not finite: {value}{mend}")
+            raise SolveError(f"the functional '{functional.name}' is not finite: {value}{advice}")
         return value
 
     def _fields(self, state: Array) -> dict[str, Array]:

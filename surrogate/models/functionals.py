@@ -6,40 +6,16 @@ An integrand is ``f(ops, q)`` of the quantities of :mod:`geometries.fields.quant
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from shapewright.geometries.fields import names
-from shapewright.geometries.fields.problem import Function
+from shapewright.geometries.fields.problem import Functional
 from shapewright.geometries.fields.quantities import FieldSpace, nodal_quantities
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.integration import cell_points, facet_points
 from shapewright.geometries.mesh.mesh import Mesh
-
-
-class Functional(Protocol):
-    """The same object that the finite-element solver takes.
-
-    Attributes:
-        name: of the functional.
-        integrand: ``f(ops, q)``.
-        on: boundary region that is integrated over; None for the whole domain.
-        outer: ``f(ops, integral)``, the functional as a function of the integral; None for the integral itself.
-        lifting: boundary region at whose nodes the quadratic function ``lifting`` is 1, and 0 at all others; or None.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def integrand(self) -> Function: ...
-    @property
-    def on(self) -> str | None: ...
-    @property
-    def outer(self) -> Function | None: ...
-    @property
-    def lifting(self) -> str | None: ...
 
 
 def integrate(functional: Functional, space: FieldSpace, mesh: Mesh, nodes: Tensor, fields: Tensor) -> Tensor:

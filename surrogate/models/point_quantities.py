@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from shapewright.geometries.fields.problem import Function
+from shapewright.geometries.fields.problem import Dirichlet, Function, Physics
 from shapewright.geometries.fields.quantities import Component, FieldSpace, Quantities, positions
 from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives
-
-
-class Equations(Protocol):
-    """div(flux) + source = 0, component by component; the same object that the finite-element solver takes."""
-
-    @property
-    def components(self) -> tuple[str, ...]: ...
-    @property
-    def dimension(self) -> int: ...
-    @property
-    def flux(self) -> Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, ...]]]: ...
-    @property
-    def source(self) -> Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]: ...
-    @property
-    def energy(self) -> Function | None: ...
-    @property
-    def admissible(self) -> Function | None: ...
-
-
-class Condition(Protocol):
-    """``component`` = ``value(ops, q)`` on the boundary region ``tag``."""
-
-    @property
-    def component(self) -> str: ...
-    @property
-    def tag(self) -> str: ...
-    @property
-    def value(self) -> Function: ...
 
 
 @dataclass(frozen=True)
@@ -48,17 +19,17 @@ class ProblemData:
     """A problem as the surrogate sees it.
 
     Attributes:
-        equations: of the physics.
+        equations: the physics.
         coefficients: all of them.
         sources: component -> function, added to the source of the physics.
         dirichlet: prescribed values.
         primary: number of leading components, those of the first field, by which solutions are compared.
     """
 
-    equations: Equations
+    equations: Physics
     coefficients: Mapping[str, Function]
     sources: Mapping[str, Function]
-    dirichlet: Sequence[Condition]
+    dirichlet: Sequence[Dirichlet]
     primary: int
 
     @property

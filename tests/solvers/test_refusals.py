@@ -11,6 +11,7 @@ from shapewright.geometries.fields.problem import ProblemError
 from shapewright.solvers.errors import SolveError, StaleSolutionError
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.solvers.physics.catalogue import POISSON, STOKES, Dirichlet, Functional, Natural, Problem
+from shapewright.solvers.physics.poisson import poisson
 from tests.solvers.solver_cases import CHANNEL, RADIATION, TORSION, zero
 from tests.solvers.solver_meshes import SIDES, bulged, mapped_square
 
@@ -169,3 +170,8 @@ def test_nodes_passed_in_are_copied():
     nodes += 1
     np.testing.assert_array_equal(solution.gradient("compliance"), before)
     np.testing.assert_array_equal(solution.nodes, MESH.nodes)
+
+
+def test_a_physics_in_space_is_refused_on_a_planar_mesh():
+    with pytest.raises(ProblemError, match=r"the mesh has 2 dimensions, the physics 'poisson' has 3; .* allowed are 2"):
+        FemSolver(Problem(poisson(dimension=3)), mapped_square(1))

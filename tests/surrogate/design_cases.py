@@ -13,10 +13,11 @@ from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.parts import Parameter
 from shapewright.geometries.family.spline import Curve
+from shapewright.geometries.fields.problem import Function
 from shapewright.geometries.fields.quantities import FieldSpace
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
-from shapewright.surrogate.models.functionals import Function, integrate_all
+from shapewright.surrogate.models.functionals import integrate_all
 from shapewright.surrogate.training.dataset import Dataset
 from tests.solvers.solver_meshes import mapped_square
 
