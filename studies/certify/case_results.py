@@ -1,4 +1,4 @@
-"""What the certificate says of load cases: values and levels of each, the true worst, and their fields."""
+"""The certificate's entries of load cases: values and levels of each, the true worst, and their fields."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def describe_cases(setup: Setup, refined: Refined, at_start: Mapping[str, float]
     given = setup.study.model.objective.given
     if not setup.problem.cases:
         return None
-    assert isinstance(given, Combined)  # the set-up has seen to it
+    assert isinstance(given, Combined)  # the set-up refuses cases without it
     name = setup.study.model.objective.functional_name
     each = {case: _case(setup, refined, at_start, in_case(name, case), given, case) for case in setup.problem.cases}
     return Cases(functional=name, each=each, worst=None if given.worst is None else _worst(setup, refined, given, each))

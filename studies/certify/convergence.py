@@ -18,7 +18,7 @@ from shapewright.solvers.fem.solver import FemSolution
 LEAST_ORDER, LARGEST_ORDER = 0.05, 30.0
 """Orders of convergence that can be observed."""
 SLACK = 1.1
-"""An observed order beyond the formal one times this is chance."""
+"""An observed order beyond the formal one times this is not credible."""
 SAFETY, CAUTIOUS_SAFETY = 1.25, 3.0
 """Factors of safety of the grid-convergence index, with a credible order observed on three meshes and without."""
 

@@ -27,8 +27,8 @@ def sources_of(study: Study, weights: Path | None) -> dict[str, str | None]:
 def study_digest(study: Study) -> str:
     """SHA-256 of what a study says, wherever its files lie and however it is written.
 
-    Description, number of workers and place of the weights are left out, which nothing depends on; so are values that
-    are the default, so that a key that a later version adds changes nothing.
+    Description, number of workers and path of the weights are left out, because no result depends on them. So are
+    default values, because a key that a later version adds must change nothing.
     """
     excluded = {"description": True, "sampling": {"workers"}, "surrogate": {"weights"}}
     data = study.model.model_dump(mode="json", exclude=excluded, exclude_defaults=True)

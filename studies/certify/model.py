@@ -20,15 +20,15 @@ SCHEMA_FILE = Path(__file__).parents[1] / "certificate_schema.json"
 
 CHANGES = {
     1: "Objective, constraints, fields, gradient and CAD by finite elements on the STEP file read back.",
-    2: "Tolerances of the parameters, familiarity of the design to the surrogate, corners of the part.",
-    3: "Smooth maxima with the true one, infill, the KKT residual that a managed run has to reach.",
+    2: "Tolerances of the parameters, distance of the design from the training designs, corners of the part.",
+    3: "Smooth maxima with the true one, infill, the KKT residual that a trust region has to reach.",
     4: "Two verdicts, `design` and `model`, each with its checks; `limits` beside their defaults and loosened ones in"
     " `verdict`; errors relative to `objective.reference`; levels of refinement that are measurably finer, with size"
     " and cells; constraints with miss, scale and allowed miss; `bounds_that_stop`; SHA-256 of files and study;"
     " `version` itself. `checks`"
     " is gone: `design.checks` and `model.checks`.",
     5: "Load cases: `objective.cases`; a constraint on a functional has one entry for each case that it holds in."
-    " Checks of the design on how well meshes tell a functional under a constraint.",
+    " Checks of the design on how well meshes resolve a functional under a constraint.",
     6: "`familiarity` is named `novelty`; `place` of a corner and of a peak is named `point`.",
 }
 """What changed with each version of the certificate."""
@@ -63,7 +63,7 @@ class Peak(Entry):
     minimum: Number
     mean: Number
     flatness: Number
-    """Largest less least, over the mean."""
+    """Difference between maximum and minimum, over the mean."""
     point: tuple[float, ...]
     """Coordinates of the maximum, length unit."""
     at_least: Number
@@ -97,16 +97,16 @@ class Worst(Entry):
     """Largest of the cases, least of what is maximized, on the finest mesh."""
     sharpness: float
     smooth_off: Number
-    """By how much the smooth maximum lies below it, the smooth minimum above."""
+    """Distance of the smooth maximum below it, of the smooth minimum above it."""
     smooth_off_at_most: Number
-    """What the sharpness promises of that."""
+    """Bound of that distance by the sharpness."""
 
 
 class Cases(Entry):
     """The load cases of the objective."""
 
     functional: str
-    """What is added over the cases, or the worst of which counts."""
+    """Functional that is summed over the cases, or whose worst case counts."""
     each: dict[str, CaseResult]
     worst: Worst | None
     """Null of a weighted sum."""
@@ -128,7 +128,7 @@ class Objective(Entry):
     """At the optimum, on the mesh that the optimizer moved."""
     fem_levels: tuple[Level, ...]
     fem_extrapolated: Number
-    """To cells of size zero; ``fem`` where no order can be believed."""
+    """To cells of size zero; ``fem`` where no credible order is observed."""
     reference: Number
     """What errors are relative to: the larger of the value's size and its change from the start."""
     observed_order: Number
@@ -150,7 +150,7 @@ class Objective(Entry):
 
 
 class Evidence(Entry):
-    """How a functional under a constraint was come by, in its unit."""
+    """How a functional under a constraint was evaluated, in its unit."""
 
     surrogate: Number
     fem_mapped: Number
@@ -172,7 +172,7 @@ class ConstraintResult(Entry):
     value: Number
     target: float
     miss: Number
-    """By how much the value misses the target, in the quantity's unit; negative by how much it has to spare."""
+    """Violation of the target, in the quantity's unit; a negative one is a margin."""
     tolerance: float
     """Relative to ``scale``."""
     scale: float
@@ -198,11 +198,11 @@ class ParameterResult(Entry):
     curvature: Number
     """Second derivative."""
     tolerance: Number
-    """How far it alone may be off for a change of the objective by ``validation.manufacturing``."""
+    """Deviation of this parameter alone that changes the objective by at most ``validation.manufacturing``."""
 
 
 class BoundStop(Entry):
-    """A bound that stops the search, and what moving it by a tenth of its range promises to first order."""
+    """A bound that stops the search, and the gain of moving it by a tenth of its range, to first order."""
 
     parameter: str
     side: Literal["lower", "upper"]
@@ -235,7 +235,7 @@ class Correlation(Entry):
 
 
 class NoveltyResult(Entry):
-    """How far the design is from what the surrogate has seen, in its latent features."""
+    """Distance of the design from the training designs, in the surrogate's latent features."""
 
     distance: Number
     typical_median: Number
@@ -313,7 +313,7 @@ class BeforeAndAfter(Entry):
 
 
 class InfillResult(Entry):
-    """What came of tuning the surrogate by the solutions of the search."""
+    """Result of tuning the surrogate by the solutions of the search."""
 
     designs: int
     kept: bool
@@ -329,12 +329,12 @@ class Ending(Entry):
 
 
 class Sources(Entry):
-    """SHA-256 of what the certificate is of."""
+    """SHA-256 of the study and of the files that the design depends on."""
 
     study: Digest
-    """Of the study as resolved, without description, number of workers and place of the weights."""
+    """Of the study as resolved, without description, number of workers and path of the weights."""
     family: Digest | None
-    """Of the file of a geometry family of one's own."""
+    """Of the file of a user's own geometry family."""
     physics: Digest | None = None
     """Of the file of a physics of one's own."""
     weights: Digest | None
@@ -371,7 +371,7 @@ class Certificate(Entry):
     multipliers: dict[str, Number]
     """Constraint -> change of the optimal objective per unit of its target."""
     bounds_that_stop: tuple[BoundStop, ...] = ()
-    """The one that promises most first; those that promise next to nothing are left out."""
+    """The largest gain first; negligible ones are left out."""
     novelty: NoveltyResult | None
     part: Part
     cad: Cad

@@ -1,4 +1,4 @@
-"""The true maximum behind a smooth one, with what the smooth one says of it."""
+"""The true maximum behind a smooth one, with its bounds by the smooth one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from shapewright.geometries.fields.sampled import Profile
 from shapewright.solvers.fem.load_cases import CaseSolution
 from shapewright.solvers.fem.solver import FemSolution
 
-SHOWN, LONGER = 360, 1.05
-"""Points of a profile, at most about twice as many; and how much longer than the boundary a way through them may be."""
+LEAST_SHOWN = 360
+"""Points of a profile that are kept, at most about twice as many."""
+LONGER = 1.05
+"""Largest length of the polygon through a profile's points by angle, relative to the boundary."""
 
 
 def describe_peak(functional: Functional, solution: FemSolution | CaseSolution) -> dict[str, Any] | None:
-    """What the certificate says of a smooth maximum on the finest mesh; None of a functional that is none.
+    """The true maximum on a mesh behind a smooth one, as data of :class:`model.Peak`; None of other functionals.
 
     ``at_least`` and ``at_most`` bound the maximum by the functional's value alone: the first by the measure of the
-    region, the second by the largest slope that the quantity shows along a boundary. None where no bound is known.
+    region, the second by the largest slope of the quantity along a boundary. None where no bound is known.
     ``profile`` holds the quantity around a boundary: angle about its middle in degrees, and value.
     """
     if functional.maximum_of is None:
@@ -50,5 +52,5 @@ def _around(profile: Profile) -> list[list[float]] | None:
     steps = np.diff(profile.points[order], axis=0, append=profile.points[order[:1]])
     if np.linalg.norm(steps, axis=1).sum() > LONGER * profile.weights.sum():
         return None
-    order = order[:: max(1, len(order) // SHOWN)]
+    order = order[:: max(1, len(order) // LEAST_SHOWN)]
     return [[float(f"{number:.7g}") for number in pair] for pair in np.stack([angle, profile.values], -1)[order]]

@@ -21,8 +21,8 @@ NEGATIVE = 1e-2
 def gets_better_both_ways(fem: FemModel, theta: Tensor, functionals: Functionals, found: Stationarity) -> bool:
     """Whether the Lagrangian has negative curvature along active constraints and bounds, so that this is no optimum.
 
-    Constraints and bounds that are active count as held, whatever their multipliers. Unknown where a neighbouring
-    design has no solution, and then not told of.
+    Active constraints and bounds count as held, whatever their multipliers. False where a neighbouring design has no
+    solution, because the curvature is unknown then.
 
     Args:
         fem: of the study.

@@ -1,4 +1,4 @@
-"""How exactly a part has to be made: the objective's slopes and curvatures by finite elements, as tolerances."""
+"""Manufacturing tolerances by the first and second derivatives of the objective, by finite elements."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def tolerances(
     alone = [tolerance_for(g, c, allowed) for g, c in zip(gradient, np.diagonal(curvature), strict=True)]
     if np.isnan(curvature).any():
         return alone, None
-    size = np.array([t or 0.0 for t in alone])  # what has no influence may be off by anything
+    size = np.array([t or 0.0 for t in alone])  # a parameter without influence has no limit
     return alone, tolerance_for(np.abs(gradient) @ size, size @ np.abs(curvature) @ size, allowed)

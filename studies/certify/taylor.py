@@ -1,7 +1,7 @@
 """Taylor tests of every derivative between the design parameters and the objective.
 
 A correct gradient g leaves |J(theta + h d) - J(theta) - h g.d| = O(h^2): the order is the slope of the remainder.
-A test whose remainders are all rounding error, or whose derivative is zero, proves nothing, and is said to.
+A test whose remainders are all rounding error, or whose derivative is zero, proves nothing and fails.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def check_study(setup: Setup, seed: int = 0) -> list[TaylorTest]:
     direction = torch.randn(len(span), generator=generator, dtype=torch.float64)
     direction = 0.3 * direction / direction.norm() * span
     known = [*_geometry(setup, theta, direction), *_finite_elements(setup, theta, direction)]
-    if setup.problem.cases:  # which no surrogate learns
+    if setup.problem.cases:  # no surrogate learns load cases
         return known
     weights = setup.study.model.surrogate.weights
     if weights is not None:
