@@ -21,7 +21,7 @@ from shapewright.studies.problem.samples import draw_designs, random_directions
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.problem.surrogates import open_surrogate
 from shapewright.studies.run.engines import local_executor
-from shapewright.studies.run.sampling import solve_designs
+from shapewright.studies.run.sampling import Designs, solve_designs
 from shapewright.studies.schema.loader import load_study
 from shapewright.surrogate.models.weights_file import read_weights, write_weights
 from shapewright.surrogate.training.accuracy import correlation_with_error, measure
@@ -36,10 +36,10 @@ def row(study: str, bars: ProgressBars, state: bool) -> dict[str, Any]:
     weights = setup.study.folder / str(setup.study.model.surrogate.weights)
     network, card = open_surrogate(setup, weights)
     seed = setup.study.model.sampling.seed + SEED
-    theta, directions = draw_designs(setup, DESIGNS, seed), random_directions(setup, DESIGNS, 1, seed)
+    designs = Designs(draw_designs(setup, DESIGNS, seed), random_directions(setup, DESIGNS, 1, seed))
     with TemporaryDirectory() as folder, local_executor(1) as executor:
         data = solve_designs(
-            setup.study, theta, directions, Path(folder), executor, lambda done, total: bars(study, done, total, "")
+            setup.study, designs, Path(folder), executor, lambda done, total: bars(study, done, total, "")
         )
     correlation = correlation_with_error(novelty_of(setup, network, card.box), data)
     if state:

@@ -16,7 +16,7 @@ from torch import Tensor
 from shapewright.studies.problem.samples import draw_designs, random_directions
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.run.engines import Engine
-from shapewright.studies.run.sampling import make_ready, sample_designs
+from shapewright.studies.run.sampling import Designs, make_ready, sample_designs
 from shapewright.studies.schema.loader import Study, load_study
 
 STUDIES = Path(__file__).resolve().parents[1] / "studies"
@@ -30,7 +30,7 @@ def seconds_of(study: Study, theta: Tensor, directions: Tensor) -> tuple[float, 
         for future in engine.prepare(make_ready, study):
             future.result()
         ready = time.perf_counter()
-        sample_designs(engine, theta, directions, Path(folder) / "samples")
+        sample_designs(engine, Designs(theta, directions), Path(folder) / "samples")
         return ready - began, time.perf_counter() - ready
 
 

@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Exit:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StartResult:
     """How the search from one start ended.
 
@@ -41,14 +41,14 @@ class StartResult:
     """
 
     start: int
-    by: str
+    by: str = "surrogate"
     objective: float | None
     feasible: bool
     iterations: int
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoundOptimum:
     """Content of ``optimum.json``.
 
@@ -67,8 +67,8 @@ class FoundOptimum:
     exit: Exit
     best_start: int
     starts: tuple[StartResult, ...]
-    fem_solves: Mapping[str, int]
-    solved: tuple[str, ...]
+    fem_solves: Mapping[str, int] = field(default_factory=dict)
+    solved: tuple[str, ...] = ()
 
     @property
     def theta(self) -> Tensor:
@@ -84,10 +84,10 @@ class FoundOptimum:
         """Of :meth:`as_data`.
 
         Raises:
-            TypeError, KeyError: an entry is missing, or there is one too many.
+            TypeError, KeyError, AttributeError: an entry is missing, or is unknown, or of another kind.
         """
         starts = tuple(StartResult(**start) for start in data["starts"])
-        return cls(**{**data, "exit": Exit(**data["exit"]), "starts": starts, "solved": tuple(data["solved"])})
+        return cls(**{**data, "exit": Exit(**data["exit"]), "starts": starts, "solved": tuple(data.get("solved", ()))})
 
 
 def found_optimum(
@@ -132,7 +132,7 @@ def read_optimum(path: Path) -> FoundOptimum:
 
     Raises:
         OSError: there is none, or it cannot be read.
-        ValueError, TypeError, KeyError: it is not what :func:`write_optimum` wrote.
+        ValueError, TypeError, KeyError, AttributeError: it is not what :func:`write_optimum` wrote.
     """
     return FoundOptimum.of_data(json.loads(path.read_text(encoding="utf-8")))
 

@@ -20,7 +20,7 @@ from shapewright.studies.problem.samples import (
 )
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.run.engines import Engine
-from shapewright.studies.run.sampling import make_ready, sample_designs
+from shapewright.studies.run.sampling import Designs, make_ready, sample_designs
 from shapewright.studies.run.stage import Inputs, Output, Results, Run, Stage
 
 
@@ -64,7 +64,7 @@ def _make(run: Run[Setup], results: Results, key: str) -> Output:
             def report(done: int, total: int, stage: str = f"sample {name}") -> None:
                 run.report(stage, done, total, "")
 
-            sample_designs(engine, theta, directions, folder, report).save(workspace.path(file))
+            sample_designs(engine, Designs(theta, directions), folder, report).save(workspace.path(file))
     solution = FemSolver(setup.problem, setup.shape_map.mesh).solve()
     with written_whole(workspace.path(SAMPLED[2])) as part:
         np.savez(part, fields=stack_fields(solution, setup))

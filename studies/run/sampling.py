@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +30,14 @@ from shapewright.studies.run.engines import Engine, WorkerLostError
 from shapewright.studies.schema.loader import Study
 from shapewright.surrogate.training.dataset import Dataset, read_arrays
 
+Report = Callable[[int, int], None]
+"""Called with the number of designs that are solved, and of all."""
 DIGEST = "sha256"
 """Array of a sample's file that tells whether the others are as they were written."""
+
+
+def silent(done: int, total: int) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -109,22 +115,24 @@ def _cached(study: Study) -> tuple[Setup, FemSolver]:
     return _CACHE[key]
 
 
-def sample_designs(
-    engine: Engine,
-    theta: Tensor,
-    directions: Tensor,
-    folder: Path,
-    report: Callable[[int, int], None] = lambda done, total: None,
-) -> Dataset:
-    """:func:`solve_designs` on an engine, which is opened again where workers are lost.
+class Designs(NamedTuple):
+    """Designs to solve: theta (S, P), and the directions (S, T, P) of their tangents."""
+
+    theta: Tensor
+    directions: Tensor
+
+
+def sample_designs(engine: Engine, designs: Designs, folder: Path, report: Report = silent) -> Dataset:
+    """Solve designs on an engine, which is opened again where workers are lost; a design with a file is left alone.
 
     Raises:
-        SamplingError: as there; also where workers are lost before any of them has solved a design.
+        SamplingError: names the design that could not be solved; the others stay on disk. Also where workers are lost
+            before any of them has solved a design.
     """
     while True:
         before = _count(folder)
         try:
-            return solve_designs(engine.study, theta, directions, folder, engine.executor, report, engine)
+            return _solve_all(engine, designs, folder, report)
         except WorkerLostError:
             if _count(folder) == before:
                 raise
@@ -132,22 +140,16 @@ def sample_designs(
 
 
 def solve_designs(
-    study: Study,
-    theta: Tensor,
-    directions: Tensor,
-    folder: Path,
-    executor: Executor,
-    report: Callable[[int, int], None] = lambda done, total: None,
-    engine: Engine | None = None,
+    study: Study, designs: Designs, folder: Path, executor: Executor, report: Report = silent
 ) -> Dataset:
-    """Solve designs (S, P), in any ``concurrent.futures.Executor``; those whose file is there are not solved again.
+    """:func:`sample_designs` in any ``concurrent.futures.Executor``, which stays open."""
+    return _solve_all(Engine(study, folder, executor), designs, folder, report)
 
-    Raises:
-        SamplingError: names the design that could not be solved; the others stay on disk.
-    """
+
+def _solve_all(engine: Engine, designs: Designs, folder: Path, report: Report) -> Dataset:
     folder.mkdir(parents=True, exist_ok=True)
-    engine = engine or Engine(study, folder, executor)
-    load = partial(_load, folder, theta.numpy(), directions.numpy())
+    theta, directions = (part.numpy() for part in designs)
+    load = partial(_load, folder, theta, directions)
     samples = {index: found for index in range(len(theta)) if (found := load(index)) is not None}
     report(len(samples), len(theta))
     missing = [index for index in range(len(theta)) if index not in samples]
@@ -156,8 +158,8 @@ def solve_designs(
     try:
         function, shared = (solve_in_worker, ()) if engine.tasks is None else (solve_into_files, (folder,))
         parts = [missing[start : start + size] for start in range(0, len(missing), size)]
-        works = (Work(own, theta[own].numpy(), directions[own].numpy()) for own in parts)
-        futures.extend(engine.submit((function, study, work, *shared) for work in works) if parts else ())
+        works = (Work(own, theta[own], directions[own]) for own in parts)
+        futures.extend(engine.submit((function, engine.study, work, *shared) for work in works) if parts else ())
         collect = _collect if engine.tasks is None else _follow
         for solved in collect(engine, futures, folder, missing, load):
             if solved.sample is None:

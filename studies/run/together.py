@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.synchronize import Event
@@ -69,9 +69,9 @@ def in_processes(count: int) -> Train:
         spawn = multiprocessing.get_context("spawn")
         (receiver, sender), stop = spawn.Pipe(duplex=False), spawn.Event()
         with TemporaryDirectory(prefix="shapewright-") as folder, receiver:
-            own = (count, setup.study, path, device, f"file://{folder}/store", sender, stop)
+            job = _Job(count, setup.study, path, device, f"file://{folder}/store", sender, stop)
             with interrupts_ignored():  # by them for good: this process answers
-                context = start_processes(_work, own, count, join=False, start_method="spawn")
+                context = start_processes(_work, (job,), count, join=False, start_method="spawn")
             sender.close()
             said: dict[str, str] = {}
             try:
@@ -141,29 +141,40 @@ def _end(context: ProcessContext) -> None:
             until = time.monotonic() + GRACE_SECONDS
 
 
-def _work(
-    rank: int, count: int, study: Study, path: Path, device: str, store: str, sender: Connection, stop: Event
-) -> None:
+@dataclass(frozen=True)
+class _Job:
+    """What each of ``count`` processes needs: the training, where they meet, and its links to this process."""
+
+    count: int
+    study: Study
+    path: Path
+    device: str
+    store: str
+    sender: Connection
+    stop: Event
+
+
+def _work(rank: int, job: _Job) -> None:
     warnings.filterwarnings("ignore", module=r"torch\.")  # of what it is about to change, and of strides
     parent = multiprocessing.parent_process()
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.count))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 
     def report(progress: Progress) -> None:
-        sender.send(("progress", asdict(progress)))
-        if stop.is_set():
+        job.sender.send(("progress", asdict(progress)))
+        if job.stop.is_set():
             raise KeyboardInterrupt  # the trainer ends at this step, in all processes
 
     try:
-        _join(device, rank, init_method=store, rank=rank, world_size=count)
-        _train(study, path, device, report)
+        _join(job.device, rank, init_method=job.store, rank=rank, world_size=job.count)
+        _train(job.study, job.path, job.device, report)
     except TrainingInterrupted as interrupt:
         if is_first():
-            sender.send(("interrupted", str(interrupt)))
+            job.sender.send(("interrupted", str(interrupt)))
     except (TrainingError, StudyError, OSError) as error:
-        sender.send(("error", str(error)))
+        job.sender.send(("error", str(error)))
         raise SystemExit(REPORTED) from None
     distributed.destroy_process_group()
 

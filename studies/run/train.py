@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,8 @@ def training(by: Train = train_surrogate) -> Stage[Path]:
         run.workspace.finish(Record(STARTED, key, 0.0), ())
 
         def report(p: Progress) -> None:
-            text = f"loss {p.loss:.4f}, held-out gradient error {p.error:.4f}{refreshing(p)}"
-            run.report("train", p.step, p.steps, text)
+            error = f", held-out gradient error {p.error:.4f}" if math.isfinite(p.error) else ""  # at first it is not
+            run.report("train", p.step, p.steps, f"loss {p.loss:.4f}{error}{refreshing(p)}")
 
         path = run.workspace.path(WEIGHTS)
         by(run.setup, results[SAMPLE], path, run.device, report)

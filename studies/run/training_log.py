@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from shapewright.studies.problem.surrogates import refreshing
@@ -35,5 +36,7 @@ class TrainingLog:
         if progress.step % CURVE_EVERY == 0:
             with self._curve.open("a") as file:
                 file.write(f"{progress.step},{progress.loss:.6g},{progress.error:.6g},{self.seconds:.1f}\n")
-        text = f"loss {progress.loss:.4g}, held-out squared relative error {progress.error:.3g}"
-        self._run.report("train", progress.step, progress.steps, text + refreshing(progress))
+        measured = math.isfinite(progress.error)  # at first it is not
+        error = f", held-out squared relative error {progress.error:.3g}" if measured else ""
+        text = f"loss {progress.loss:.4g}{error}{refreshing(progress)}"
+        self._run.report("train", progress.step, progress.steps, text)

@@ -7,11 +7,10 @@ everything solved again by finite elements on fresh meshes of the STEP file.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +47,14 @@ from shapewright.studies.problem.constraints import geometric_values
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.own_files import own_file
 from shapewright.studies.problem.setup import Setup, build_setup
+from shapewright.studies.run.optimum import read_optimum
+from shapewright.studies.run.train import WEIGHTS
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import Study, StudyError, load_study
 
 EXACT = 1e-9
 """Relative difference of numbers that are computed anew from the same data."""
 STAGES = ("sample", "train", "optimize", "infill", "export", "validate")
-WEIGHTS = "surrogate.safetensors"
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,10 @@ def _design(folder: Path, certificate: Certificate) -> Finding:
     """The parameters in ``optimum.json``, against those of the certificate."""
     own = {name: entry.value for name, entry in certificate.parameters.items()}
     try:
-        there = json.loads((folder / "optimum.json").read_text(encoding="utf-8"))["parameters"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        there = read_optimum(folder / "optimum.json").parameters
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Finding("optimum.json", False, f"cannot be read ({error})")
-    if not isinstance(there, dict):
+    if not isinstance(there, Mapping):
         return Finding("optimum.json", False, "holds no parameters")
     faults = [
         f"{name} is {there.get(name)} there and {own.get(name)} in the certificate"
@@ -370,27 +370,33 @@ def _solved_again(folder: Path, certificate: Certificate, setup: Setup, theta: T
     band = None if objective.grid_convergence_index is None else objective.grid_convergence_index * size
     limit = extrapolated(refined, setup.problem.objective, start[1])
     fine = refined.levels[start[0]][-1].value
-    yield _compared("objective, extrapolated", limit.value, objective.fem_extrapolated, band, limit.gci, size)
-    yield _compared("objective, finest mesh", fine, objective.fem, band, limit.gci, size)
-    yield _compared("objective, moved mesh", float(mapped[0]), objective.fem_mapped, band, limit.gci, size)
+    yield _compared("objective, extrapolated", limit.value, _Stated(objective.fem_extrapolated, band, size), limit.gci)
+    yield _compared("objective, finest mesh", fine, _Stated(objective.fem, band, size), limit.gci)
+    yield _compared("objective, moved mesh", float(mapped[0]), _Stated(objective.fem_mapped, band, size), limit.gci)
     for row in certificate.constraints:
         if row.evidence is None:
             continue
         functional = next(f for f in setup.problem.functionals if f.name == row.quantity)
         again = extrapolated(refined, functional, row.at_start or 0.0)
-        band = row.evidence.grid_convergence_index
-        yield _compared(f"constraint '{row.name}'", again.value, row.value, band, again.gci, row.scale)
+        stated = _Stated(row.value, row.evidence.grid_convergence_index, row.scale)
+        yield _compared(f"constraint '{row.name}'", again.value, stated, again.gci)
 
 
-def _compared(
-    what: str, again: float, stated: float | None, band: float | None, own: float, size: float
-) -> Finding:
-    """A value solved again against the one stated, within the error stated for it and the one found now."""
-    if stated is None or band is None:
+@dataclass(frozen=True)
+class _Stated:
+    """A value of the certificate, the error stated for it, and the size that values of its kind have."""
+
+    value: float | None
+    error: float | None
+    size: float
+
+
+def _compared(what: str, again: float, stated: _Stated, error: float) -> Finding:
+    """A value solved again, with the error found now, against the one stated."""
+    if stated.value is None or stated.error is None:
         return Finding(what, False, f"{again:.9g} when solved again; the certificate states no value with an error")
-    allowed = band + (own if math.isfinite(own) else 0.0) + 1e-8 * max(abs(stated), size)
-    text = f"{again:.9g} when solved again, {stated:.9g} stated"
-    ok = abs(again - stated) <= allowed
+    own = error if math.isfinite(error) else 0.0
+    allowed = stated.error + own + 1e-8 * max(abs(stated.value), stated.size)
+    text = f"{again:.9g} when solved again, {stated.value:.9g} stated"
+    ok = abs(again - stated.value) <= allowed
     return Finding(what, ok, text if ok else f"{text}: more than {allowed:.2g} apart, the errors of both together")
-
-

@@ -17,7 +17,7 @@ import pytest
 from shapewright.studies.problem.samples import draw_designs, random_directions
 from shapewright.studies.run import engines
 from shapewright.studies.run.engines import Engine, engine_overrides
-from shapewright.studies.run.sampling import make_ready, sample_designs, solve_designs
+from shapewright.studies.run.sampling import Designs, make_ready, sample_designs, solve_designs
 from shapewright.studies.schema.loader import StudyError, load_study
 from tests.studies.study_cases import InlineExecutor, setup_of, write_tiny
 
@@ -28,12 +28,12 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 @pytest.fixture(scope="module")
 def designs():
-    return draw_designs(setup_of(), COUNT, 0), random_directions(setup_of(), COUNT, 1, 0)
+    return Designs(draw_designs(setup_of(), COUNT, 0), random_directions(setup_of(), COUNT, 1, 0))
 
 
 @pytest.fixture(scope="module")
 def serial(designs, tmp_path_factory):
-    return solve_designs(setup_of().study, *designs, tmp_path_factory.mktemp("serial"), InlineExecutor())
+    return solve_designs(setup_of().study, designs, tmp_path_factory.mktemp("serial"), InlineExecutor())
 
 
 def study_on(*overrides):
@@ -50,7 +50,7 @@ def sampled_with_a_kill(engine, designs, folder, kill):
             kill()
             reported.extend([done] * 3)  # once is enough
 
-    data = sample_designs(engine, *designs, folder, report)
+    data = sample_designs(engine, designs, folder, report)
     assert len(list(folder.glob("*.npz"))) == COUNT
     assert not list(folder.glob("*.part"))
     return data

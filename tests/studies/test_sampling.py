@@ -23,7 +23,7 @@ from shapewright.studies.problem.samples import (
 )
 from shapewright.studies.run import sampling
 from shapewright.studies.run.engines import local_executor
-from shapewright.studies.run.sampling import Solved, solve_designs
+from shapewright.studies.run.sampling import Designs, Solved, solve_designs
 from tests.studies.study_cases import InlineExecutor, setup_of
 
 
@@ -34,12 +34,12 @@ def setup():
 
 @pytest.fixture(scope="module")
 def designs(setup):
-    return draw_designs(setup, 5, 0), random_directions(setup, 5, 2, 0)
+    return Designs(draw_designs(setup, 5, 0), random_directions(setup, 5, 2, 0))
 
 
 @pytest.fixture(scope="module")
 def data(setup, designs, tmp_path_factory):
-    return solve_designs(setup.study, *designs, tmp_path_factory.mktemp("inline"), InlineExecutor())
+    return solve_designs(setup.study, designs, tmp_path_factory.mktemp("inline"), InlineExecutor())
 
 
 def test_designs_are_valid_within_their_bounds_and_the_same_for_a_seed(setup):
@@ -126,7 +126,7 @@ def test_tangents_may_be_left_out(setup, designs):
 
 def test_processes_give_the_same_data(setup, designs, data, tmp_path):
     with local_executor(1) as executor:
-        other = solve_designs(setup.study, *designs, tmp_path, executor)
+        other = solve_designs(setup.study, designs, tmp_path, executor)
         executor.submit(int).result()
     assert other.hash == data.hash
 
@@ -135,12 +135,12 @@ def test_threads_give_the_same_data(setup, designs, data, tmp_path, monkeypatch)
     """They share one solver and gmsh, neither of which bears two threads at once."""
     monkeypatch.setattr(sampling, "_CACHE", {})
     with ThreadPoolExecutor(4) as executor:
-        assert solve_designs(setup.study, *designs, tmp_path, executor).hash == data.hash
+        assert solve_designs(setup.study, designs, tmp_path, executor).hash == data.hash
 
 
 def test_only_what_is_missing_is_solved(setup, designs, data, tmp_path):
     first = InlineExecutor()
-    solve_designs(setup.study, *designs, tmp_path, first)
+    solve_designs(setup.study, designs, tmp_path, first)
     files = sorted(tmp_path.iterdir())
     assert first.submitted == len(files) == 5
     files[1].unlink()
@@ -148,7 +148,7 @@ def test_only_what_is_missing_is_solved(setup, designs, data, tmp_path):
     files[3].write_bytes(whole[: len(whole) // 2])  # half-written by a machine that lost power
     files[4].write_bytes(b"")
     second, reported = InlineExecutor(), []
-    again = solve_designs(setup.study, *designs, tmp_path, second, lambda *done: reported.append(done))
+    again = solve_designs(setup.study, designs, tmp_path, second, lambda *done: reported.append(done))
     assert second.submitted == 3
     assert reported == [(2, 5), (3, 5), (4, 5), (5, 5)]
     assert again.hash == data.hash
@@ -161,10 +161,10 @@ def test_an_interrupt_keeps_what_is_done(setup, designs, data, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        solve_designs(setup.study, *designs, tmp_path, InlineExecutor(), interrupted)
+        solve_designs(setup.study, designs, tmp_path, InlineExecutor(), interrupted)
     assert len(list(tmp_path.iterdir())) == 2
     rest = InlineExecutor()
-    assert solve_designs(setup.study, *designs, tmp_path, rest).hash == data.hash
+    assert solve_designs(setup.study, designs, tmp_path, rest).hash == data.hash
     assert rest.submitted == 3
 
 
@@ -190,7 +190,7 @@ class Failing(InlineExecutor):
 def test_a_design_that_cannot_be_solved_is_named(setup, designs, tmp_path):
     values = ", ".join(f"{value:.6g}" for value in designs[0][2].tolist())
     with pytest.raises(SamplingError) as caught:
-        solve_designs(setup.study, *designs, tmp_path, Failing(SolveError("singular")))
+        solve_designs(setup.study, designs, tmp_path, Failing(SolveError("singular")))
     assert str(caught.value) == f"design 2 ({values}) cannot be solved: singular"
 
 
@@ -198,21 +198,21 @@ def test_a_folded_design_is_named_by_the_solver_itself(setup, designs, tmp_path)
     theta = designs[0].clone()
     theta[1, 0] = -3.0
     with pytest.raises(SamplingError, match=r"^design 1 \(-3, .*\) cannot be solved: .*fold"):
-        solve_designs(setup.study, theta, designs[1], tmp_path, InlineExecutor())
+        solve_designs(setup.study, Designs(theta, designs[1]), tmp_path, InlineExecutor())
 
 
 def test_a_worker_that_is_killed_is_no_riddle(setup, designs, tmp_path):
     with pytest.raises(SamplingError, match=r"a worker process ended before its time .*lower sampling.workers"):
-        solve_designs(setup.study, *designs, tmp_path, Failing(BrokenProcessPool("terminated abruptly")))
+        solve_designs(setup.study, designs, tmp_path, Failing(BrokenProcessPool("terminated abruptly")))
 
 
 def test_signals_are_as_before(setup, designs, tmp_path):
     before = signal.getsignal(signal.SIGINT)
-    solve_designs(setup.study, *designs, tmp_path, InlineExecutor())
+    solve_designs(setup.study, designs, tmp_path, InlineExecutor())
     assert signal.getsignal(signal.SIGINT) is before
     results = []
     thread = threading.Thread(  # only the main thread may set signals
-        target=lambda: results.append(solve_designs(setup.study, *designs, tmp_path / "t", InlineExecutor()))
+        target=lambda: results.append(solve_designs(setup.study, designs, tmp_path / "t", InlineExecutor()))
     )
     thread.start()
     thread.join()
@@ -222,7 +222,7 @@ def test_signals_are_as_before(setup, designs, tmp_path):
 @pytest.mark.parametrize("name", ["solution", "values", "gradients", "tangents", "directions", "theta"])
 def test_a_sample_that_was_edited_is_solved_again(setup, designs, data, tmp_path, name):
     """A number that looks like any other; a file of an earlier version, which carries no digest, is still taken."""
-    solve_designs(setup.study, *designs, tmp_path, InlineExecutor())
+    solve_designs(setup.study, designs, tmp_path, InlineExecutor())
     path = tmp_path / "000001.npz"
     with np.load(path) as arrays:
         content = dict(arrays)
@@ -230,10 +230,10 @@ def test_a_sample_that_was_edited_is_solved_again(setup, designs, data, tmp_path
     changed.flat[0] = 1.01 * changed.flat[0] + 1e-3
     np.savez(path, **content | {name: changed})
     again = InlineExecutor()
-    found = solve_designs(setup.study, *designs, tmp_path, again)
+    found = solve_designs(setup.study, designs, tmp_path, again)
     assert again.submitted == 1
     assert found.hash == data.hash
     np.savez(path, **{key: array for key, array in content.items() if key != sampling.DIGEST})
     before = InlineExecutor()
-    assert solve_designs(setup.study, *designs, tmp_path, before).hash == data.hash
+    assert solve_designs(setup.study, designs, tmp_path, before).hash == data.hash
     assert before.submitted == 0
