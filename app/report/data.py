@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from shapewright.geometries.fields.problem import Derived, unit_in
 from shapewright.solvers.physics.catalogue import Field, load_physics
 from shapewright.studies.certify.export import Shapes
 from shapewright.studies.certify.model import Certificate, CertificateError, ConstraintResult, faults, read_certificate
+from shapewright.studies.run.optimum import FoundOptimum
 from shapewright.studies.schema.loader import StudyError, load_study
 from shapewright.studies.schema.named import in_case
 from shapewright.studies.schema.study import Constraint, StudyModel
@@ -41,45 +42,6 @@ STAGES = {
     "initial.vtu": "validate",
 }
 """Command that makes each file."""
-
-
-@dataclass(frozen=True)
-class Exit:
-    """Why the search ended that found the optimum: name and text of an :class:`optimizer.ExitReason`."""
-
-    reason: str
-    text: str
-
-
-@dataclass(frozen=True)
-class StartResult:
-    """How the search from one start ended; ``by`` is what drove it, ``surrogate`` or ``fem``."""
-
-    start: int
-    objective: float | None
-    feasible: bool
-    iterations: int
-    reason: str
-    by: str = "surrogate"
-
-
-@dataclass(frozen=True)
-class FoundOptimum:
-    """Content of ``optimum.json``.
-
-    Attributes:
-        parameters: name -> value.
-        exit: why the search ended.
-        best_start: number of the start that led to the optimum.
-        starts: how each ended.
-        fem_solves: finite-element solves of the search by kind.
-    """
-
-    parameters: dict[str, float]
-    exit: Exit
-    best_start: int
-    starts: tuple[StartResult, ...]
-    fem_solves: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

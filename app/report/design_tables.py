@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from shapewright.app.formatting import NOTHING, capital, digits_to_show, limit, number, percent, signed, unit, words
-from shapewright.app.report.data import Finished, StartResult
+from shapewright.app.report.data import Finished
 from shapewright.app.report.verdict import check_rows, pass_or_fail
 from shapewright.geometries.design.measures import QUANTITIES
 from shapewright.geometries.family.catalogue import builtin_families
 from shapewright.solvers.physics.catalogue import load_physics
 from shapewright.studies.certify.model import ConstraintResult
 from shapewright.studies.certify.verdict_model import DesignVerdict, ModelVerdict
+from shapewright.studies.run.optimum import StartResult
 from shapewright.studies.schema.study import Constraint
 
 Row = tuple[str | Markup | tuple[str, str], ...]
