@@ -55,7 +55,7 @@ def run(
         for text in jumps(current.setup):
             warnings.warn(text, JumpWarning, stacklevel=2)
         pipeline.write_resolved(current, provenance(device, study.model.training.seed))
-        certificate = pipeline.validate(current)
+        certificate = pipeline.certificate_of(current)
         if not objects:
             from shapewright.app.report.report import write_report
 

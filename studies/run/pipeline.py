@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shapewright.studies.certify.export import Exported
+from shapewright.studies.certify.model import Certificate
 from shapewright.studies.problem.samples import Samples
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.problem.surrogates import train_surrogate
@@ -24,6 +25,7 @@ from shapewright.studies.schema.study import StudyModel
 __all__ = [
     "OptimizationError",
     "Run",
+    "certificate_of",
     "design_stages",
     "export",
     "find_optimum",
@@ -93,8 +95,13 @@ def export(run: Run[Setup]) -> Exported:
     return run_stages(run, design_stages(run.setup.study.model), EXPORT)[EXPORT]
 
 
-def validate(run: Run[Setup]) -> dict[str, Any]:
-    """The certificate."""
+def certificate_of(run: Run[Setup]) -> Certificate:
+    """The certificate of the optimum."""
     results = run_stages(run, design_stages(run.setup.study.model), VALIDATE)
     leave_card(run, results)
-    return results[VALIDATE].as_data()
+    return results[VALIDATE]
+
+
+def validate(run: Run[Setup]) -> dict[str, Any]:
+    """The certificate as plain data."""
+    return certificate_of(run).as_data()

@@ -273,6 +273,7 @@ def _optimum(certificate: dict[str, Any]) -> dict[str, Any]:
     ends = [(0, "CONVERGED", True), (1, "CONVERGED", True), (2, "INFEASIBLE", False)]
     return {
         "parameters": {name: entry["value"] for name, entry in certificate["parameters"].items()},
+        "objective": certificate["objective"]["fem"],
         "exit": {"reason": "CONVERGED", "text": "Converged: neither objective nor constraints change any more."},
         "best_start": 1,
         "starts": [
