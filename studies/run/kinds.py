@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,5 +87,5 @@ def open_folder(folder: Path) -> tuple[Run[Any], Sequence[Stage[Any]]]:
         found = f"no {RESOLVED} in it" if folder.is_dir() else "no folder"
         raise WorkspaceError(f"{folder}: found {found}; expected the output folder of a study, such as out/torsion")
     kind = kind_of(path)
-    study = replace(load_study(path, (), kind.model), force=True)
+    study = load_study(path, (), kind.model).forced()
     return Run(kind.build(study), Workspace(folder)), kind.stages(study.model)
