@@ -18,9 +18,9 @@ from torch import Tensor
 from shapewright.app.provenance import provenance
 from shapewright.geometries.design.point_cloud import INTERIOR, PointCloud
 from shapewright.studies.files import write_json, write_text
+from shapewright.surrogate.mgno.derivatives import FieldDerivatives, field_derivatives
 from shapewright.surrogate.mgno.latent_grid import LatentGrid, grid_around
 from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
-from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives, field_derivatives
 
 RESULTS = Path(__file__).resolve().parent / "results"
 REPEATS = 4

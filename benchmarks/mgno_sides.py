@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shapewright.geometries.design.point_cloud import INTERIOR, PointCloud
+from shapewright.surrogate.mgno.derivatives import field_derivatives
 from shapewright.surrogate.mgno.latent_grid import LatentGrid, grid_around
 from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
-from shapewright.surrogate.mgno.query_derivatives import field_derivatives
 
 CASES = ("neighbour search", "encoder", "decoder", "forward", "forward+backward", "physics step")
 WIDTH, LAYERS, RADIUS = 32, 4, 2

@@ -31,11 +31,11 @@ from shapewright.studies.problem.design_training import DesignProblem, TrainingD
 from shapewright.surrogate.models.model_card import ModelCard
 from shapewright.surrogate.training.derivative_informed import (
     TrainingConfig,
-    _draw,
-    _inputs,
-    _loss,
-    _scales,
+    batch_loss,
+    draw_batch,
     graphed_loss,
+    loss_inputs,
+    loss_scales,
     train,
 )
 from shapewright.surrogate.training.interruption import TrainingInterrupted
@@ -199,15 +199,15 @@ def compare_graph(
     """
     network = problem.network(problem.normalization(data.designs, data.reference)).to(device)
     given, config = data.designs.to(device), problem.training
-    scales, parameters = _scales(network, given), list(network.parameters())
+    scales, parameters = loss_scales(network, given), list(network.parameters())
     graph = graphed_loss(network, given, scales, config)
 
     def eager(step: int) -> list[Tensor]:
-        loss = _loss(network, *_draw(given, config, step), scales, config)
+        loss = batch_loss(network, *draw_batch(given, config, step), scales, config)
         return [loss.detach(), *torch.autograd.grad(loss, parameters)]
 
     def replayed(step: int) -> list[Tensor]:
-        loss = graph(*_inputs(network, *_draw(given, config, step)))
+        loss = graph(*loss_inputs(network, *draw_batch(given, config, step)))
         return [loss.detach(), *torch.autograd.grad(loss, parameters)]
 
     worst = 0.0

@@ -24,8 +24,8 @@ class Neighbours:
 
     Attributes:
         index: (N, K) int64 flat index into the nodes of all shapes' grids.
-        stencil: (K, d) place of each neighbour from the lower corner of the point's cell, in radii.
-        place: (N, d) place of the point in its cell, in radii; differentiable in the point.
+        stencil: (K, d) position of each neighbour relative to the lower corner of the point's cell, in radii.
+        point: (N, d) position of the point in its cell, in radii; differentiable in the point.
     """
 
     index: Tensor
@@ -34,7 +34,7 @@ class Neighbours:
 
     @property
     def offset(self) -> Tensor:
-        """(N, K, d) grid node minus point, in radii: ``stencil`` minus ``place``."""
+        """(N, K, d) grid node minus point, in radii: ``stencil`` minus ``point``."""
         return self.along_axes.mT
 
     @property
@@ -103,7 +103,7 @@ class LatentGrid:
         return np.arange(1 - self.radius, 1 + self.radius)
 
     def coordinates(self, like: Tensor) -> Tensor:
-        """(*shape, d) node positions scaled to [-1, 1]; zero along periodic axes, where no place is special."""
+        """(*shape, d) node positions scaled to [-1, 1]; zero along periodic axes, where all positions are alike."""
         axes = [
             like.new_zeros(count) if wraps else torch.linspace(-1, 1, count, dtype=like.dtype, device=like.device)
             for count, wraps in zip(self.shape, self._wraps, strict=True)
@@ -133,7 +133,7 @@ class LatentGrid:
         return Neighbours(flat, stencil / self.radius, (position - base) / self.radius)
 
     def _check_inside(self, points: Tensor, base: Tensor) -> None:
-        if is_capturing(points):  # a graph cannot look at numbers: who captures one has looked before
+        if is_capturing(points):  # a graph cannot check values: its caller has checked them
             return
         counts = zip(self.shape, self._wraps, strict=True)
         highest = constant([inf if wraps else count - 1 - self.radius for count, wraps in counts], base)

@@ -107,7 +107,7 @@ class MollifiedGraphNeuralOperator(nn.Module):
         surface = measure ** (1 - 1 / self.grid.dimension)  # of a boundary point: one dimension less
         ones = interior.weights.new_ones(len(interior.weights), 1)
         inner = ones if functions is None else torch.cat([ones, functions], -1)
-        tags = torch.arange(self.tags, device=boundary.tags.device)  # torch's one_hot looks at the numbers
+        tags = torch.arange(self.tags, device=boundary.tags.device)  # torch's one_hot reads the values
         known = [boundary.normals, (boundary.tags[:, None] == tags).to(boundary.normals)]
         outer = torch.cat(known if boundary_functions is None else [*known, boundary_functions], -1)
         return self.interior(

@@ -190,9 +190,9 @@ def _mass(mollify: Mollify, weights: Tensor, near: Neighbours) -> Tensor:
 
 
 def _activations(rows: Tensor, near: Neighbours, per_edge: Tensor) -> Tensor:
-    """(n, K, h); the part of a place in the stencil and that of a place in the cell are made once each."""
-    of_stencil, of_place = near.stencil @ per_edge.mT, (near.point @ per_edge.mT)[:, None]
-    return (rows + of_stencil) - of_place if torch.is_grad_enabled() else rows.add_(of_stencil).sub_(of_place)
+    """(n, K, h); the parts of the stencil and of the position in the cell are computed once each."""
+    of_stencil, of_point = near.stencil @ per_edge.mT, (near.point @ per_edge.mT)[:, None]
+    return (rows + of_stencil) - of_point if torch.is_grad_enabled() else rows.add_(of_stencil).sub_(of_point)
 
 
 def _point_activations(rows: Tensor, near: Neighbours, per_edge: Tensor) -> Tensor:

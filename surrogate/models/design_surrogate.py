@@ -1,8 +1,8 @@
 """From design parameters to fields and functionals: theta -> nodes -> clouds -> mGNO -> fields -> integrals.
 
 The operator predicts the change from the reference solution: ``u = u_ref + D s N`` at the moved mesh nodes,
-with ``u_ref`` carried along by the map and ``D`` zero on the Dirichlet boundary, where prescribed values
-that ride on the map hold exactly. ``s`` is the scale of the change over the training set.
+with ``u_ref`` moved by the map and ``D`` zero on the Dirichlet boundary, where prescribed values
+that move with the mesh hold exactly. ``s`` is the scale of the change over the training set.
 """
 
 from __future__ import annotations

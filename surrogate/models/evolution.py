@@ -1,7 +1,7 @@
 """From initial data on the periodic unit interval to u(x, t), t in [0, 1]: u = u0(x) + t s N(x, t), N an mGNO.
 
 The operator is given u0 as the values on two point clouds, one on the line t = 0 and one in the space-time domain, and
-no place of the circle is special to it. The initial condition holds exactly.
+no point of the circle is special to it. The initial condition holds exactly.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from shapewright.geometries.design.point_cloud import INTERIOR, PointCloud
+from shapewright.surrogate.mgno.derivatives import field_derivatives
 from shapewright.surrogate.mgno.latent_grid import grid_around
 from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
-from shapewright.surrogate.mgno.query_derivatives import field_derivatives
 from shapewright.surrogate.models.grid_derivatives import (
     SpaceTimeDerivatives,
     central_differences,
@@ -102,7 +102,7 @@ class EvolutionOperator(nn.Module):
             kind: "exact"; "differences", of second order; or "fourier" in x and differences in t.
             latent: from :meth:`encode`.
             initial: the initial data.
-            x: (X,) places i / X + any shift.
+            x: (X,) points i / X + any shift.
             t: (T,) equidistant times.
 
         Raises:

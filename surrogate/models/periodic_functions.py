@@ -33,7 +33,7 @@ class PeriodicFunctions:
         return PeriodicFunctions(self.cosines.to(like), self.sines.to(like))
 
     def derivatives(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, N) values, first and second derivatives at the places x (N,)."""
+        """(B, N) values, first and second derivatives at the points x (N,)."""
         wave = 2 * math.pi * torch.arange(1, self.cosines.shape[1] + 1).to(x)
         cosine, sine = torch.cos(wave[:, None] * x), torch.sin(wave[:, None] * x)
         values = self.cosines @ cosine + self.sines @ sine
@@ -42,7 +42,7 @@ class PeriodicFunctions:
         return values, slopes, bends
 
     def values(self, x: Tensor) -> Tensor:
-        """(B, N) values at the places x (N,)."""
+        """(B, N) values at the points x (N,)."""
         return self.derivatives(x)[0]
 
 
@@ -57,7 +57,7 @@ class GaussianRandomField:
 
     Attributes:
         length: of correlation, in radii of the circle.
-        deviation: standard deviation at every place.
+        deviation: standard deviation at every point.
         waves: the highest wave number K that is kept.
     """
 

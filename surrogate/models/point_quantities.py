@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shapewright.geometries.fields.problem import Dirichlet, Function, Physics
 from shapewright.geometries.fields.quantities import Component, FieldSpace, Quantities, positions
-from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives
+from shapewright.surrogate.mgno.derivatives import FieldDerivatives
 
 
 @dataclass(frozen=True)

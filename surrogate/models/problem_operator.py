@@ -22,16 +22,16 @@ from shapewright.geometries.fields.names import coordinates
 from shapewright.geometries.mesh.integration import CellPoints, cell_points
 from shapewright.geometries.mesh.locate import values_at
 from shapewright.geometries.mesh.quadrature import random_triangle_quadrature
+from shapewright.surrogate.mgno.derivatives import FieldDerivatives, field_derivatives
 from shapewright.surrogate.mgno.latent_grid import LatentGrid
 from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
-from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives, field_derivatives
 from shapewright.surrogate.models.instances import Instances, Population
 from shapewright.surrogate.models.point_quantities import Function, ProblemData, at_points
 
 
 @dataclass(frozen=True)
 class InputFunction:
-    """A function of place that the network is given: of sources and coefficients inside, of values on regions."""
+    """A function of position that is an input of the network: sources and coefficients inside, values on regions."""
 
     name: str
     function: Function

@@ -1,4 +1,4 @@
-"""Solutions with their derivatives, as arrays: what a surrogate is trained on and judged by."""
+"""Solutions with their derivatives, as arrays: for training and for measuring errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Derivative-informed training: fields, their slopes, their tangents, and the design gradient of the functionals.
+"""Derivative-informed training: fields, their gradients, their tangents, and the design gradient of the functionals.
 
 One exact forward-mode pass (``torch.func.jvp``) along a design direction gives the fields and their material
 derivatives; a reverse pass through it gives the gradient in the weights.
@@ -42,11 +42,11 @@ class TrainingConfig(TrainerConfig):
 
 
 @dataclass(frozen=True)
-class _Scales:
+class LossScales:
     """Mean squares over the training set by which each part of the loss is made dimensionless.
 
-    Those along design directions have a row for every parameter where each direction is along one, else one row: a
-    parameter that moves the fields little would not be learnt beside one that moves them much.
+    Those along design directions have a row for every parameter if each direction is along one, else one row: a
+    parameter that changes the fields little would otherwise not be learnt beside one that changes them much.
     """
 
     change: Tensor
@@ -67,7 +67,7 @@ def train(
     trained: bool = False,
     graphed: bool = False,
 ) -> list[Progress]:
-    """Train in place on the fields, slopes and tangents of solved designs; see :func:`loop.run_training`.
+    """Train in place on the fields, gradients and tangents of solved designs; see :func:`loop.run_training`.
 
     With ``graphed``, on a GPU, loss and gradients of a step are replayed from a CUDA graph.
 
@@ -82,7 +82,7 @@ def train(
         batch = min(len(data), config.batch)
         raise TrainingError(f"{processes.count()} processes train together on batches of {batch}; raise training.batch")
     data, held_out = data.to(weight.device), held_out.to(weight.device)
-    scales = _scales(surrogate, data)
+    scales = loss_scales(surrogate, data)
     _refuse_constant(scales, surrogate, config)
     task = _DesignTask(surrogate, data, held_out, scales, config)
     if graphed:
@@ -93,23 +93,23 @@ def train(
 
 @dataclass(frozen=True)
 class _DesignTask:
-    """Derivative-informed learning of solved designs, judged by the design gradient."""
+    """Derivative-informed learning of solved designs; its held-out error is that of the design gradient."""
 
     surrogate: DesignSurrogate
     data: Dataset
     held_out: Dataset
-    scales: _Scales
+    scales: LossScales
     config: TrainingConfig
     error_name: str = "gradient error"
     replay: Callable[..., Tensor] | None = None
 
     def loss(self, step: int) -> Tensor:
-        batch, direction = _draw(self.data, self.config, step)
+        batch, direction = draw_batch(self.data, self.config, step)
         own, weight = processes.share(len(batch))
         batch = batch.subset(own)
         if self.replay is not None:
-            return weight * self.replay(*_inputs(self.surrogate, batch, direction))
-        return weight * _loss(self.surrogate, batch, direction, self.scales, self.config)
+            return weight * self.replay(*loss_inputs(self.surrogate, batch, direction))
+        return weight * batch_loss(self.surrogate, batch, direction, self.scales, self.config)
 
     def error(self) -> float:
         return measure(self.surrogate, self.held_out).gradient
@@ -125,7 +125,7 @@ def _refuse_non_finite(which: str, data: Dataset) -> None:
             )
 
 
-def _refuse_constant(scales: _Scales, surrogate: DesignSurrogate, config: TrainingConfig) -> None:
+def _refuse_constant(scales: LossScales, surrogate: DesignSurrogate, config: TrainingConfig) -> None:
     """Each part of the loss is divided by its scale."""
     components, functionals = surrogate.space.components, [functional.name for functional in surrogate.functionals]
     parts = (
@@ -139,11 +139,11 @@ def _refuse_constant(scales: _Scales, surrogate: DesignSurrogate, config: Traini
     for what, names, scale, key in parts:
         for name, size in zip(names, scale.tolist(), strict=True):
             if (not key or getattr(config, key) > 0) and not size > 0:
-                mend = f", or set training.{key} to 0" if key else ""
-                raise TrainingError(f"the {what} '{name}' is the same in all training designs; sample more{mend}")
+                remedy = f", or set training.{key} to 0" if key else ""
+                raise TrainingError(f"the {what} '{name}' is the same in all training designs; sample more{remedy}")
 
 
-def _draw(data: Dataset, config: TrainingConfig, step: int) -> tuple[Dataset, int]:
+def draw_batch(data: Dataset, config: TrainingConfig, step: int) -> tuple[Dataset, int]:
     """Batch of a step and which of its tangents to learn.
 
     Both depend on seed and step alone, so that a resumed run sees the same data.
@@ -156,15 +156,15 @@ def _draw(data: Dataset, config: TrainingConfig, step: int) -> tuple[Dataset, in
     return batch, (step + epoch) % batch.directions.shape[1]
 
 
-def graphed_loss(surrogate: DesignSurrogate, data: Dataset, scales: _Scales, config: TrainingConfig) -> GraphedLoss:
+def graphed_loss(surrogate: DesignSurrogate, data: Dataset, scales: LossScales, config: TrainingConfig) -> GraphedLoss:
     """The loss of a step of :func:`train` as a CUDA graph; the surrogate and the data are on the device."""
-    inputs = _inputs(surrogate, *_draw(data, config, 0))
-    return GraphedLoss(partial(_loss_of, surrogate, scales, config), inputs, list(surrogate.parameters()))
+    inputs = loss_inputs(surrogate, *draw_batch(data, config, 0))
+    return GraphedLoss(partial(loss_of_inputs, surrogate, scales, config), inputs, list(surrogate.parameters()))
 
 
 @torch.no_grad()
 def check_designs(surrogate: DesignSurrogate, theta: Tensor) -> None:
-    """Look once at all designs (S, P), which a graph cannot.
+    """Check all designs (S, P) once, which a graph cannot.
 
     Raises:
         OutsideGridError: a design leaves the latent grid.
@@ -173,20 +173,23 @@ def check_designs(surrogate: DesignSurrogate, theta: Tensor) -> None:
         surrogate.fields(part)
 
 
-def _loss(surrogate: DesignSurrogate, batch: Dataset, which: int, scales: _Scales, config: TrainingConfig) -> Tensor:
-    return _loss_of(surrogate, scales, config, *_inputs(surrogate, batch, which))
+def batch_loss(
+    surrogate: DesignSurrogate, batch: Dataset, which: int, scales: LossScales, config: TrainingConfig
+) -> Tensor:
+    """Loss of a batch of designs along their tangents number ``which``."""
+    return loss_of_inputs(surrogate, scales, config, *loss_inputs(surrogate, batch, which))
 
 
-def _inputs(surrogate: DesignSurrogate, batch: Dataset, which: int) -> tuple[Tensor, ...]:
+def loss_inputs(surrogate: DesignSurrogate, batch: Dataset, which: int) -> tuple[Tensor, ...]:
     """What the loss of a batch takes: designs, directions, fields, tangents, functionals and their gradients."""
     like = next(surrogate.parameters())
     parts = batch.theta, batch.directions[:, which], batch.solution, batch.tangents[:, which]
     return tuple(part.to(like) for part in (*parts, batch.values, batch.gradients))
 
 
-def _loss_of(
+def loss_of_inputs(
     surrogate: DesignSurrogate,
-    scales: _Scales,
+    scales: LossScales,
     config: TrainingConfig,
     theta: Tensor,
     direction: Tensor,
@@ -195,6 +198,7 @@ def _loss_of(
     known: Tensor,
     gradients: Tensor,
 ) -> Tensor:
+    """Loss of what :func:`loss_inputs` gives; it reads no value back from the device."""
     (fields, values), (tangent, derivative) = torch.func.jvp(surrogate.evaluate, (theta,), (direction,))
     error, tangent_error = fields - solution, tangent - tangents
     exact = torch.einsum("bjp,bp->bj", gradients, direction)
@@ -247,7 +251,8 @@ def _row(directions: Tensor, rows: int) -> Tensor:
     return along if rows > 1 else torch.zeros_like(along)
 
 
-def _scales(surrogate: DesignSurrogate, data: Dataset) -> _Scales:
+def loss_scales(surrogate: DesignSurrogate, data: Dataset) -> LossScales:
+    """Scales of the loss, over at most 256 training designs."""
     like = next(surrogate.parameters())
     part = data.subset(slice(0, 256))
     norms = _norms(surrogate, part.theta.to(like))
@@ -257,7 +262,7 @@ def _scales(surrogate: DesignSurrogate, data: Dataset) -> _Scales:
     row = _row(part.directions, rows)
     tangents = part.tangents.to(like).unbind(1)
     derivative = torch.einsum("sjp,stp->stj", part.gradients, part.directions)
-    return _Scales(
+    return LossScales(
         change=norms.fields(change).mean(0),
         slope=norms.slopes(change).mean(0),
         tangent=_mean_by_row(torch.stack([norms.fields(tangent) for tangent in tangents], 1), row, rows),

@@ -61,7 +61,7 @@ def train_evolution(
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Progress]:
-    """Train in place; ``held_out`` solutions only judge. See :func:`loop.run_training`."""
+    """Train in place; ``held_out`` solutions only measure the error. See :func:`loop.run_training`."""
     return run_training(network, _EvolutionTask(network, population, held_out, config), config, checkpoint, report)
 
 

@@ -1,4 +1,4 @@
-"""The training loop, whatever is learnt: schedule, clipping, looks at held-out errors, checkpoints, resumption."""
+"""The training loop for any task: schedule, clipping, evaluation of held-out errors, checkpoints, resumption."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ from shapewright.surrogate.training.parameter_groups import parameter_groups
 
 MAGIC = b"shapewright checkpoint 1\n"
 """First bytes of a checkpoint; the SHA-256 of the rest follows."""
+RENAMED_OPTIONS = {
+    "slope_weight": "field_gradient_weight",
+    "tangent_slope_weight": "tangent_gradient_weight",
+    "average": "ema_decay",
+    "discarded": "residual_weight",
+}
+"""Option in the configuration of a checkpoint as it was -> name now."""
 
 
 class TrainingError(RuntimeError):
@@ -41,11 +48,11 @@ class TrainerConfig:
             has no use for them. A mapping as rank gives shares of modes by name, see
             :func:`parameter_groups.parameter_groups`.
         steps, batch, learning_rate, weight_decay: with warm-up and cosine decay to zero.
-        check_every: steps between looks at the held-out error; the best weights are kept.
-        patience: looks without improvement after which training stops.
+        check_every: steps between evaluations of the held-out error; the best weights are kept.
+        patience: evaluations without improvement after which training stops.
         checkpoint_every: steps between checkpoints; an interrupted training is saved besides.
-        ema_decay: memory of the running average of the weights that is judged and kept, B. Polyak and A. Juditsky,
-            *Acceleration of Stochastic Approximation by Averaging* (1992); 0 judges and keeps the weights themselves.
+        ema_decay: decay of the running average of the weights that is evaluated and kept, B. Polyak and A. Juditsky,
+            *Acceleration of Stochastic Approximation by Averaging* (1992); 0 for the weights themselves.
         seed: of the initial weights and of the order of the data.
     """
 
@@ -74,7 +81,7 @@ class Progress:
     Attributes:
         step, steps: how many are done, of how many at most.
         loss: of the step.
-        error: held out, from the last look.
+        error: held out, from the last evaluation.
         refreshing: share of the time so far that went into refreshes of subspaces; None of an optimizer without any.
     """
 
@@ -118,7 +125,7 @@ def run_training(
     alike; the first one saves and reports.
 
     Returns:
-        the history, one entry per look at the held-out data.
+        the history, one entry for each evaluation of the held-out data.
 
     Raises:
         TrainingError: a loss, a gradient or a held-out error is not finite, named with the step; or another process of
@@ -152,14 +159,14 @@ def _run(
         for step in range(start, config.steps):
             if state.stale >= config.patience:
                 break
-            told = interruption.noted is not None
-            value, told = _step(network, loss_of, config, optimizer, step, told)
+            ends = interruption.noted is not None
+            value, ends = _step(network, loss_of, config, optimizer, step, ends)
             _average(network, state, min(config.ema_decay, (step + 1) / (step + 10)))
             last = step + 1 == config.steps
             if last or (step + 1) % config.check_every == 0:
                 with _averaged(network, state):
                     error = _error(network, task, step, config)
-                    _look(network, state, Progress(step + 1, config.steps, value, error))
+                    _evaluated(network, state, Progress(step + 1, config.steps, value, error))
             due = last or (step + 1) % config.checkpoint_every == 0
             if checkpoint and first and due:
                 _save(checkpoint, config, step + 1, network, optimizer, state)
@@ -169,7 +176,7 @@ def _run(
                     report(Progress(step + 1, config.steps, value, error, _refreshing(optimizer, began)))
             except KeyboardInterrupt as interrupt:
                 interruption.noted = getattr(interrupt, "signal_number", signal.SIGINT)
-            if told or (interruption.noted is not None and processes.count() == 1):  # several end at the same step
+            if ends or (interruption.noted is not None and processes.count() == 1):  # several end at the same step
                 if checkpoint and first and not due:
                     _save(checkpoint, config, step + 1, network, optimizer, state)
                 saved = f"the training is saved at step {step + 1} of {config.steps}" if checkpoint else ""
@@ -184,20 +191,20 @@ def _step(
     config: TrainerConfig,
     optimizer: torch.optim.Optimizer,
     step: int,
-    told: bool,
+    ends: bool,
 ) -> tuple[float, bool]:
-    """Take one step in place; the loss before it, and whether any of the processes was told to end."""
+    """Take one step in place; the loss before it, and whether any of the processes is to end."""
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * _schedule(step, config.steps)
     loss = loss_of(step)
-    value, share_told = processes.means(loss.detach(), float(told))
+    value, share_ending = processes.means(loss.detach(), float(ends))
     _finite("loss", value, step, config)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     _finite("gradient of the loss", float(norm), step, config)  # before the weights and a checkpoint have it
     optimizer.step()
-    return value, share_told > 0
+    return value, share_ending > 0
 
 
 def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Optimizer:
@@ -289,8 +296,8 @@ def _averaged(network: nn.Module, state: _State) -> Iterator[None]:
         network.load_state_dict(current)
 
 
-def _look(network: nn.Module, state: _State, progress: Progress) -> None:
-    """Enter a look at the held-out data; the weights are kept if they are the best so far."""
+def _evaluated(network: nn.Module, state: _State, progress: Progress) -> None:
+    """Record an evaluation on held-out data; the weights are kept if they are the best so far."""
     state.history.append(progress)
     if progress.error < state.best_error:
         state.best_error, state.best_weights, state.stale = progress.error, _copy(network), 0
@@ -331,7 +338,10 @@ def _save(
 def _load(path: Path | None, config: TrainerConfig, device: torch.device) -> dict[str, Any] | None:
     """What :func:`_save` left; None where there is nothing, or not a whole file, or one of another configuration."""
     content = None if path is None else read_checkpoint(path, device)
-    return content if content is not None and content["config"] == asdict(config) else None
+    if content is None:
+        return None
+    saved = {RENAMED_OPTIONS.get(name, name): value for name, value in content["config"].items()}
+    return content if saved == asdict(config) else None
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ FLOOR = 0.1
 
 
 def energy(data: ProblemData, q: Mapping[str, Any], quadrature: CellPoints) -> Tensor:
-    """(B,) energy of the fields whose quantities ``q`` are known at the quadrature points of ``place``.
+    """(B,) energy of the fields whose quantities ``q`` are known at the points of ``quadrature``.
 
     Raises:
         ValueError: the physics has no energy.
@@ -57,7 +57,7 @@ def _share_at_floor(data: ProblemData, q: Mapping[str, Any], room: Tensor, step:
             inside = _room(data, q, middle) >= FLOOR
             low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
         slope = (_room(data, q, low + step) - _room(data, q, low - step)) / (2 * step)
-        slope = torch.where(room >= FLOOR, torch.ones_like(slope), slope)  # of no use there, and may be zero
+        slope = torch.where(room >= FLOOR, torch.ones_like(slope), slope)  # not used there, and may be zero
     return low - (_room(data, q, low) - FLOOR) / slope
 
 

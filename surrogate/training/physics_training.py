@@ -64,7 +64,7 @@ def train_on_physics(
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Progress]:
-    """Train in place; ``held_out`` solutions only judge. See :func:`loop.run_training`.
+    """Train in place; ``held_out`` solutions only measure the error. See :func:`loop.run_training`.
 
     Args:
         network: to train.

@@ -95,7 +95,7 @@ def losses_reported() -> Iterator[None]:
     """An error of what connects the processes becomes one that says so.
 
     Raises:
-        PeerLostError: in place of it.
+        PeerLostError: instead of it.
     """
     try:
         yield

@@ -17,8 +17,8 @@ from shapewright.geometries.family.star_domain import star_domain
 from shapewright.geometries.mesh.integration import CellPoints
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.solvers.physics.catalogue import PHYSICS, Dirichlet, Function, Problem
+from shapewright.surrogate.mgno.derivatives import FieldDerivatives
 from shapewright.surrogate.mgno.operator import OperatorConfig
-from shapewright.surrogate.mgno.query_derivatives import FieldDerivatives
 from shapewright.surrogate.models.design_surrogate import latent_grid_for
 from shapewright.surrogate.models.instances import Distribution, Instances, Normal, Population, Uniform
 from shapewright.surrogate.models.point_quantities import ProblemData, quantities

@@ -11,9 +11,8 @@ import math
 import pytest
 import torch
 
-from shapewright.surrogate.mgno.forward_mode import decoder_jet, second_order
+from shapewright.surrogate.mgno.derivatives import decoder_jet, field_derivatives, second_order
 from shapewright.surrogate.mgno.mollifier import MOLLIFIERS, Mollifier
-from shapewright.surrogate.mgno.query_derivatives import field_derivatives
 from tests.surrogate.operator_cases import GRIDS, operator, owners, uniform
 
 STEPS = (1e-3, 1e-4, 1e-5)

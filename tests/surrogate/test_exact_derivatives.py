@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from shapewright.surrogate.mgno.derivatives import field_derivatives
 from shapewright.surrogate.mgno.mollifier import MOLLIFIERS
-from shapewright.surrogate.mgno.query_derivatives import field_derivatives
 from tests.surrogate.operator_cases import GRIDS, operator, owners, random_cloud, random_points, uniform
 
 STEP = 1e-5

@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
+from shapewright.surrogate.mgno.derivatives import SECONDS, field_derivatives
 from shapewright.surrogate.mgno.gelu_derivatives import gelu_derivatives
-from shapewright.surrogate.mgno.query_derivatives import SECONDS, field_derivatives
 from tests.surrogate.formulas import WEIGHTS
 from tests.surrogate.operator_cases import GRIDS, operator, random_points, uniform
 

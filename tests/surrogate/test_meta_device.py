@@ -17,7 +17,13 @@ from shapewright.geometries.mesh import constants
 from shapewright.surrogate.mgno import latent_grid
 from shapewright.surrogate.mgno import window_sums as neighbourhood_sums
 from shapewright.surrogate.mgno.fourier_blocks import FourierBlock
-from shapewright.surrogate.training.derivative_informed import TrainingConfig, _draw, _inputs, _loss_of, _scales
+from shapewright.surrogate.training.derivative_informed import (
+    TrainingConfig,
+    draw_batch,
+    loss_inputs,
+    loss_of_inputs,
+    loss_scales,
+)
 from tests.surrogate.design_cases import exact_dataset, small_surrogate
 
 META = torch.device("meta")
@@ -42,11 +48,11 @@ def test_a_training_step(recording, contrast):
     data, config = exact_dataset(8, seed=1), TrainingConfig(batch=4, tangent_gradient_weight=0.1)
     network = small_surrogate()
     network.contrast = contrast
-    scales = on_meta(_scales(network, data))
-    batch, which = _draw(data, config, 0)
+    scales = on_meta(loss_scales(network, data))
+    batch, which = draw_batch(data, config, 0)
     network = network.to(META)
-    inputs = _inputs(network, batch, which)
-    loss = _loss_of(network, scales, config, *inputs)
+    inputs = loss_inputs(network, batch, which)
+    loss = loss_of_inputs(network, scales, config, *inputs)
     gradients = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
     assert loss.is_meta
     assert all(gradient is None or gradient.is_meta for gradient in gradients)

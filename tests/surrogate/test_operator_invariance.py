@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shapewright.geometries.design.point_cloud import concatenate
+from shapewright.surrogate.mgno.derivatives import field_derivatives
 from shapewright.surrogate.mgno.latent_grid import grid_around
 from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator
-from shapewright.surrogate.mgno.query_derivatives import field_derivatives
 from tests.surrogate.operator_cases import (
     GRIDS,
     encoder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from shapewright.surrogate.mgno.query_derivatives import field_derivatives
+from shapewright.surrogate.mgno.derivatives import field_derivatives
 from tests.surrogate.operator_cases import GRIDS, operator, random_points, uniform
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from benchmarks.optimizer_bytes import optimizer_state_bytes
+from shapewright.surrogate.training import loop
 from shapewright.surrogate.training.accuracy import measure
-from shapewright.surrogate.training.derivative_informed import TrainingConfig, _loss, _norms, _scales, train
+from shapewright.surrogate.training.derivative_informed import TrainingConfig, _norms, batch_loss, loss_scales, train
 from shapewright.surrogate.training.loop import Progress, TrainingError, make_optimizer
 from tests.surrogate.design_cases import exact_dataset, small_surrogate
 
@@ -83,6 +84,30 @@ def test_tensor_galore_trains_with_less_optimizer_memory_and_resumes_bit_for_bit
     assert used["tensor_galore"] < 0.6 * used["adamw"]
 
 
+def test_a_checkpoint_under_former_names_is_continued(tmp_path, monkeypatch):
+    """As it was written before options of the training and entries of the optimizer's state were renamed."""
+    options = {new: old for old, new in loop.RENAMED_OPTIONS.items()}
+    state = {"mean": "first", "mean_square": "second"}
+    config, checkpoint, save = replace(SHORT, ema_decay=0.9), tmp_path / "training.checkpoint", torch.save
+
+    def save_as_before(content, file):
+        content["config"] = {options.get(name, name): value for name, value in content["config"].items()}
+        for group in content["optimizer"]["param_groups"]:
+            group["discarded"], group["cold_every"] = group.pop("residual_weight"), group.pop("recompute_every")
+        states = content["optimizer"]["state"]
+        for number, own in states.items():
+            states[number] = {state.get(name, name): value for name, value in own.items()}
+        save(content, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save_as_before)
+        train_until(8, checkpoint, config)
+    surrogate, steps = small_surrogate(), []
+    train(surrogate, DATA, HELD_OUT, config, checkpoint, lambda progress: steps.append(progress.step))
+    assert steps == [9, 10, 11, 12]
+    assert_same_weights(unbroken(config)[1], weights_of(surrogate))
+
+
 def test_unknown_optimizer_is_refused():
     with pytest.raises(ValueError, match="tensor_galore and adamw"):
         make_optimizer(small_surrogate(), replace(SHORT, optimizer="sgd"))
@@ -120,13 +145,14 @@ def test_every_part_of_the_loss_vanishes_where_the_network_is_right():
         tangents=tangent.detach()[:, None],
         directions=directions[:, None],
     )
-    config, scales = replace(SHORT, tangent_gradient_weight=0.3), _scales(surrogate, DATA)
-    assert _loss(surrogate, own, 0, scales, config).item() < 1e-20
+    config, scales = replace(SHORT, tangent_gradient_weight=0.3), loss_scales(surrogate, DATA)
+    assert batch_loss(surrogate, own, 0, scales, config).item() < 1e-20
     parts = "field_gradient_weight", "tangent_weight", "tangent_gradient_weight", "objective_weight", "gradient_weight"
     for part in parts:  # each is there, and counts what it says
         off = replace(config, **dict.fromkeys(parts, 0.0))
-        alone = _loss(surrogate, DATA, 0, scales, replace(off, **{part: 1.0})) - _loss(surrogate, DATA, 0, scales, off)
-        assert alone.item() > 0.01
+        weights = (replace(off, **{part: 1.0}), off)
+        whole, others = (batch_loss(surrogate, DATA, 0, scales, each) for each in weights)
+        assert (whole - others).item() > 0.01
 
 
 def test_each_parameter_has_scales_of_its_own_where_directions_are_single_parameters():
@@ -134,12 +160,12 @@ def test_each_parameter_has_scales_of_its_own_where_directions_are_single_parame
     surrogate, data = small_surrogate(), exact_dataset(40, seed=1, axes=True)
     weak = data.directions[..., :1].bool()
     data = replace(data, tangents=torch.where(weak[..., None], 1e-3 * data.tangents, data.tangents))
-    scales = _scales(surrogate, data)
+    scales = loss_scales(surrogate, data)
     norms = _norms(surrogate, data.theta)
     for parameter in range(3):
         found = [norms.fields(data.tangents[:, t])[data.directions[:, t, parameter] == 1] for t in range(2)]
         torch.testing.assert_close(torch.cat(found).mean(0), scales.tangent[parameter])
-    assert len(_scales(surrogate, DATA).tangent) == 1
+    assert len(loss_scales(surrogate, DATA).tangent) == 1
 
 
 @pytest.mark.parametrize("step", [4, 6, 11])
@@ -240,13 +266,13 @@ def test_every_design_is_seen_once_in_an_epoch_and_every_tangent_in_turn(monkeyp
     import shapewright.surrogate.training.derivative_informed as training
 
     seen = []
-    loss = training._loss
+    loss = training.batch_loss
 
     def spy(surrogate, batch, which, scales, config):
         seen.append((batch.theta, which))
         return loss(surrogate, batch, which, scales, config)
 
-    monkeypatch.setattr(training, "_loss", spy)
+    monkeypatch.setattr(training, "batch_loss", spy)
     train(small_surrogate(), DATA, HELD_OUT, replace(SHORT, batch=10, steps=8))
     for epoch in (0, 1):
         thetas = torch.cat([theta for theta, _ in seen[4 * epoch : 4 * epoch + 4]])
