@@ -11,11 +11,12 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, NonlinearConstraint, OptimizeResult, minimize
+from scipy.optimize import OptimizeResult
 from scipy.stats import qmc
 
 from shapewright.geometries.design.measures import valid_designs
 from shapewright.studies.optimize.batching import run_in_lockstep
+from shapewright.studies.optimize.nonlinear_program import Gaps, NonlinearProgram, interior_point, slsqp
 from shapewright.studies.optimize.stationarity import stationarity
 from shapewright.studies.problem.constraints import Functionals, constraint_gaps, constraint_values, worst_violation
 from shapewright.studies.problem.models import Model
@@ -336,35 +337,10 @@ def _minimize(
     setup: Setup, config: Optimizer, memory: _Memory, z: Array, record: Callable[[Array], None]
 ) -> OptimizeResult:
     equal = np.array([c.kind == "equals" for c in setup.constraints], dtype=bool)
-    common = {
-        "fun": memory.objective,
-        "x0": z,
-        "jac": True,
-        "bounds": Bounds(np.zeros_like(z), np.ones_like(z)),
-    }
-    if config.method == "slsqp":
-        constraints = [
-            {
-                "type": kind,
-                "fun": lambda z, m=mask: memory.constraint(z)[0][m],
-                "jac": lambda z, m=mask: memory.constraint(z)[1][m],
-            }
-            for kind, mask in (("eq", equal), ("ineq", ~equal))
-            if mask.any()
-        ]
-        options = {"maxiter": config.max_iterations, "ftol": config.tolerance}
-        return minimize(**common, method="SLSQP", constraints=constraints, callback=record, options=options)
-    limits = np.where(equal, 0.0, np.inf)
-    nonlinear = NonlinearConstraint(
-        lambda z: memory.constraint(z)[0], np.zeros(len(equal)), limits, jac=lambda z: memory.constraint(z)[1]
-    )
-    return minimize(
-        **common,
-        method="trust-constr",
-        constraints=[nonlinear] if len(equal) else [],
-        callback=lambda z, state: record(z),
-        options={"maxiter": config.max_iterations, "gtol": config.tolerance, "xtol": config.tolerance},
-    )
+    constraints = [Gaps(memory.constraint, equal)]
+    program = NonlinearProgram(memory.objective, z, np.zeros_like(z), np.ones_like(z), constraints)
+    method = slsqp if config.method == "slsqp" else interior_point
+    return method(program, config.tolerance, config.max_iterations, record)
 
 
 def _stationary(setup: Setup, config: Optimizer, memory: _Memory, theta: Array, at_start: Array) -> bool:

@@ -29,10 +29,10 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from shapewright.studies.optimize.correction import Array, Corrected, Difference, Evaluate, corrected
 from shapewright.studies.optimize.fine_step import expand, fine_step
+from shapewright.studies.optimize.nonlinear_program import Gaps, NonlinearProgram, slsqp
 from shapewright.studies.optimize.optimizer import ExitReason
 from shapewright.studies.optimize.stationarity import Balance, least_squares_multipliers, relative_residual
 from shapewright.studies.problem.conditions import ACTIVE
@@ -283,15 +283,14 @@ def restore(problem: TrustRegionProblem, z: Array) -> Array:
     """The nearest design to z (P,) that satisfies the exact constraints; z itself where it does."""
     if violation(problem.exact(z)[0], problem.equal).max(initial=0.0) <= min(RESTORED, problem.feasible):
         return z
-    found = minimize(
+    nearest = NonlinearProgram(
         lambda x: (0.5 * ((x - z) ** 2).sum(), x - z),
         z,
-        jac=True,
-        method="SLSQP",
-        bounds=[(0.0, 1.0)] * len(z),
-        constraints=_exact_constraints(problem),
-        options={"ftol": 1e-14, "maxiter": 200},
+        np.zeros_like(z),
+        np.ones_like(z),
+        [_exact_constraints(problem)],
     )
+    found = slsqp(nearest, 1e-14, 200)
     return np.clip(found.x, 0.0, 1.0)
 
 
@@ -415,19 +414,14 @@ def _prediction_error(model: Corrected, step: Step) -> float:
     return float(missed) if np.isfinite(missed) else np.inf
 
 
-def _exact_constraints(problem: TrustRegionProblem, slacks: int = 0) -> list[dict]:
-    constraints = []
-    for kind, mask in (("eq", problem.equal), ("ineq", ~problem.equal)):
-        if mask.any():
-            pad = np.zeros((int(mask.sum()), slacks))
-            constraints.append(
-                {
-                    "type": kind,
-                    "fun": lambda x, m=mask: problem.exact(x[: len(x) - slacks])[0][m],
-                    "jac": lambda x, m=mask, p=pad: np.hstack([problem.exact(x[: len(x) - slacks])[1][m], p]),
-                }
-            )
-    return constraints
+def _exact_constraints(problem: TrustRegionProblem, slacks: int = 0) -> Gaps:
+    """Of designs with slack variables behind the parameters, which these constraints do not have."""
+
+    def evaluate(x: Array) -> tuple[Array, Array]:
+        gaps, rows = problem.exact(x[: len(x) - slacks])
+        return gaps, np.hstack([rows, np.zeros((len(gaps), slacks))])
+
+    return Gaps(evaluate, problem.equal)
 
 
 def _minimize(problem: TrustRegionProblem, model: Corrected, centre: Step, radius: float, penalty: float) -> Array:
@@ -448,29 +442,23 @@ def _minimize(problem: TrustRegionProblem, model: Corrected, centre: Step, radiu
             return abs(centre.values[0]) + 1e3, np.zeros_like(x)
         return float(values[0] + penalty * x[size:].sum()), np.concatenate([jacobian[0], np.full(slacks, penalty)])
 
-    constraints = _exact_constraints(problem, slacks)
-    if slacks:
-        equal, unit = problem.expensive_equal, np.eye(slacks)
-        constraints.append(
-            {
-                "type": "ineq",  # gap + slack >= 0, and slack - gap >= 0 for equalities
-                "fun": lambda x: np.concatenate([answer(x)[0][1:] + x[size:], (x[size:] - answer(x)[0][1:])[equal]]),
-                "jac": lambda x: np.concatenate(
-                    [np.hstack([answer(x)[1][1:], unit]), np.hstack([-answer(x)[1][1:], unit])[equal]]
-                ),
-            }
-        )
+    equal, unit = problem.expensive_equal, np.eye(slacks)
+
+    def elastic(x: Array) -> tuple[Array, Array]:
+        """gap + slack, and slack - gap of equalities."""
+        (values, jacobian), slack = answer(x), x[size:]
+        rows = [np.hstack([jacobian[1:], unit]), np.hstack([-jacobian[1:], unit])[equal]]
+        return np.concatenate([values[1:] + slack, (slack - values[1:])[equal]]), np.concatenate(rows)
+
     lower, upper = np.maximum(0.0, centre.z - radius), np.minimum(1.0, centre.z + radius)
-    start = np.concatenate([centre.z, violation(centre.values[1:], problem.expensive_equal)])
-    found = minimize(
+    corrected_problem = NonlinearProgram(
         objective,
-        start,
-        jac=True,
-        method="SLSQP",
-        bounds=[*zip(lower, upper, strict=True), *[(0.0, None)] * slacks],
-        constraints=constraints,
-        options={"ftol": 1e-11, "maxiter": 60},
+        np.concatenate([centre.z, violation(centre.values[1:], problem.expensive_equal)]),
+        np.concatenate([lower, np.zeros(slacks)]),
+        np.concatenate([upper, np.full(slacks, np.inf)]),
+        [_exact_constraints(problem, slacks), Gaps(elastic, np.zeros(slacks + int(equal.sum()), dtype=bool))],
     )
+    found = slsqp(corrected_problem, 1e-11, 60)
     trial = restore(problem, np.clip(found.x[:size], lower, upper))
     met = violation(problem.exact(trial)[0], problem.equal).max(initial=0.0) <= problem.feasible
     return trial if met and np.isfinite(model(trial)[0]).all() else centre.z
