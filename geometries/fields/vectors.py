@@ -90,11 +90,6 @@ def trace(a: Tensor2) -> Any:
     return sum(row[i] for i, row in enumerate(a))
 
 
-def apply(a: Tensor2, b: Vector) -> Vector:
-    """The vector a b."""
-    return tuple(dot(row, b) for row in a)
-
-
 def determinant(a: Tensor2) -> Any:
     """Of a tensor in one to three dimensions."""
     if len(a) == 1:

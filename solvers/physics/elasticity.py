@@ -16,6 +16,7 @@ from shapewright.geometries.fields.problem import (
     Function,
     Functional,
     Physics,
+    ProblemError,
     power_of_length,
 )
 from shapewright.geometries.fields.vectors import Quantities, Space, Tensor2, Vector, contract, dot, trace, values
@@ -32,6 +33,7 @@ class Law:
         first_lame: Lame's lambda from Young's modulus and Poisson's ratio; in a thin plate that of the plane law.
         out_of_plane: normal stress across the plane from Poisson's ratio and the stress in the plane; unused in space.
         poisson_ratios: those for which the law is defined and its energy positive.
+        planar: whether it is a law in the plane.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Law:
     first_lame: Callable[[Any, Any], Any]
     out_of_plane: Callable[[Any, Tensor2], Any]
     poisson_ratios: Interval
+    planar: bool = True
 
 
 def _first_lame(e: Any, nu: Any) -> Any:
@@ -65,6 +68,7 @@ SPATIAL_LAW = Law(
     _first_lame,
     lambda nu, stress: 0.0,
     Interval(-1.0, 0.5),
+    planar=False,
 )
 
 
@@ -150,8 +154,13 @@ def elasticity(dimension: int = 3, law: Law | None = None) -> Physics:
     Args:
         dimension: of space.
         law: in the plane that of plane stress or of plane strain; by default plane stress there.
+
+    Raises:
+        ProblemError: another dimension than that of the law.
     """
     law = law or (PLANE_STRESS_LAW if dimension == 2 else SPATIAL_LAW)
+    if (dimension == 2) != law.planar:
+        raise ProblemError(f"{law.name}: dimension is {dimension}; allowed is {2 if law.planar else 3}")
     solid = _Solid(dimension, law)
     depth = " per unit depth" if dimension == 2 else ""
     return Physics(

@@ -13,7 +13,7 @@ import torch
 from shapewright.geometries.fields import names
 from shapewright.geometries.fields.problem import ProblemError
 from shapewright.solvers.physics.catalogue import PHYSICS
-from shapewright.solvers.physics.elasticity import PLANE_STRAIN_LAW, elasticity
+from shapewright.solvers.physics.elasticity import PLANE_STRAIN_LAW, SPATIAL_LAW, elasticity
 from shapewright.solvers.physics.hyperelasticity import hyperelasticity
 from shapewright.solvers.physics.navier_stokes import navier_stokes
 from shapewright.solvers.physics.poisson import nonlinear_poisson, poisson
@@ -201,3 +201,10 @@ def test_vorticity_of_a_rigid_rotation_is_twice_its_rate():
 def test_other_dimensions_are_refused(make):
     with pytest.raises(ProblemError, match="the dimension of a physics is 4; allowed are 2 and 3"):
         make(dimension=4)
+
+
+def test_a_law_belongs_to_its_dimension():
+    with pytest.raises(ProblemError, match="plane_strain: dimension is 3; allowed is 2"):
+        elasticity(3, PLANE_STRAIN_LAW)
+    with pytest.raises(ProblemError, match="elasticity: dimension is 2; allowed is 3"):
+        elasticity(2, SPATIAL_LAW)
