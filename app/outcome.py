@@ -104,7 +104,7 @@ def _message(error: Exception) -> tuple[str, Exit]:
 
 
 def _known_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception], ...]]:
-    """What the user can mend in the study or the options, and what can go wrong on the way."""
+    """What the user can correct in the study or the options, and what can go wrong on the way."""
     from shapewright.app.report.data import ReportError
     from shapewright.geometries.cad.mesher import MeshError
     from shapewright.geometries.cad.step import CadError

@@ -46,7 +46,7 @@ class Engine:
 
     Attributes:
         executor: takes the work.
-        tasks: largest number of tasks that work is to be dealt into, whose workers share the folders of this machine;
+        tasks: largest number of tasks that work is divided into, whose workers share the folders of this machine;
             None where any number of small tasks is welcome.
 
     Raises:
@@ -105,7 +105,7 @@ class Engine:
             self.executor.follow()
 
     def results(self, futures: Iterable[Future[T]]) -> Iterator[tuple[Future[T], T]]:
-        """Tasks as they end and what they have come to; those of lost workers are told of when the others have ended.
+        """Tasks as they end, with their results; lost workers are reported when the other tasks have ended.
 
         Raises:
             WorkerLostError: some workers were lost; no result of another one is lost with them.
@@ -122,7 +122,7 @@ class Engine:
             raise lost
 
     def result(self, future: Future[T]) -> T:
-        """What a task has come to.
+        """Result of a task.
 
         Raises:
             WorkerLostError: its worker was lost, as opposed to work that cannot be done.
@@ -174,7 +174,7 @@ def interrupts_ignored() -> Iterator[None]:
 def local_executor(workers: int) -> ProcessPoolExecutor:
     """Processes on this machine, one thread each: two threads a process only get in each other's way.
 
-    They are forked from a process that has imported what takes long and bears it, so that this is done once.
+    They are forked from a process that has imported what takes long and can be forked, so that this is done once.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     context = get_context("forkserver")
@@ -305,7 +305,7 @@ class JobExecutor(Executor):
         return future
 
     def follow(self) -> None:
-        """Begin to look for results of what has been submitted; after :meth:`batch` has ended."""
+        """Begin to query the submitted jobs for results; after :meth:`batch` has ended."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._poll, daemon=True)
             self._thread.start()

@@ -13,6 +13,6 @@ def packed(function: Callable[..., Any], *arguments: Any) -> tuple[Callable[[byt
 
 
 def unpacked(content: bytes) -> Any:
-    """What the call comes to."""
+    """Result of the call."""
     function, arguments = pickle.loads(content)
     return function(*arguments)

@@ -60,7 +60,7 @@ class Solved:
 
 
 def solve_in_worker(study: Study, work: Work) -> list[Solved]:
-    """What a worker does that hands its samples back."""
+    """Work of a worker that returns its samples."""
     return list(_solve(study, work))
 
 
@@ -102,7 +102,7 @@ def _solve(study: Study, work: Work) -> Iterator[Solved]:
         yield Solved(index, sample, _content(sample))
 
 
-_ONE_AT_A_TIME = threading.Lock()  # threads of an executor share the solver below, and gmsh, which bear one
+_ONE_AT_A_TIME = threading.Lock()  # threads of an executor share the solver below, and gmsh, which allow one
 _CACHE: dict[tuple[Path, str], tuple[Setup, FemSolver]] = {}  # of a worker: the study it works on
 
 
@@ -180,7 +180,7 @@ def _collect(
     missing: Sequence[int],
     load: Callable[[int], Sample | None],
 ) -> Iterator[Solved]:
-    """What workers hand back, each sample in its file."""
+    """Samples that workers return, each written to its file."""
     for _, results in engine.results(futures):
         for solved in results:
             if solved.sample is not None:
@@ -216,7 +216,7 @@ def _follow(
 
 
 LOOK_SECONDS = 1.0
-"""Between looks for samples that others write."""
+"""Seconds between queries of the folder for samples that others write."""
 
 
 def _file(folder: Path, index: int) -> Path:
