@@ -1,4 +1,4 @@
-"""Smooth nonlinear programs, and scipy's methods for them: the one place where they are called."""
+"""Smooth nonlinear programs, and scipy's methods for them: no other module calls them."""
 
 from __future__ import annotations
 

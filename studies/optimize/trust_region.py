@@ -4,9 +4,9 @@ Each step minimizes the cheap model, corrected at the centre (:mod:`optimize.cor
 expensive model is asked at the trial point only, and its actual over the predicted reduction decides on acceptance and
 radius. First-order consistency makes it converge to a stationary point of the expensive problem: N. M. Alexandrov,
 R. M. Lewis, Optim. Eng. 2 (2001) 413; A. R. Conn, N. I. M. Gould, P. L. Toint, Trust-Region Methods (2000), chapter 10.
-A cheap model whose gradients are not those of its values spoils that, so there is a second model without it, the
-interpolation of the expensive one; whichever better foretold the derivatives of the last solve is asked first, and the
-other where that one finds no better design.
+Where the gradients of the cheap model are not those of its values, that fails; so there is a second model, the
+interpolation of the expensive one alone. The model with the smaller prediction error of the derivatives at the last
+solve is minimized first, the other one where that finds no better design.
 
 Constraints that cost nothing are taken exactly: a start that violates them is first restored to the nearest design
 that does not, and every trial point satisfies them. Constraints that need the expensive model are corrected like the
@@ -52,7 +52,7 @@ RESTORED = 1e-12
 """Violation of an exact constraint beyond which a design is moved to meet it; far above the rounding of its gap."""
 LENGTHS = 0.05, 0.1, 0.2, 0.4
 """Correlation lengths of the expensive model to choose from; a smooth maximum turns far faster than a mean. What a
-cheap model misses keeps the one length, lest the ripples of a network's error be followed."""
+cheap model misses keeps one length, so that it does not follow the ripples of a network's error."""
 LARGEST_PENALTY = 1e6
 """Beyond it a constraint that is still missed is taken to be out of reach."""
 
@@ -136,7 +136,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Managed:
+class Outcome:
     """Result: the last centre, every step, and why it ended."""
 
     centre: Step
@@ -175,21 +175,21 @@ class FineTrial:
 
 def minimize_by_trust_region(
     problem: TrustRegionProblem, start: Array, region: Region, report: Callable[[Step], None] = lambda step: None
-) -> Managed:
+) -> Outcome:
     """Run the trust region from ``start`` (P,)."""
     z = restore(problem, np.clip(start, 0.0, 1.0))
     if not violation(problem.exact(z)[0], problem.equal).max(initial=0.0) <= problem.feasible:
         blank = Step(z, np.full(1, np.nan), np.full((1, len(z)), np.nan), np.nan, region.radius, False, np.nan)
-        return Managed(blank, (), ExitReason.INFEASIBLE)
+        return Outcome(blank, (), ExitReason.INFEASIBLE)
     steps: list[Step] = []
     known: list[Known] = []
 
-    def ask(z: Array, radius: float, judge: Callable[[Step], tuple[float, bool]]) -> Step:
+    def ask(z: Array, radius: float, evaluate: Callable[[Step], tuple[float, bool]]) -> Step:
         values, jacobian = problem.expensive(z)
         step = Step(z, values, jacobian, -np.inf, radius, False, np.nan)
         if np.isfinite(values).all() and np.isfinite(jacobian).all():
             step = replace(step, kkt=kkt(problem, z, values, jacobian).residual)
-            ratio, accepted = judge(step)
+            ratio, accepted = evaluate(step)
             step = replace(step, ratio=ratio, accepted=accepted)
             known.append(Known(step, *problem.cheap(z)))
         steps.append(step)
@@ -198,19 +198,19 @@ def minimize_by_trust_region(
 
     centre = ask(z, region.radius, lambda step: (np.nan, True))
     if not centre.accepted:
-        return Managed(centre, tuple(steps), ExitReason.NO_ANSWER)
+        return Outcome(centre, tuple(steps), ExitReason.NO_ANSWER)
     radius, penalty, preferred, least = region.radius, 0.0, 0, np.inf
     while True:
         reason = _end(problem, centre, radius, len(steps), region)
         if reason is not None:
-            return Managed(centre, tuple(steps), reason)
+            return Outcome(centre, tuple(steps), reason)
         penalty = max(penalty, _penalty(problem, centre))
         models = _models(problem, centre, known, region)
         trial = _trial(problem, models if preferred == 0 else models[::-1], centre, radius, penalty)
         if trial is None:
             if _met(problem, centre) or penalty >= LARGEST_PENALTY:
                 radius *= 0.25
-            else:  # bounds may balance the objective where a constraint is missed, whose multiplier is then nothing
+            else:  # bounds may balance the objective where a constraint is missed, whose multiplier is then zero
                 penalty *= 10.0
             continue
         if isinstance(trial, FineTrial):
@@ -337,7 +337,7 @@ def _trial(
 
 
 def _fine_trial(problem: TrustRegionProblem, model: Corrected, centre: Step, radius: float) -> FineTrial | None:
-    """The step on a quadratic about the centre; None where that cannot be had, or promises nothing."""
+    """The step on a quadratic about the centre; None where there is none, or it predicts no reduction."""
     z, here = centre.z, kkt(problem, centre.z, centre.values, centre.jacobian)
     functionals = expand(model, z, centre.values, centre.jacobian)
     gaps = functionals[1:].joined(expand(problem.exact, z, *problem.exact(z)))
@@ -389,14 +389,14 @@ def _models(problem: TrustRegionProblem, centre: Step, known: list[Known], regio
     here = next(k for k in known if k.step is centre)
     others = [k for k in known if k is not here] if region.learn else []
     plain = [_difference(k, 0.0, 0.0) for k in others]
-    alone = corrected(_nothing, _difference(here, 0.0, 0.0), plain, LENGTHS)
+    alone = corrected(_zero_model, _difference(here, 0.0, 0.0), plain, LENGTHS)
     if not _answered(here):
         return [alone]
     there = [_difference(k, k.values, k.jacobian) for k in others if _answered(k)]
     return [corrected(problem.cheap, _difference(here, here.values, here.jacobian), there), alone]
 
 
-def _nothing(z: Array) -> tuple[float, float]:
+def _zero_model(z: Array) -> tuple[float, float]:
     return 0.0, 0.0
 
 

@@ -107,7 +107,7 @@ class SolutionStore:
 
 
     def _left(self, file: Path, design: Tensor) -> Dataset | None:
-        """What an earlier run left of a design; None where there is nothing, or not a whole solution of it."""
+        """What an earlier run left of a design; None where there is no whole solution of it."""
         found = read_dataset(file)
         if found is None or found.theta.shape != (1, len(design)):
             return None
@@ -229,7 +229,7 @@ def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
 
 
 def _start(setup: Setup, surrogate: Model, store: SolutionStore, proposed: Optimum) -> Array:
-    """The surrogate's design, or the study's start where the surrogate is too far off to be taken at its word."""
+    """The surrogate's design, or the study's start where the surrogate is too inaccurate at its own optimum."""
     unit = _scaling(setup, None)
     problem = trust_region_problem(setup, surrogate, store, unit)
     designs = setup.initial.numpy(), proposed.best.theta
@@ -282,7 +282,7 @@ def _proposed(
 
 
 def _left_proposals(file: Path) -> Optimum | None:
-    """What an earlier run found; None where there is nothing, or what was cut or edited."""
+    """What an earlier run found; None where there is no file, or one that was cut or edited."""
     content = read_sealed(file)
     try:
         searches = tuple(_search(entry) for entry in content["searches"]) if content else ()

@@ -27,7 +27,7 @@ POSITIONS = ("centroid_x", "centroid_y")
 
 
 ACTIVE = 1e-4
-"""An inequality that is met by less than this share of its scale counts as active, for every optimizer and judge."""
+"""An inequality that is met by less than this share of its scale counts as active, for optimizers and certificate."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Condition:
         target: in the quantity's unit.
         tolerance: violation that counts as satisfied, relative to ``scale``.
         unit: of the quantity, spelt out.
-        functional: its place among the problem's functionals; None for a geometric quantity.
-        scale: size of the target, or what takes its place where that is zero, in the quantity's unit; positive.
-        entry: its place in the study's list; conditions on a functional of several load cases share one.
+        functional: its index among the problem's functionals; None for a geometric quantity.
+        scale: size of the target, or what replaces it where that is zero, in the quantity's unit; positive.
+        entry: its index in the study's list; conditions on a functional of several load cases share one.
     """
 
     name: str

@@ -108,7 +108,7 @@ class TrainingData:
     """What a training is given.
 
     Attributes:
-        designs, held_out: solved designs; half of the latter choose the best weights, the others judge them.
+        designs, held_out: solved designs; half of the latter choose the best weights, the others give errors.
         reference: (N, c) fields of the reference design.
         typical: reference designs (S, P) of the training box, and further ones, for the distance of a design from
             what was learnt.
@@ -183,7 +183,7 @@ def save_trained(
 
 
 def split_held_out(held_out: Dataset) -> tuple[Dataset, Dataset]:
-    """Designs by which weights are chosen, and those by which they are judged; a single one has to do for both."""
+    """Designs by which weights are chosen, and those on which errors are measured; a single one serves for both."""
     half = len(held_out) // 2
     return held_out.subset(slice(0, half or 1)), held_out.subset(slice(half, len(held_out)))
 

@@ -46,7 +46,7 @@ def physics_of(study: Study) -> Physics:
 
 
 def physics_key(study: Study) -> dict[str, str]:
-    """The text of a physics of one's own, as plain data; nothing of a built-in one."""
+    """The text of a physics of one's own, as plain data; empty for a built-in one."""
     file = own_file(study, "physics")
     return {} if file is None else {"physics_text": text_key(file)}
 

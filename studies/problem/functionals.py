@@ -21,8 +21,8 @@ from shapewright.studies.schema.study import Integral, OnRegion, name_of
 def functionals_of(study: Study, family: Family, physics: Physics, geometric: Iterable[str]) -> tuple[Functional, ...]:
     """The objective, then the functionals that stand under a condition, each once, in the order of the study.
 
-    ``geometric`` are the quantities of the shape; a condition on one of them needs no functional, and one on a name
-    that nothing has is left to whoever makes the conditions.
+    ``geometric`` are the quantities of the shape; a condition on one of them needs no functional, and one on an
+    unknown name is refused by :func:`conditions.conditions_of`.
 
     Raises:
         StudyError: names file, line and key.

@@ -63,7 +63,7 @@ def _formulas(setup: Setup) -> Iterator[tuple[str, Expression, tuple[str, ...] |
 
 
 def _where(mesh: Mesh, formula: Expression, comparison: Comparison, tags: tuple[str, ...] | None) -> str:
-    """In words, where the formula jumps inside cells or facets; nothing where it does not."""
+    """In words, where the formula jumps inside cells or facets; an empty text where it does not."""
     chosen = mesh.cells if tags is None else np.concatenate([mesh.facets_on(tag) for tag in tags])
     points = torch.from_numpy(mesh.nodes)[torch.from_numpy(chosen)]
     what = "cells" if tags is None else f"facets on {', '.join(tags)}"
@@ -81,7 +81,7 @@ def _where(mesh: Mesh, formula: Expression, comparison: Comparison, tags: tuple[
 def _changes(formula: Expression, comparison: Comparison, points: Tensor) -> bool:
     """Whether the formula takes other values on one side of the comparison than on the other, close by.
 
-    Random places among ``points`` (S, 2), with random values of all that is no coordinate, are drawn in pairs; between
+    Random points among ``points`` (S, 2), with random values of all that is no coordinate, are drawn in pairs; between
     those on different sides the change is bracketed by bisection.
     """
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""From a checked operator study to the objects that its training and its judgement work with."""
+"""From a checked operator study to the objects that its training and its evaluation use."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def build_operator_setup(study: Study) -> OperatorSetup:
 
 
 def _check_loss(study: Study, problem: Problem) -> None:
-    """See that the loss has what it needs, and that nothing is given which it would not use."""
+    """Check that the loss has what it needs, and that no weight is given which it would not use."""
     physics, training = problem.physics, study.model.training
     if training.loss == "energy":
         if physics.energy is None:

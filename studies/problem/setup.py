@@ -71,18 +71,18 @@ class Setup:
         return quantities_of(self.shape_map)[name].evaluate(self.shape_map, theta)
 
     def factors(self) -> NDArray[np.float64]:
-        """(N, c) function per component that vanishes where its prescribed values ride on the map."""
+        """(N, c) function per component that vanishes where its prescribed values move with the mesh."""
         made: dict[tuple[str, ...], NDArray[np.float64]] = {}
         columns = []
         for component in self.problem.physics.components:
             conditions = [d for d in self.problem.dirichlet if d.component == component]
-            tags = tuple(sorted({d.tag for d in conditions if self._rides_on_map(d)}))
+            tags = tuple(sorted({d.tag for d in conditions if self._moves_with_mesh(d)}))
             if tags not in made:
                 made[tags] = dirichlet_factor(self.shape_map.mesh, list(tags))
             columns.append(made[tags])
         return np.stack(columns, -1)
 
-    def _rides_on_map(self, condition: Dirichlet) -> bool:
+    def _moves_with_mesh(self, condition: Dirichlet) -> bool:
         """Whether every node of the boundary keeps its prescribed value when the shape changes.
 
         A value that varies along a boundary which moves does not; the surrogate has to learn it.

@@ -127,7 +127,7 @@ def refreshing(progress: Progress) -> str:
 
 
 def training_config(setup: Setup) -> TrainingConfig:
-    """The study's training section as the trainer takes it, without its finish."""
+    """The study's training section as the trainer takes it, without its fine-tuning."""
     return TrainingConfig(**setup.study.model.training.model_dump(exclude={"fine_tuning"}))
 
 

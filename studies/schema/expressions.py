@@ -4,7 +4,7 @@ Python's syntax tree of a text that passed :mod:`schema.grammar` is walked with 
 functions of a namespace; nothing is compiled or evaluated as Python. Operations stay as typed, as rewriting could
 change where a formula is defined; only sums of exponentials in a denominator are scaled (:mod:`schema.denominators`).
 
-A branch of ``where`` that is not taken must not spoil values or derivatives with numbers that are not finite: zero
+A branch of ``where`` that is not taken must not make values or derivatives not finite: zero
 times infinity is none. In a branch, every function that is not defined or finite everywhere gets its argument where the
 branch is taken, and the number one elsewhere.
 """

@@ -1,4 +1,4 @@
-"""Names in a study that must be known, names that must be free, and formulas with the place of their key."""
+"""Names in a study that must be known, names that must be free, and formulas with the location of their key."""
 
 from __future__ import annotations
 

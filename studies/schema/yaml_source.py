@@ -77,7 +77,7 @@ def value_of(text: str) -> Any:
 
 
 def _load(text: str, location: Callable[[int], str]) -> tuple[Any, Node | None]:
-    """Data of a YAML text, in which nothing is shared, and its root node; ``place`` names a line (0: none)."""
+    """Data of a YAML text, in which no entry is shared, and its root node; ``location`` names a line (0: none)."""
 
     def refuse(line: int, what: str) -> StudyError:
         where = location(line)

@@ -136,3 +136,26 @@ def test_a_functional_is_on_the_region_that_the_study_says():
         build_setup(sw.Study(cavity, bar, minimize="ks_hoop_stress"))
     with pytest.raises(sw.StudyError, match="found 'mass'; expected one of peak_hoop_stress, ks_hoop_stress"):
         build_setup(sw.Study(cavity, bar, minimize={"name": "mass", "on": "lid"}))
+
+
+def test_a_study_with_python_objects_runs_and_is_reused(tmp_path):
+    """The second run reads all that is finished; a function that says something else makes it anew."""
+
+    def made(factor):
+        source = problem(source=lambda ops, q: factor + 0 * q["x"])
+        constraints = [sw.equals("area", 3.0)]
+        search = {"on": "fem", "starts": 1}
+        return study(design=design(initial={"r0": 1.1}), problem=source, constraints=constraints, optimizer=search)
+
+    seen = []
+    first = sw.run(made(2.0), tmp_path, report=lambda stage, *rest: seen.append(stage))
+    assert "optimize" in seen
+    seen.clear()
+    again = sw.run(made(2.0), tmp_path, report=lambda stage, *rest: seen.append(stage))
+    assert not seen
+    assert again == first
+    other = sw.run(made(4.0), tmp_path, report=lambda stage, *rest: seen.append(stage))
+    assert "optimize" in seen
+    assert other.objective.initial_fem == pytest.approx(2 * first.objective.initial_fem, rel=1e-9)
+    with pytest.raises(sw.StudyError, match=r"resolved.yaml:.*: physics.source.u: stands for a Python object"):
+        sw.load(tmp_path / "resolved.yaml")
