@@ -57,7 +57,7 @@ def _identity(study: Mapping[str, Any]) -> tuple[str, str, str, str]:
         return str(found.get(name, "")) if isinstance(found, Mapping) else ""
 
     family = entry("geometry", "family").rpartition("/")[2]
-    return str(study.get("name", "")), str(study.get("kind", "")), entry("physics", "name"), family
+    return str(study.get("name", "")), str(study.get("kind", "")), entry("physics", "name").rpartition("/")[2], family
 
 
 def _in_words(identity: tuple[str, str, str, str]) -> str:

@@ -10,7 +10,9 @@ from shapewright.app.cli import app
 from shapewright.studies.certify.digest import sources_of
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.run.resolved import claim_folder, write_study
 from shapewright.studies.run.sample import physical_inputs
+from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import StudyError, load_study
 
 PHYSICS = """
@@ -66,6 +68,16 @@ def test_it_is_solved(study):
         solution = FemModel(setup).solve(setup.initial)
         errors.append(np.abs(solution.fields["u"].ravel() - np.exp(2 * solution.nodes[:, 0])).max())
     assert errors[1] < 0.3 * errors[0] < 0.01
+
+
+def test_a_folder_of_it_is_claimed_again(study):
+    """The name of its file there is relative to the folder."""
+    loaded, workspace = load_study(study), Workspace(study.parent / "deep" / "out")
+    with workspace.lock():
+        claim_folder(loaded, workspace)
+        write_study(loaded, workspace, {})
+        claim_folder(loaded, workspace)
+    assert load_study(workspace.path("resolved.yaml")).model.physics.name == "../../my_physics.py:absorbing"
 
 
 def test_check_tests_its_derivatives(study):
