@@ -403,7 +403,7 @@ def test_a_full_disk_is_an_error_in_every_stage_and_no_loss(tmp_path, finished):
 
 STOPPING = """\
 import signal, sys
-from app import cli
+from shapewright.app import cli
 
 stage, at = sys.argv.pop(1).split(":")
 

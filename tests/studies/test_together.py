@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 
+from shapewright.studies.problem.samples import Samples
 from shapewright.studies.problem.surrogates import open_surrogate
 from shapewright.studies.run.together import in_processes
 from shapewright.studies.schema.loader import StudyError
@@ -124,12 +125,14 @@ def test_ctrl_c_and_the_death_of_the_command_leave_no_process(tmp_path):
 def test_more_processes_than_a_batch_has_designs_are_refused(tmp_path):
     setup = setup_of()
     data = [0] * 6
+    samples = Samples(data, data, None)
     with pytest.raises(StudyError, match=r"--processes: found 3; expected at most 2, the designs of a batch"):
-        in_processes(3)(setup, data, data, None, tmp_path / "surrogate.safetensors", "cpu", lambda progress: None)
+        in_processes(3)(setup, samples, tmp_path / "surrogate.safetensors", "cpu", lambda progress: None)
 
 
 @pytest.mark.gpu
 def test_more_processes_than_gpus_are_refused(tmp_path):
     data, count = [0] * 99, torch.cuda.device_count() + 1
+    samples = Samples(data, data, None)
     with pytest.raises(StudyError, match=rf"--processes: found {count}; expected at most {count - 1}, one a GPU"):
-        in_processes(count)(setup_of(), data, data, None, tmp_path / "s", "cuda", lambda progress: None)
+        in_processes(count)(setup_of(), samples, tmp_path / "s", "cuda", lambda progress: None)
