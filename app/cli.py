@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class _Commands(TyperGroup):
     """Whatever a command raises, while modules are imported too, becomes one message and an exit code."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:  # a context of click, which typer has a copy of in a private module
         """Run the command that was typed."""
         with reported_errors():
             return super().invoke(ctx)

@@ -13,7 +13,7 @@ from shapewright.app.progress import ProgressBars
 from shapewright.app.provenance import provenance
 from shapewright.geometries.family.effort import forcing
 from shapewright.studies.problem.surrogates import choose_device
-from shapewright.studies.run.kinds import DESIGN, OPERATOR, Kind, kind_of
+from shapewright.studies.run.kinds import OPERATOR, OperatorKind, kind_of
 from shapewright.studies.run.resolved import claim_folder, write_study
 from shapewright.studies.run.stage import Run
 from shapewright.studies.run.workspace import Workspace
@@ -21,7 +21,7 @@ from shapewright.studies.schema.loader import load_study
 from shapewright.surrogate.models.model_card import OperatorCard
 
 
-def learn_operator(options: Options) -> tuple[OperatorCard, Path, Kind]:
+def learn_operator(options: Options) -> tuple[OperatorCard, Path, OperatorKind]:
     """Run the study in its locked output folder with progress bars; the operator's card, the folder, the kind.
 
     Raises:
@@ -29,7 +29,8 @@ def learn_operator(options: Options) -> tuple[OperatorCard, Path, Kind]:
     """
     seeds = [f"training.seed={options.seed}"] if options.seed is not None else []
     kind = kind_of(options.study)
-    kind = OPERATOR if kind is DESIGN else kind  # whose schema refuses a design study by name
+    if not isinstance(kind, OperatorKind):
+        kind = OPERATOR  # whose schema refuses a design study by name
     overrides = (*(options.overrides or ()), *seeds)
     study = load_study(options.study, overrides, kind.model).forced(options.force)
     device = choose_device(options.device)
@@ -43,7 +44,7 @@ def learn_operator(options: Options) -> tuple[OperatorCard, Path, Kind]:
     return learnt.card, workspace.folder, kind
 
 
-def print_errors(console: Console, card: OperatorCard, folder: Path, kind: Kind) -> None:
+def print_errors(console: Console, card: OperatorCard, folder: Path, kind: OperatorKind) -> None:
     """Held-out errors by the number of points."""
     table = Table(kind.points, "squared relative error", title=kind.instances)
     for points, error in card.squared_relative_error.items():

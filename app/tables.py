@@ -44,8 +44,8 @@ def print_certificate(console: Console, certificate: Certificate, folder: Path) 
     cases = objective.cases
     if cases is not None:
         for name, case in cases.each.items():
-            values = f"{_plain(case.fem, 8)} (extrapolated {_plain(case.fem_extrapolated, 8)})"
-            console.print(f"  load case {name}: {cases.functional} {values}", highlight=False, markup=False)
+            found = f"{_plain(case.fem, 8)} (extrapolated {_plain(case.fem_extrapolated, 8)})"
+            console.print(f"  load case {name}: {cases.functional} {found}", highlight=False, markup=False)
         if cases.worst is not None:
             console.print(f"  {worst_of_cases(cases, objective.sense)}", highlight=False, markup=False)
     sentences = [certificate.design.verdict, *([] if model is None else [model.verdict])]

@@ -48,7 +48,7 @@ class Check:
     remedy: str = ""
 
 
-def check_python(version: Sequence[int] = sys.version_info) -> Check:
+def check_python(version: Sequence[int] = sys.version_info[:3]) -> Check:
     """The interpreter's version, against the oldest one the finite-element wheel is built for."""
     oldest = ".".join(map(str, OLDEST_PYTHON))
     return Check(

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -13,11 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 Array = NDArray[np.float64]
 Window = tuple[Array, Array]
 """Lower and upper corner, each (2,)."""
 
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "font.size": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +14,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from shapewright.app.provenance import Provenance
 from shapewright.geometries.fields.problem import Derived, unit_in
-from shapewright.solvers.physics.catalogue import Field, load_physics
+from shapewright.solvers.physics.catalogue import Field, Physics, load_physics
 from shapewright.studies.certify.export import Shapes
-from shapewright.studies.certify.model import Certificate, CertificateError, ConstraintResult, faults, read_certificate
+from shapewright.studies.certify.model import (
+    Certificate,
+    CertificateError,
+    ConstraintResult,
+    Gradient,
+    faults,
+    read_certificate,
+)
+from shapewright.studies.certify.verdict_model import ModelVerdict
 from shapewright.studies.run.optimum import FoundOptimum
 from shapewright.studies.schema.loader import StudyError, load_study
 from shapewright.studies.schema.named import in_case
@@ -60,6 +68,23 @@ class NodalFields:
 
 
 @dataclass(frozen=True)
+class SearchedBy:
+    """The surrogate that searched, and what the certificate says of it at the optimum.
+
+    Attributes:
+        card: of its weights.
+        verdict: with its checks.
+        field_errors: component -> relative L2 error over the domain; None where it is no number.
+        gradient: against that of finite elements.
+    """
+
+    card: ModelCard
+    verdict: ModelVerdict
+    field_errors: Mapping[str, float | None]
+    gradient: Gradient
+
+
+@dataclass(frozen=True)
 class Finished:
     """A finished study.
 
@@ -70,7 +95,7 @@ class Finished:
         run: versions, hardware, seed and command.
         certificate, optimum, shapes: content of the files of that name.
         history: column -> (rows,), all starts.
-        card: of the surrogate; None where finite elements alone led to the optimum.
+        surrogate: None where finite elements alone led to the optimum.
         at_optimum, at_start: fields.
     """
 
@@ -82,30 +107,38 @@ class Finished:
     optimum: FoundOptimum
     shapes: Shapes
     history: dict[str, Array]
-    card: ModelCard | None
+    surrogate: SearchedBy | None
     at_optimum: NodalFields
     at_start: NodalFields
+
+    @property
+    def physics(self) -> Physics:
+        """Of the study: built in, or of the user's file beside ``resolved.yaml``."""
+        return _physics_of(self.study, self.folder)
 
     @property
     def fields(self) -> tuple[tuple[str, Field], ...]:
         """Components of the physics, each with the field it belongs to."""
         length = self.study.geometry.length_unit
-        physics = load_physics(self.study.physics.name, self.folder)
-        fields = [replace(f, unit=unit_in(f.unit, length)) for f in physics.fields]
+        fields = [replace(f, unit=unit_in(f.unit, length)) for f in self.physics.fields]
         return tuple((name, field) for field in fields for name in field.components)
 
     @property
     def derived(self) -> tuple[Derived, ...]:
         """Quantities beside the fields that are drawn, in the study's unit of length."""
         length = self.study.geometry.length_unit
-        shown = [d for d in load_physics(self.study.physics.name, self.folder).derived if d.shown]
-        return tuple(replace(d, unit=unit_in(d.unit, length)) for d in shown)
+        return tuple(replace(d, unit=unit_in(d.unit, length)) for d in self.physics.derived if d.shown)
 
     @property
     def constraints(self) -> tuple[tuple[Constraint, ConstraintResult], ...]:
         """Constraints of the study, each with what the certificate says of it."""
         rows = self.certificate.constraints
         return tuple((self.study.constraints[_entry_of(self.study, row)], row) for row in rows)
+
+
+def _physics_of(study: StudyModel, folder: Path) -> Physics:
+    name = study.physics.name
+    return name if isinstance(name, Physics) else load_physics(name, folder)
 
 
 def _entry_of(study: StudyModel, row: ConstraintResult) -> int:
@@ -138,7 +171,7 @@ def read_folder(folder: Path) -> Finished:
     history = _history(folder, ["start", "iteration", "objective", *names])
     if optimum.best_start not in history["start"]:
         raise _broken(folder, "history.csv", f"has no rows of the best start, {optimum.best_start}")
-    physics = load_physics(study.physics.name, folder)
+    physics = _physics_of(study, folder)
     components = physics.components
     derived = [f"{d.name}_fem" for d in physics.derived if d.shown]
     with_surrogate = certificate.objective.surrogate is not None
@@ -152,7 +185,7 @@ def read_folder(folder: Path) -> Finished:
         optimum=optimum,
         shapes=_typed(folder, "shapes.json", Shapes),
         history=history,
-        card=_typed(folder, "surrogate.card.json", ModelCard) if with_surrogate else None,
+        surrogate=_searched_by(folder, certificate) if with_surrogate else None,
         at_optimum=_fields(folder, "optimum.vtu", [f"{c}_{kind}" for kind in kinds for c in components], derived),
         at_start=_fields(folder, "initial.vtu", [f"{c}_fem" for c in components], derived),
     )
@@ -176,6 +209,14 @@ def _certificate(folder: Path) -> Certificate:
         return read_certificate(folder / "certificate.json")
     except CertificateError as error:
         raise ReportError(f"{error}; `shapewright {STAGES['certificate.json']}` makes it") from error
+
+
+def _searched_by(folder: Path, certificate: Certificate) -> SearchedBy:
+    verdict, errors, gradient = certificate.model, certificate.field_relative_l2_error, certificate.gradient
+    if verdict is None or errors is None or gradient is None:
+        what = "has objective.surrogate, but not all of model, field_relative_l2_error and gradient"
+        raise _broken(folder, "certificate.json", what)
+    return SearchedBy(_typed(folder, "surrogate.card.json", ModelCard), verdict, errors, gradient)
 
 
 def _typed[T](folder: Path, name: str, kind: type[T]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -11,7 +12,6 @@ from shapewright.app.report.data import Finished
 from shapewright.app.report.verdict import check_rows, pass_or_fail
 from shapewright.geometries.design.measures import QUANTITIES
 from shapewright.geometries.family.catalogue import builtin_families
-from shapewright.solvers.physics.catalogue import load_physics
 from shapewright.studies.certify.model import ConstraintResult
 from shapewright.studies.certify.verdict_model import DesignVerdict, ModelVerdict
 from shapewright.studies.run.optimum import StartResult
@@ -33,7 +33,7 @@ class Table:
     """
 
     columns: tuple[str, ...]
-    rows: list[Row]
+    rows: Sequence[Row]
     note: str = ""
 
 
@@ -112,8 +112,7 @@ def _target(target: float, miss: float | None, digits: int) -> str:
 
 
 def _quantity(finished: Finished, constraint: Constraint, found: ConstraintResult) -> tuple[str, str]:
-    physics = load_physics(finished.study.physics.name, finished.folder)
-    functionals = {functional.name: functional for functional in physics.functionals}
+    functionals = {functional.name: functional for functional in finished.physics.functionals}
     known = QUANTITIES.get(constraint.name) or functionals.get(constraint.name)
     name = found.unit
     heading = capital(words(found.quantity)) + (f" [{unit(name)}]" if unit(name) else "")
@@ -126,7 +125,7 @@ def parameters_table(finished: Finished) -> Table:
     families = builtin_families()
     known = families[geometry.family](**geometry.options).parameters if geometry.family in families else ()
     meanings = {parameter.name: capital(parameter.description) for parameter in known}
-    rows = []
+    rows: list[Row] = []
     for name, entry in finished.certificate.parameters.items():
         lower, upper = entry.lower, entry.upper
         heading = name + (f" [{unit(entry.unit)}]" if unit(entry.unit) else "")

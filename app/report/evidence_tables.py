@@ -24,6 +24,7 @@ def mesh_table(finished: Finished) -> Table:
     """The objective on refined meshes of the CAD file, with its extrapolation."""
     objective = finished.certificate.objective
     name, digits = objective.unit, digits_for(objective.discretization_error)
+    levels: list[tuple[str, str, float | None]]
     levels = [(number(level.h, 3), str(level.dofs), level.value) for level in objective.fem_levels]
     if objective.fem_extrapolated != objective.fem_levels[-1].value:
         levels.append(("extrapolated to 0", NOTHING, objective.fem_extrapolated))
@@ -82,21 +83,21 @@ def _change(before: float | None, after: float | None) -> str:
 
 def surrogate_table(finished: Finished) -> Table | None:
     """Errors of the surrogate on designs it was not trained on, and at the optimum; None without one."""
-    card, certificate, limits = finished.card, finished.certificate, finished.study.validation
-    if card is None:
+    surrogate, certificate, limits = finished.surrogate, finished.certificate, finished.study.validation
+    if surrogate is None:
         return None
+    card, gradient = surrogate.card, surrogate.gradient
     held_out = card.held_out
-    rows = [
+    rows: list[Row] = [
         (
             (f"Field {name}", "Relative L2 error over the domain"),
             percent(held_out.field.get(name)),
             percent(error),
             f"≤ {limit(100 * limits.field_error)} %",
         )
-        for name, error in certificate.field_relative_l2_error.items()
+        for name, error in surrogate.field_errors.items()
     ]
-    gradient = certificate.gradient
-    vanished = any(check.name == "gradient error" for check in certificate.model.checks)
+    vanished = any(check.name == "gradient error" for check in surrogate.verdict.checks)
     where = " at the start, as the gradient vanishes here" if vanished else ""
     beside = "; at this optimum, where they vanish, beside their size at the start" if vanished else ""
     rows += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from matplotlib.tri import Triangulation
 
 from shapewright.app.report.canvas import Array, Figure, drawn, frame, plan, plan_height
@@ -15,7 +15,8 @@ from shapewright.geometries.mesh.simplex import TRIANGLE
 
 def triangulation(fields: NodalFields) -> Triangulation:
     """Four linear triangles for each quadratic one, on the same nodes."""
-    return Triangulation(*fields.points.T, fields.cells[:, TRIANGLE.subcells].reshape(-1, 3))
+    x, y = fields.points.T
+    return Triangulation(x, y, fields.cells[:, TRIANGLE.subcells].reshape(-1, 3))
 
 
 def boundary(fields: NodalFields) -> list[Array]:
@@ -98,8 +99,9 @@ def field_figure(
         )
         bar.outline.set_linewidth(0.5)
         bar.locator = MaxNLocator(5)
-        bar.formatter.set_powerlimits((-3, 4))
-        bar.formatter.set_useMathText(True)
+        powers = ScalarFormatter(useMathText=True)
+        powers.set_powerlimits((-3, 4))
+        bar.formatter = powers
         bar.update_ticks()
         bar.set_label(label, labelpad=2)
 

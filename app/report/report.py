@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shapewright.app.formatting import capital, number, percent, unit, with_unit, words
 from shapewright.app.report.canvas import Array, Figure
-from shapewright.app.report.data import Finished, NodalFields, ReportError, read_folder
+from shapewright.app.report.data import Finished, NodalFields, ReportError, SearchedBy, read_folder
 from shapewright.app.report.design_tables import (
     constraints_table,
     design_table,
@@ -87,7 +88,7 @@ def _content(finished: Finished) -> Mapping[str, Any]:
         "sizes": _sizes(finished),
         "peak": _peak(finished),
         "profile": _profile(finished),
-        "fields": _surrogate_and_fem(finished) if finished.card is not None else [],
+        "fields": [] if finished.surrogate is None else _surrogate_and_fem(finished, finished.surrogate),
         "start_fields": _start_and_optimum(finished),
         "convergence": _convergence(finished),
         "exit": finished.optimum.exit.text,
@@ -138,16 +139,16 @@ def _sizes(finished: Finished) -> str:
 def _peak(finished: Finished) -> str:
     """The true maximum behind a smooth one, in a sentence or two; empty for another objective."""
     objective = finished.certificate.objective
-    peak = objective.peak
-    if peak is None:
+    peak, at_start = objective.peak, objective.peak_at_start
+    if peak is None or at_start is None:
         return ""
     where = "in the domain" if peak.on is None else f"along “{peak.on}”"
     text = (
         f"The objective is a smooth maximum, {number(objective.fem, 5)}, with lengths in {finished.shapes.unit}."
         f" The quantity itself, {where} on the finest mesh: largest {number(peak.maximum, 5)}, least"
         f" {number(peak.minimum, 5)}, mean {number(peak.mean, 5)}. The difference between largest"
-        f" and least is {percent(abs(peak.flatness))} of the mean. At the start its largest is"
-        f" {number(objective.peak_at_start.maximum, 5)}."
+        f" and least is {percent(None if peak.flatness is None else abs(peak.flatness))} of the mean. At the start its largest is"
+        f" {number(at_start.maximum, 5)}."
     )
     if peak.at_least is None:
         return text
@@ -161,16 +162,16 @@ def _peak(finished: Finished) -> str:
 def _profile(finished: Finished) -> list[Figure]:
     """The quantity of a smooth maximum around its boundary; nothing for another objective."""
     objective = finished.certificate.objective
-    peaks = [objective.peak_at_start, objective.peak]
-    if any(peak is None or peak.profile is None for peak in peaks):
+    start, optimum = objective.peak_at_start, objective.peak
+    if start is None or start.profile is None or optimum is None or optimum.profile is None:
         return []
-    before, after = (np.array(peak.profile) for peak in peaks)
-    return [profile_figure(f"The quantity around “{peaks[1].on}”", before, after)]
+    before, after = np.array(start.profile), np.array(optimum.profile)
+    return [profile_figure(f"The quantity around “{optimum.on}”", before, after)]
 
 
-def _surrogate_and_fem(finished: Finished) -> list[tuple[str, str, list[Figure]]]:
+def _surrogate_and_fem(finished: Finished, surrogate: SearchedBy) -> list[tuple[str, str, list[Figure]]]:
     """Heading, words and three figures of each component."""
-    fields, errors = finished.at_optimum, finished.certificate.field_relative_l2_error
+    fields, errors = finished.at_optimum, surrogate.field_errors
     groups = []
     for component, field in finished.fields:
         by = {kind: fields.values[f"{component}_{kind}"] for kind in ("surrogate", "fem", "difference")}
@@ -260,7 +261,8 @@ def _convergence(finished: Finished) -> list[Figure]:
         ]
 
     label = f"{words(objective.name)} [{unit(objective.unit) or '1'}]"
-    reference = (objective.fem, "FEM at the optimum")
+    fem = math.nan if objective.fem is None else objective.fem  # which draws no line
+    reference = (fem, "FEM at the optimum")
     figures = [convergence_figure("Objective", traces(history["objective"]), best, label, reference)]
     if finished.constraints:
         violations = np.max([_violation(finished, index) for index in range(len(finished.constraints))], axis=0)

@@ -76,7 +76,8 @@ def write_fields(setup: Setup, solved: Solved, compared: Comparison | None, fold
     arrays |= derived_arrays(setup, solved.mapped.nodes, fields, "fem")
     write_vtu(folder / "optimum.vtu", reference_mesh.moved(solved.mapped.nodes), arrays)
     start_fields, start_nodes = stack_fields(solved.start_mapped, setup), solved.start_mapped.nodes
-    at_start = field_arrays(setup, start_fields, "fem") | derived_arrays(setup, start_nodes, start_fields, "fem")
+    at_start = field_arrays(setup, start_fields, "fem")
+    at_start |= derived_arrays(setup, start_nodes, start_fields, "fem")
     at_start |= case_arrays(setup, solved.start_mapped)
     write_vtu(folder / "initial.vtu", reference_mesh.moved(solved.start_mapped.nodes), at_start)
 

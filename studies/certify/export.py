@@ -104,7 +104,7 @@ def export_cad(setup: Setup, theta: Tensor, folder: Path, name: str = "optimum")
 def _export_stl(shape: CadShape, path: Path, deflection: float) -> Stl:
     """Write the triangulation of a solid, at most ``deflection`` (length unit) off its faces, and measure it."""
     write_stl(shape, path, deflection)
-    solid = trimesh.load(path, force="mesh", process=False)
+    solid = trimesh.load_mesh(path, process=False)
     solid.apply_scale(shape.factor)  # trimesh merges vertices closer than 1e-8
     solid.merge_vertices()
     return Stl(
@@ -187,14 +187,18 @@ class Shapes:
     optimum: Shape
 
 
+def _points(coordinates: Array | Tensor) -> Points:
+    return tuple(tuple(point) for point in coordinates.tolist())
+
+
 def shape_of(setup: Setup, theta: Tensor) -> Shape:
     """Outlines and control points of a design (P,), for drawing."""
     control_points = setup.family.control_points(theta).numpy()
     outlines = tuple(
-        Outline(loop[0].tag, setup.family.outline(control_points, index, 16).tolist())
+        Outline(loop[0].tag, _points(setup.family.outline(control_points, index, 16)))
         for index, loop in enumerate(setup.family.loops)
     )
-    return Shape(outlines, setup.family.part_points(theta).tolist())
+    return Shape(outlines, _points(setup.family.part_points(theta)))
 
 
 def shape_data(setup: Setup, theta: Tensor) -> dict[str, Any]:

@@ -32,7 +32,7 @@ CHANGES = {
     6: "`familiarity` is named `novelty`; `place` of a corner and of a peak is named `point`.",
 }
 """What changed with each version of the certificate."""
-VERSION = max(CHANGES)
+VERSION: Literal[6] = 6
 
 
 class CertificateError(RuntimeError):
@@ -363,12 +363,12 @@ class Certificate(Entry):
     """Share of the parameters' tolerances that is allowed for all at once."""
     objective: Objective
     constraints: tuple[ConstraintResult, ...]
-    field_relative_l2_error: dict[str, Number] | None
+    field_relative_l2_error: Mapping[str, Number] | None
     """Component -> error of the surrogate's field at the optimum."""
     gradient: Gradient | None
     kkt_residual: Number
     """Share of the objective's gradient, or of 5 % of that at the start where it is smaller, that is not balanced."""
-    multipliers: dict[str, Number]
+    multipliers: Mapping[str, Number]
     """Constraint -> change of the optimal objective per unit of its target."""
     bounds_that_stop: tuple[BoundStop, ...] = ()
     """The largest gain first; negligible ones are left out."""

@@ -46,8 +46,9 @@ def _clear(row: ConstraintResult) -> bool:
     """Whether an inequality is met with a margin beyond all errors."""
     assert row.evidence is not None
     mapped, band = row.evidence.fem_mapped, row.evidence.grid_convergence_index
-    if row.kind == "equals" or None in (row.value, mapped, band):
+    value = row.value
+    if row.kind == "equals" or value is None or mapped is None or band is None:
         return False
     sign = 1 if row.kind == "at_least" else -1
-    spare = min(sign * (value - row.target) for value in (row.value, mapped))
-    return spare > max(band, abs(row.value - mapped))
+    spare = min(sign * (value - row.target), sign * (mapped - row.target))
+    return spare > max(band, abs(value - mapped))

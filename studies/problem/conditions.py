@@ -48,7 +48,7 @@ class Condition:
 
     name: str
     quantity: str
-    kind: str
+    kind: Literal["equals", "at_least", "at_most"]
     target: float
     tolerance: float
     unit: str

@@ -31,21 +31,30 @@ class Kind:
         model: schema of its files.
         build: from the checked study to its setup.
         stages: of a study, each behind those that it needs.
-        learner: how its operator is trained; None of design studies.
-        instances: what its errors are measured on, and against what, in words.
-        points: what its errors are listed by, in words.
     """
 
     model: type[Section]
     build: Callable[[Study], Any]
     stages: Callable[[Any], tuple[Stage[Any], ...]]
-    learner: Learner[Any] | None = None
-    instances: str = ""
-    points: str = ""
+
+
+@dataclass(frozen=True)
+class OperatorKind(Kind):
+    """A kind of study that trains an operator for all instances of a problem.
+
+    Attributes:
+        learner: how it is trained.
+        instances: what its errors are measured on, and against what, in words.
+        points: what its errors are listed by, in words.
+    """
+
+    learner: Learner[Any]
+    instances: str
+    points: str
 
 
 DESIGN = Kind(StudyModel, build_setup, design_stages)
-OPERATOR = Kind(
+OPERATOR = OperatorKind(
     OperatorStudyModel,
     build_operator_setup,
     operator_run.LEARNER.stages,
@@ -53,7 +62,7 @@ OPERATOR = Kind(
     "unseen instances, against finite elements",
     "points given",
 )
-EVOLUTION = Kind(
+EVOLUTION = OperatorKind(
     EvolutionStudyModel,
     EvolutionSetup,
     evolution_run.LEARNER.stages,

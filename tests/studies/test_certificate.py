@@ -497,10 +497,10 @@ def test_a_profile_goes_once_around_its_boundary():
     """Of the plate's circular hole, whose hoop stress is 3 s1 - s2 at 90 degrees and 3 s2 - s1 at 0, if wide."""
     plate = build_setup(load_study(TORSION.with_name("plate_hole.yaml"), ("geometry.mesh_size=0.3",)))
     peak = describe_peak(plate.problem.objective, FemModel(plate).solve(plate.initial))
-    angle, hoop = np.array(peak["profile"]).T
+    angle, hoop = np.array(peak.profile).T
     assert (np.diff(angle) > 0).all()
     assert np.diff(angle).max() < 3
-    assert hoop.min() == pytest.approx(peak["minimum"], rel=1e-2)
+    assert hoop.min() == pytest.approx(peak.minimum, rel=1e-2)
     assert np.interp(0.0, angle, hoop) == pytest.approx(1.0, abs=0.2)
     assert np.interp(90.0, angle, hoop) == pytest.approx(5.0, rel=0.08)
 
