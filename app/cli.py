@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shapewright.studies.run.pipeline import Run
     from shapewright.studies.run.workspace import Workspace
     from shapewright.studies.schema.loader import Study
+    from shapewright.studies.schema.study import StudyModel
 
 
 class _Commands(TyperGroup):
@@ -50,7 +51,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Resolve = Annotated[bool, typer.Option("--resolve", help="Solve it again, on fresh meshes of the STEP file.")]
 
 
-def _loaded(options: Options) -> tuple[Study, Workspace, str]:
+def _loaded(options: Options) -> tuple[Study[StudyModel], Workspace, str]:
     """A study with what the command line says of it, its output folder, and the device."""
     from shapewright.studies.problem.surrogates import choose_device
     from shapewright.studies.run.engines import engine_overrides

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +22,7 @@ from shapewright.studies.schema.loader import load_study
 from shapewright.surrogate.models.model_card import OperatorCard
 
 
-def learn_operator(options: Options) -> tuple[OperatorCard, Path, OperatorKind]:
+def learn_operator(options: Options) -> tuple[OperatorCard, Path, OperatorKind[Any]]:
     """Run the study in its locked output folder with progress bars; the operator's card, the folder, the kind.
 
     Raises:
@@ -44,7 +45,7 @@ def learn_operator(options: Options) -> tuple[OperatorCard, Path, OperatorKind]:
     return learnt.card, workspace.folder, kind
 
 
-def print_errors(console: Console, card: OperatorCard, folder: Path, kind: OperatorKind) -> None:
+def print_errors(console: Console, card: OperatorCard, folder: Path, kind: OperatorKind[Any]) -> None:
     """Held-out errors by the number of points."""
     table = Table(kind.points, "squared relative error", title=kind.instances)
     for points, error in card.squared_relative_error.items():

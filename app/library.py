@@ -15,11 +15,12 @@ from shapewright.studies.run import pipeline
 from shapewright.studies.run.resolved import claim_folder
 from shapewright.studies.run.stage import Report, silent
 from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.study import StudyModel
 from shapewright.studies.schema.value import Study
 
 
 def run(
-    study: Study,
+    study: Study[StudyModel],
     folder: str | Path,
     *,
     device: str = "auto",

@@ -24,7 +24,7 @@ from shapewright.studies.problem.models import FemModel, SurrogateModel
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.problem.surrogates import open_surrogate
 from shapewright.studies.schema.learning import ShapeSurrogate
-from shapewright.studies.schema.study import Optimizer
+from shapewright.studies.schema.study import Optimizer, StudyModel
 from shapewright.studies.schema.value import Study
 from shapewright.studies.schema.yaml_source import StudyError
 from shapewright.surrogate.models.weights_file import read_weights
@@ -73,7 +73,7 @@ class TrustRegion(SLSQP):
     least_radius: float = 1e-5
 
 
-def fem(study: Study) -> FemModel:
+def fem(study: Study[StudyModel]) -> FemModel:
     """Finite elements with their adjoint, on the mesh that moves with the design.
 
     Raises:
@@ -82,7 +82,7 @@ def fem(study: Study) -> FemModel:
     return FemModel(build_setup(study))
 
 
-def surrogate(study: Study, weights: str | Path | None = None, device: str = "cpu") -> SurrogateModel:
+def surrogate(study: Study[StudyModel], weights: str | Path | None = None, device: str = "cpu") -> SurrogateModel:
     """A trained surrogate of a study.
 
     Args:
@@ -106,7 +106,7 @@ def surrogate(study: Study, weights: str | Path | None = None, device: str = "cp
 
 
 def optimize(
-    study: Study,
+    study: Study[StudyModel],
     method: SLSQP | None = None,
     *,
     model: FemModel | SurrogateModel,
@@ -135,7 +135,7 @@ def optimize(
 
 
 def certify(
-    study: Study,
+    study: Study[StudyModel],
     theta: ArrayLike,
     *,
     model: SurrogateModel | None = None,
@@ -166,7 +166,7 @@ def certify(
         return certificate_of(setup, design, exported, Path(kept), model)
 
 
-def _setup_of(study: Study, model: FemModel | SurrogateModel) -> Setup:
+def _setup_of(study: Study[StudyModel], model: FemModel | SurrogateModel) -> Setup:
     """The model's setup; refused where it is of another study."""
     own = model.setup.study
     for section in ("geometry", "physics", "objective", "constraints"):

@@ -62,7 +62,7 @@ def cases_table(finished: Finished) -> Table | None:
     cases = objective.cases
     if cases is None:
         return None
-    rows = [
+    rows: list[Row] = [
         (
             (name, "" if case.weight is None else f"weight {number(case.weight, 4)}"),
             *(number(level.value, 6) for level in case.fem_levels),

@@ -143,11 +143,12 @@ def _peak(finished: Finished) -> str:
     if peak is None or at_start is None:
         return ""
     where = "in the domain" if peak.on is None else f"along “{peak.on}”"
+    flatness = None if peak.flatness is None else abs(peak.flatness)
     text = (
         f"The objective is a smooth maximum, {number(objective.fem, 5)}, with lengths in {finished.shapes.unit}."
         f" The quantity itself, {where} on the finest mesh: largest {number(peak.maximum, 5)}, least"
         f" {number(peak.minimum, 5)}, mean {number(peak.mean, 5)}. The difference between largest"
-        f" and least is {percent(None if peak.flatness is None else abs(peak.flatness))} of the mean. At the start its largest is"
+        f" and least is {percent(flatness)} of the mean. At the start its largest is"
         f" {number(at_start.maximum, 5)}."
     )
     if peak.at_least is None:

@@ -10,9 +10,10 @@ from shapewright.studies.certify.model import Sources
 from shapewright.studies.files import sha256
 from shapewright.studies.problem.own_files import own_file
 from shapewright.studies.schema.loader import Study
+from shapewright.studies.schema.study import StudyModel
 
 
-def sources_of(study: Study, weights: Path | None) -> dict[str, str | None]:
+def sources_of(study: Study[StudyModel], weights: Path | None) -> dict[str, str | None]:
     """Content of :class:`model.Sources`; ``weights`` are those of the surrogate that searched."""
     family, physics = own_file(study, "geometry"), own_file(study, "physics")
     sources = Sources(
@@ -24,13 +25,13 @@ def sources_of(study: Study, weights: Path | None) -> dict[str, str | None]:
     return sources.model_dump(exclude={"physics"} if physics is None else None)
 
 
-def study_digest(study: Study) -> str:
+def study_digest(study: Study[StudyModel]) -> str:
     """SHA-256 of what a study says, wherever its files lie and however it is written.
 
     Description, number of workers and path of the weights are left out, because no result depends on them. So are
     default values, because a key that a later version adds must change nothing.
     """
-    excluded = {"description": True, "sampling": {"workers"}, "surrogate": {"weights"}}
+    excluded: dict[str, bool | set[str]] = {"description": True, "sampling": {"workers"}, "surrogate": {"weights"}}
     data = study.model.model_dump(mode="json", exclude=excluded, exclude_defaults=True)
     data["geometry"]["family"] = Path(data["geometry"]["family"]).name
     data["physics"]["name"] = Path(data["physics"]["name"]).name

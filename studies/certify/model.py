@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from shapewright.studies.certify.verdict_model import DesignVerdict, Entry, Limit, ModelVerdict, Number
 from shapewright.studies.files import write_json
+from shapewright.studies.schema.study import ConstraintKind
 
 SCHEMA_FILE = Path(__file__).parents[1] / "certificate_schema.json"
 
@@ -166,7 +167,7 @@ class ConstraintResult(Entry):
 
     name: str
     quantity: str
-    kind: Literal["equals", "at_least", "at_most"]
+    kind: ConstraintKind
     unit: str
     at_start: Number
     value: Number

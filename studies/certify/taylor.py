@@ -145,7 +145,7 @@ def _geometry(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[Taylor
     wanted = {constraint.quantity for constraint in setup.constraints}
     for name, quantity in quantities_of(shape_map).items():
         if name in wanted:
-            yield _by_autograd(f"{name} in theta", lambda at, q=quantity: q.evaluate(shape_map, at), theta, direction)
+            yield _by_autograd(f"{name} in theta", partial(quantity.evaluate, shape_map), theta, direction)
 
 
 def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[TaylorTest]:

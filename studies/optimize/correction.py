@@ -21,6 +21,8 @@ from scipy.linalg import cho_factor, cho_solve
 Array = NDArray[np.float64]
 Evaluate = Callable[[Array], tuple[Array, Array]]
 """(P,) scaled parameters to (F,) values and their (F, P) Jacobian."""
+Cheap = Callable[[Array], tuple[Array | float, Array | float]]
+"""The same of a model that may be one number everywhere, such as zero."""
 
 LENGTH, NUGGET = 0.4, 1e-9
 """Correlation length of the difference, in parameters scaled to [0, 1]; ridge that bears designs close together, whose
@@ -49,7 +51,7 @@ class Corrected:
         offset, tilt: (F,) and (F, P) of what the interpolation leaves at the centre.
     """
 
-    cheap: Evaluate
+    cheap: Cheap
     centre: Array
     points: Array
     weights: Array
@@ -66,7 +68,7 @@ class Corrected:
 
 
 def corrected(
-    cheap: Evaluate, centre: Difference, others: Sequence[Difference] = (), lengths: Sequence[float] = (LENGTH,)
+    cheap: Cheap, centre: Difference, others: Sequence[Difference] = (), lengths: Sequence[float] = (LENGTH,)
 ) -> Corrected:
     """The cheap model corrected at ``centre``, with what is known of the difference at ``others``.
 

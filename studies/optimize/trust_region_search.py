@@ -146,7 +146,8 @@ def search_by_trust_region(
     region = Region(
         config.radius, config.least_radius, tolerance=config.kkt_tolerance, budget=max(1, config.max_solves - spent)
     )
-    index, history = len(proposed.searches), []
+    index = len(proposed.searches)
+    history: list[Iterate] = []
 
     def record(step: Step) -> None:
         if np.isfinite(step.values).all():
@@ -173,7 +174,7 @@ def trust_region_problem(setup: Setup, surrogate: Model, store: SolutionStore, s
     factor = setup.sign / scaling.objective
     geometric = [c for c in setup.constraints if c.functional is None]
     expensive_ones = [c for c in setup.constraints if c.functional is not None]
-    indices = [c.functional for c in expensive_ones]
+    indices = [c.functional for c in setup.constraints if c.functional is not None]
 
     def scaled(values: Array, gradients: Array) -> tuple[Array, Array]:
         gaps, rows = constraint_gaps(expensive_ones, values[indices], gradients[indices] * scaling.span)

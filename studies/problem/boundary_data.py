@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.fields.problem import Function
-from shapewright.studies.schema.loader import Study
+from shapewright.studies.schema.loader import BoundaryValueStudy
 from shapewright.studies.schema.named import formula, known_component, known_tag
 from shapewright.studies.schema.physics import BoundaryCondition
 
+Given = float | str | Callable[..., Any]
+"""A number, a formula or a Python function."""
+
 
 def sources_of(
-    study: Study,
+    study: BoundaryValueStudy,
     key: str,
-    source: float | str | Mapping[str, float | str],
+    source: Given | Mapping[str, Given],
     components: tuple[str, ...],
     names: Iterable[str],
 ) -> dict[str, Function]:
@@ -33,7 +37,7 @@ def sources_of(
 
 
 def boundary_conditions_of(
-    study: Study,
+    study: BoundaryValueStudy,
     family: Family,
     section: str,
     entries: Iterable[BoundaryCondition],
@@ -45,7 +49,7 @@ def boundary_conditions_of(
     Raises:
         StudyError: names file, line and key.
     """
-    conditions = []
+    conditions: list[tuple[str, str, Function]] = []
     for index, entry in enumerate(entries):
         key = f"{section}.{index}"
         for tag in entry.tags:

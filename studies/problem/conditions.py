@@ -18,7 +18,7 @@ from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
 from shapewright.solvers.fem.solver import FemSolution
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.named import in_case
-from shapewright.studies.schema.study import Constraint
+from shapewright.studies.schema.study import Constraint, ConstraintKind, StudyModel
 
 NEGLIGIBLE = 1e-9
 """A target, or a value at the start, below this share of the natural scale of its quantity is zero but for rounding."""
@@ -48,7 +48,7 @@ class Condition:
 
     name: str
     quantity: str
-    kind: Literal["equals", "at_least", "at_most"]
+    kind: ConstraintKind
     target: float
     tolerance: float
     unit: str
@@ -76,7 +76,7 @@ class Condition:
 
 
 def conditions_of(
-    study: Study, shape_map: ShapeMap, problem: Problem, initial: Tensor
+    study: Study[StudyModel], shape_map: ShapeMap, problem: Problem, initial: Tensor
 ) -> tuple[Condition, ...]:
     """Every condition with its target as a number, and its scale.
 
@@ -107,7 +107,7 @@ def _condition(
     return Condition(name, quantity, entry.kind, target, entry.tolerance, unit, position, scale, index)
 
 
-def _on_functional(study: Study, start: _Start, index: int) -> Iterator[Condition]:
+def _on_functional(study: Study[StudyModel], start: _Start, index: int) -> Iterator[Condition]:
     """The condition on a functional, or one for each load case that it holds in."""
     entry, problem = study.model.constraints[index], start.problem
     positions = {functional.name: position for position, functional in enumerate(problem.functionals)}

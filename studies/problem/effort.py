@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from shapewright.geometries.family.effort import MOST_BYTES, estimated_nodes, forced, in_words, mesh_fault
 from shapewright.geometries.family.family import Family
 from shapewright.studies.schema.learning import Surrogate
-from shapewright.studies.schema.loader import Study, StudyError
+from shapewright.studies.schema.loader import BoundaryValueStudy, Study, StudyError
+from shapewright.studies.schema.study import StudyModel
 from shapewright.surrogate.mgno.network_size import estimated_training_bytes
 
 THICKNESSES = 1e-6, 1e4
 """Least and largest thickness of a solid in sizes of its section."""
 
 
-def refuse_effort(study: Study, family: Family) -> None:
+def refuse_effort(study: Study[StudyModel], family: Family) -> None:
     """Refuse meshes of the study, the certificate's included, that are larger than without ``--force``."""
     geometry, validation = study.model.geometry, study.model.validation
     coarsest = "geometry.mesh_size" if validation.mesh_size is None else "validation.mesh_size"
@@ -35,7 +36,7 @@ def refuse_effort(study: Study, family: Family) -> None:
     refuse_large_network(study, estimated_nodes(family, points, geometry.mesh_size))
 
 
-def _refuse_thickness(study: Study, family: Family, points: NDArray[np.float64]) -> None:
+def _refuse_thickness(study: BoundaryValueStudy, family: Family, points: NDArray[np.float64]) -> None:
     """Refuse a solid so thin or so long beside its section that no CAD program could tell its faces apart."""
     thickness = study.model.geometry.thickness
     size = float(np.ptp(points[family.loop_slices[family.part]], axis=0).max())
@@ -46,7 +47,7 @@ def _refuse_thickness(study: Study, family: Family, points: NDArray[np.float64])
         )
 
 
-def refuse_large_network(study: Study, points: float) -> None:
+def refuse_large_network(study: BoundaryValueStudy, points: float) -> None:
     """Refuse a network that takes more memory in training than is taken without ``--force``.
 
     Raises:
@@ -55,8 +56,16 @@ def refuse_large_network(study: Study, points: float) -> None:
     model = study.model.surrogate
 
     def bytes_of(size: Surrogate) -> float:
-        sizes = size.width, size.hidden, size.modes_per_axis, size.layers, size.grid, size.radius
-        return estimated_training_bytes(*map(_as_real, (*sizes, study.model.training.batch)), points)
+        return estimated_training_bytes(
+            _as_real(size.width),
+            _as_real(size.hidden),
+            _as_real(size.modes_per_axis),
+            _as_real(size.layers),
+            _as_real(size.grid),
+            _as_real(size.radius),
+            _as_real(study.model.training.batch),
+            points,
+        )
 
     expected = bytes_of(model)
     if expected <= MOST_BYTES or forced():

@@ -25,11 +25,11 @@ from shapewright.solvers.physics.catalogue import (
 from shapewright.studies.problem.boundary_data import boundary_conditions_of, sources_of
 from shapewright.studies.problem.own_files import own_file, text_key
 from shapewright.studies.problem.patches import patches_of
-from shapewright.studies.schema.loader import Study, StudyError
+from shapewright.studies.schema.loader import BoundaryValueStudy, StudyError
 from shapewright.studies.schema.named import formula, known_component, known_tag
 
 
-def physics_of(study: Study) -> Physics:
+def physics_of(study: BoundaryValueStudy) -> Physics:
     """The physics of a study: built in, from a file of the user's own, or an object.
 
     Raises:
@@ -45,14 +45,17 @@ def physics_of(study: Study) -> Physics:
     return physics
 
 
-def physics_key(study: Study) -> dict[str, str]:
+def physics_key(study: BoundaryValueStudy) -> dict[str, str]:
     """The text of a physics of one's own, as plain data; empty for a built-in one."""
     file = own_file(study, "physics")
     return {} if file is None else {"physics_text": text_key(file)}
 
 
 def boundary_value_problem(
-    study: Study, family: Family, functionals: tuple[Functional, ...], parameters: Mapping[str, float] | None = None
+    study: BoundaryValueStudy,
+    family: Family,
+    functionals: tuple[Functional, ...],
+    parameters: Mapping[str, float] | None = None,
 ) -> Problem:
     """The physics section of a study; its formulas may use the ``parameters``, given with their defaults.
 
@@ -113,7 +116,7 @@ def boundary_value_problem(
         raise study.error("physics", "conditions that contradict each other", str(error)) from error
 
 
-def check_on_mesh(study: Study, problem: Problem, shape_map: ShapeMap) -> None:
+def check_on_mesh(study: BoundaryValueStudy, problem: Problem, shape_map: ShapeMap) -> None:
     """Refuse coefficients that are not admissible at the quadrature points of the reference mesh.
 
     Raises:
@@ -124,7 +127,7 @@ def check_on_mesh(study: Study, problem: Problem, shape_map: ShapeMap) -> None:
         raise study.error(f"physics.coefficients.{found.name}", found.found, found.allowed)
 
 
-def _slip(study: Study, family: Family, physics: Physics) -> tuple[str, ...]:
+def _slip(study: BoundaryValueStudy, family: Family, physics: Physics) -> tuple[str, ...]:
     tags = study.model.physics.slip
     for index, tag in enumerate(tags):
         known_tag(study, f"physics.slip.{index}", tag, family.tags)
@@ -136,7 +139,7 @@ def _slip(study: Study, family: Family, physics: Physics) -> tuple[str, ...]:
     return tags
 
 
-def _pins(study: Study, family: Family, components: tuple[str, ...]) -> tuple[Pin, ...]:
+def _pins(study: BoundaryValueStudy, family: Family, components: tuple[str, ...]) -> tuple[Pin, ...]:
     for index, pin in enumerate(study.model.physics.pins):
         known_component(study, f"physics.pins.{index}.component", pin.component, components)
         known_tag(study, f"physics.pins.{index}.on", pin.on, family.tags)

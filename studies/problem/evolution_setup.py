@@ -23,7 +23,7 @@ from shapewright.surrogate.training.evolution_training import EvolutionSolutions
 class EvolutionSetup:
     """An evolution study ready to run."""
 
-    study: Study
+    study: Study[EvolutionStudyModel]
 
     @property
     def population(self) -> GaussianRandomField:

@@ -11,10 +11,10 @@ from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.fixed import fix_parameters
 from shapewright.geometries.family.parts import FamilyError, Parameter
 from shapewright.studies.problem.own_files import own_file, text_key
-from shapewright.studies.schema.loader import Study, StudyError
+from shapewright.studies.schema.loader import BoundaryValueStudy, StudyError
 
 
-def families(study: Study) -> tuple[Family, Family]:
+def families(study: BoundaryValueStudy) -> tuple[Family, Family]:
     """The family with its own bounds and all its parameters; and with those that the study leaves free, and its bounds.
 
     Raises:
@@ -24,7 +24,7 @@ def families(study: Study) -> tuple[Family, Family]:
         return _families(study)
 
 
-def _families(study: Study) -> tuple[Family, Family]:
+def _families(study: BoundaryValueStudy) -> tuple[Family, Family]:
     geometry = study.model.geometry
     try:
         family = geometry.family
@@ -62,11 +62,11 @@ def _families(study: Study) -> tuple[Family, Family]:
         raise StudyError(f"{study.location(key)}: {key}: {error}") from error
 
 
-def _unit(parameter: Parameter, study: Study) -> str:
+def _unit(parameter: Parameter, study: BoundaryValueStudy) -> str:
     return study.model.geometry.length_unit if parameter.unit == "length" else parameter.unit
 
 
-def geometry_key(study: Study) -> dict[str, Any]:
+def geometry_key(study: BoundaryValueStudy) -> dict[str, Any]:
     """What the reference mesh depends on, as plain data."""
     included = {"family", "options", "length_unit", "mesh_size"}
     geometry = study.model.geometry.model_dump(mode="json", include=included)
@@ -80,7 +80,7 @@ def geometry_key(study: Study) -> dict[str, Any]:
     return key
 
 
-def fixed_key(study: Study) -> dict[str, Any]:
+def fixed_key(study: BoundaryValueStudy) -> dict[str, Any]:
     """The parameters held fixed, where there are any, as plain data: what is learnt holds for their values alone."""
     fixed = study.model.geometry.fixed
     return {"fixed": dict(sorted(fixed.items()))} if fixed else {}

@@ -15,10 +15,12 @@ from shapewright.studies.schema.expressions import Expression
 from shapewright.studies.schema.fingerprint import object_text
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.named import formula, free_name, known_tag, names_of_functionals
-from shapewright.studies.schema.study import Integral, OnRegion, name_of
+from shapewright.studies.schema.study import Integral, OnRegion, StudyModel, name_of
 
 
-def functionals_of(study: Study, family: Family, physics: Physics, geometric: Iterable[str]) -> tuple[Functional, ...]:
+def functionals_of(
+    study: Study[StudyModel], family: Family, physics: Physics, geometric: Iterable[str]
+) -> tuple[Functional, ...]:
     """The objective, then the functionals that stand under a condition, each once, in the order of the study.
 
     ``geometric`` are the quantities of the shape; a condition on one of them needs no functional, and one on an
@@ -46,12 +48,12 @@ def functionals_of(study: Study, family: Family, physics: Physics, geometric: It
     return tuple(found.values())
 
 
-def objective_key(study: Study) -> str:
+def objective_key(study: Study[StudyModel]) -> str:
     """The key under which the objective stands."""
     return "objective.maximize" if study.model.objective.sign < 0 else "objective.minimize"
 
 
-def functional_data(study: Study, name: str) -> str | dict[str, object]:
+def functional_data(study: Study[StudyModel], name: str) -> str | dict[str, object]:
     """A functional of the study as plain data: a built-in one's name, or all of one's own."""
     for _, given in given_functionals(study):
         if name_of(given) == name and not isinstance(given, str):
@@ -59,7 +61,7 @@ def functional_data(study: Study, name: str) -> str | dict[str, object]:
     return name
 
 
-def given_functionals(study: Study) -> Iterator[tuple[str, str | Integral | OnRegion | Functional]]:
+def given_functionals(study: Study[StudyModel]) -> Iterator[tuple[str, str | Integral | OnRegion | Functional]]:
     """Key of the objective's functional and of every constraint's quantity, with what the study gives there."""
     model = study.model
     yield objective_key(study) + model.objective.below, model.objective.functional
@@ -67,14 +69,14 @@ def given_functionals(study: Study) -> Iterator[tuple[str, str | Integral | OnRe
         yield f"constraints.{index}.quantity", entry.quantity
 
 
-def own_integrals(study: Study) -> Iterator[tuple[str, Integral]]:
+def own_integrals(study: Study[StudyModel]) -> Iterator[tuple[str, Integral]]:
     """Key and definition of every integral of the user's own."""
     for key, given in given_functionals(study):
         if isinstance(given, Integral):
             yield key, given
 
 
-def _own(study: Study, family: Family, physics: Physics) -> Iterator[tuple[str, Functional]]:
+def _own(study: Study[StudyModel], family: Family, physics: Physics) -> Iterator[tuple[str, Functional]]:
     taken = names_of_functionals(physics)
     for key, given in given_functionals(study):
         if isinstance(given, OnRegion):
@@ -84,11 +86,13 @@ def _own(study: Study, family: Family, physics: Physics) -> Iterator[tuple[str, 
         elif not isinstance(given, str):
             free_name(study, f"{key}.name", given.name, taken)
             taken[given.name] = f"the integral under {key}; say quantity: {given.name} to refer to it"
-            is_formula = isinstance(given, Integral)
-            yield given.name, (_integral if is_formula else _object)(study, family, physics, key, given)
+            if isinstance(given, Integral):
+                yield given.name, _integral(study, family, physics, key, given)
+            else:
+                yield given.name, _object(study, family, physics, key, given)
 
 
-def _object(study: Study, family: Family, physics: Physics, key: str, given: Functional) -> Functional:
+def _object(study: Study[StudyModel], family: Family, physics: Physics, key: str, given: Functional) -> Functional:
     """A functional that is a Python object, its regions and the names that it uses checked."""
     for tag in (given.on, given.lifting):
         if tag is not None:
@@ -99,7 +103,7 @@ def _object(study: Study, family: Family, physics: Physics, key: str, given: Fun
     return _in_units(study, given)
 
 
-def _on_region(study: Study, family: Family, physics: Physics, key: str, given: OnRegion) -> Functional:
+def _on_region(study: Study[StudyModel], family: Family, physics: Physics, key: str, given: OnRegion) -> Functional:
     """A functional of the physics on the region that the study names."""
     known_tag(study, f"{key}.on", given.on, family.tags)
     able = {functional.name: functional for functional in physics.functionals if functional.region_as is not None}
@@ -109,7 +113,7 @@ def _on_region(study: Study, family: Family, physics: Physics, key: str, given: 
     return replace(_in_units(study, able[given.name].at(given.on)), name=name_of(given))
 
 
-def _integral(study: Study, family: Family, physics: Physics, key: str, wanted: Integral) -> Functional:
+def _integral(study: Study[StudyModel], family: Family, physics: Physics, key: str, wanted: Integral) -> Functional:
     names = _names(physics, wanted.on is not None)
     if wanted.on is not None:
         known_tag(study, f"{key}.on", wanted.on, family.tags)
@@ -141,7 +145,7 @@ FIRST_REGIONS = {"drag": "body", "lift": "body", "pumping_power": "inlet", "inle
 """Regions that the bare names of functionals mean, in families that have them; others are said by the study."""
 
 
-def _built_in(study: Study, family: Family, key: str, functional: Functional) -> Functional:
+def _built_in(study: Study[StudyModel], family: Family, key: str, functional: Functional) -> Functional:
     """A functional of the physics, its unit spelt out, on the region that its bare name means if it needs one."""
     if functional.region_as is not None:
         region = FIRST_REGIONS.get(functional.name, family.tags[0] if len(family.tags) == 1 else None)
@@ -156,5 +160,5 @@ def _built_in(study: Study, family: Family, key: str, functional: Functional) ->
     return _in_units(study, functional)
 
 
-def _in_units(study: Study, functional: Functional) -> Functional:
+def _in_units(study: Study[StudyModel], functional: Functional) -> Functional:
     return replace(functional, unit=unit_in(functional.unit, study.model.geometry.length_unit))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.studies.problem.functionals import own_integrals
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.expressions import Comparison, Expression, parse
+from shapewright.studies.schema.physics import LoadCase, Physics
 
 PAIRS = 512
 """Random pairs of points among which positions are sought where a comparison changes."""
@@ -45,7 +47,9 @@ def jumps(setup: Setup) -> list[str]:
 def _formulas(setup: Setup) -> Iterator[tuple[str, Expression, tuple[str, ...] | None]]:
     """Key, formula and boundary regions (None: inside) of all that the study gives; it has been checked before."""
     model, names = setup.study.model.physics, setup.problem.physics.quantities
+    given: list[tuple[str, float | str | Callable[..., Any], tuple[str, ...] | None]]
     given = [(f"physics.coefficients.{name}", value, None) for name, value in model.coefficients.items()]
+    sections: list[tuple[str, Physics | LoadCase]]
     sections = [("physics", model), *((f"physics.cases.{name}", case) for name, case in model.cases.items())]
     for section, entry in sections:
         source = entry.source if isinstance(entry.source, dict) else {"": entry.source}

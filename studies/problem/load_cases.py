@@ -28,7 +28,7 @@ from shapewright.studies.problem.functionals import objective_key
 from shapewright.studies.problem.patches import patches_of
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.named import formula_name, in_case
-from shapewright.studies.schema.study import Combined
+from shapewright.studies.schema.study import Combined, StudyModel
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def selector_of(case: str) -> str:
     return f"case_{case}"
 
 
-def with_cases(study: Study, family: Family, problem: Problem) -> Problem:
+def with_cases(study: Study[StudyModel], family: Family, problem: Problem) -> Problem:
     """The problem with the study's load cases, if it has any; ``problem`` has what holds in all of them.
 
     Raises:
@@ -92,7 +92,7 @@ def with_cases(study: Study, family: Family, problem: Problem) -> Problem:
         raise study.error("physics.cases", "conditions that contradict each other", str(error)) from error
 
 
-def _no_combination(study: Study) -> None:
+def _no_combination(study: Study[StudyModel]) -> None:
     """Refuse what only load cases have."""
     if isinstance(study.model.objective.given, Combined):
         expected = "the name of a functional; sum and worst are of the load cases in physics.cases"
@@ -102,7 +102,9 @@ def _no_combination(study: Study) -> None:
             raise study.error(f"constraints.{index}.case", f"'{entry.case}'", "none where there is no physics.cases")
 
 
-def _supported(study: Study, family: Family, problem: Problem, case: str) -> dict[tuple[str, str], Function]:
+def _supported(
+    study: Study[StudyModel], family: Family, problem: Problem, case: str
+) -> dict[tuple[str, str], Function]:
     """Prescribed values of one case, all where the common ones are too."""
     key = f"physics.cases.{case}.dirichlet"
     entries, components = study.model.physics.cases[case].dirichlet, problem.physics.components
@@ -135,7 +137,7 @@ def _chosen(
     return found
 
 
-def _functionals(study: Study, problem: Problem) -> Iterator[CaseFunctional]:
+def _functionals(study: Study[StudyModel], problem: Problem) -> Iterator[CaseFunctional]:
     """The objective over all cases, it in each case, and whatever stands under a condition."""
     model = study.model.objective
     cases = list(study.model.physics.cases)
@@ -159,7 +161,7 @@ def _functionals(study: Study, problem: Problem) -> Iterator[CaseFunctional]:
                 yield _over(known[name], in_case(name, case), partial(_pick, position))
 
 
-def _known_case(study: Study, key: str, case: str) -> None:
+def _known_case(study: Study[StudyModel], key: str, case: str) -> None:
     if case not in study.model.physics.cases:
         raise study.error(key, f"'{case}'", f"a load case: {', '.join(study.model.physics.cases)}")
 

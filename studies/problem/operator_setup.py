@@ -46,7 +46,7 @@ class OperatorSetup:
         lift: boundary values on the mesh over which the physics is integrated in training.
     """
 
-    study: Study
+    study: Study[OperatorStudyModel]
     family: Family
     problem: Problem
     population: Population
@@ -121,12 +121,12 @@ class OperatorSetup:
         return _residual_weights(self.study, self.problem)
 
 
-def load_operator_study(path: str | Path, overrides: tuple[str, ...] = ()) -> Study:
+def load_operator_study(path: str | Path, overrides: tuple[str, ...] = ()) -> Study[OperatorStudyModel]:
     """Read and check an operator study; see :func:`loader.load_study`."""
     return load_study(path, overrides, OperatorStudyModel)
 
 
-def build_operator_setup(study: Study) -> OperatorSetup:
+def build_operator_setup(study: Study[OperatorStudyModel]) -> OperatorSetup:
     """Check the study against its family and its physics, and build all.
 
     Raises:
@@ -164,7 +164,7 @@ def build_operator_setup(study: Study) -> OperatorSetup:
     return OperatorSetup(study, family, problem, Population(tuple(shapes), family.bounds, distributions), lift)
 
 
-def _check_loss(study: Study, problem: Problem) -> None:
+def _check_loss(study: Study[OperatorStudyModel], problem: Problem) -> None:
     """Check that the loss has what it needs, and that no weight is given which it would not use."""
     physics, training = problem.physics, study.model.training
     if training.loss == "energy":
@@ -207,8 +207,8 @@ def solve_instances(
     return Solutions(instances, torch.from_numpy(np.stack(fields)), lift)
 
 
-def _residual_weights(study: Study, problem: Problem) -> dict[str, Function]:
-    found = {}
+def _residual_weights(study: Study[OperatorStudyModel], problem: Problem) -> dict[str, Function]:
+    found: dict[str, Function] = {}
     for name, value in study.model.training.weights.items():
         key = f"training.weights.{name}"
         if name not in problem.physics.components:
@@ -224,7 +224,7 @@ def _distribution(number: Number) -> Distribution:
     return Normal(*number.normal)
 
 
-def _lift(study: Study, family: Family, problem: Problem, mesh_size: float) -> DirichletLift:
+def _lift(study: Study[OperatorStudyModel], family: Family, problem: Problem, mesh_size: float) -> DirichletLift:
     try:
         with forcing(study.force):
             shape_map = build_shape_map(family, mesh_size)

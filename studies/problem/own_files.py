@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from shapewright.geometries.user_file import file_of
-from shapewright.studies.schema.loader import Study
+from shapewright.studies.schema.loader import BoundaryValueStudy
 
 
-def own_file(study: Study, section: Literal["geometry", "physics"]) -> Path | None:
+def own_file(study: BoundaryValueStudy, section: Literal["geometry", "physics"]) -> Path | None:
     """The file that a section of the study names; None of a shipped family or physics, and of a Python object."""
     model = study.model
     named = model.geometry.family if section == "geometry" else model.physics.name

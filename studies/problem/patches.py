@@ -14,13 +14,13 @@ from shapewright.geometries.family.family import Family
 from shapewright.geometries.fields.problem import Patch, Problem
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.fem.patch_load import boundary_point, facet_lengths_near
-from shapewright.studies.schema.loader import Study
+from shapewright.studies.schema.loader import BoundaryValueStudy
 from shapewright.studies.schema.named import known_component, known_tag
 from shapewright.studies.schema.physics import NaturalCondition
 
 
 def patches_of(
-    study: Study, family: Family, components: tuple[str, ...], selectors: Mapping[str, str] | None = None
+    study: BoundaryValueStudy, family: Family, components: tuple[str, ...], selectors: Mapping[str, str] | None = None
 ) -> tuple[Patch, ...]:
     """The patches of the study, each at the point that it names.
 
@@ -45,10 +45,10 @@ def patches_of(
     return tuple(found)
 
 
-def _entries(study: Study) -> Iterator[tuple[str, str | None, NaturalCondition]]:
+def _entries(study: BoundaryValueStudy) -> Iterator[tuple[str, str | None, NaturalCondition]]:
     """Key, load case (None: all) and entry of every patch, those of all cases first."""
     model = study.model.physics
-    sections = [("physics.natural", None, model.natural)]
+    sections: list[tuple[str, str | None, tuple[NaturalCondition, ...]]] = [("physics.natural", None, model.natural)]
     sections += [(f"physics.cases.{case}.natural", case, entry.natural) for case, entry in model.cases.items()]
     for key, case, entries in sections:
         for index, entry in enumerate(entries):
@@ -56,7 +56,7 @@ def _entries(study: Study) -> Iterator[tuple[str, str | None, NaturalCondition]]
                 yield f"{key}.{index}", case, entry
 
 
-def with_patches(study: Study, problem: Problem, shape_map: ShapeMap, initial: Tensor) -> Problem:
+def with_patches(study: BoundaryValueStudy, problem: Problem, shape_map: ShapeMap, initial: Tensor) -> Problem:
     """The problem with its patches at the reference mesh's points that the start design (P,) takes to where they are.
 
     Raises:

@@ -29,6 +29,7 @@ from shapewright.studies.problem.functionals import functional_data, functionals
 from shapewright.studies.problem.load_cases import with_cases
 from shapewright.studies.problem.patches import problem_at, with_patches
 from shapewright.studies.schema.loader import Study, StudyError
+from shapewright.studies.schema.study import StudyModel
 from shapewright.surrogate.models.weights_file import SurrogateFileError, load_mesh
 
 
@@ -45,7 +46,7 @@ class Setup:
         initial: (P,) float64 start design.
     """
 
-    study: Study
+    study: Study[StudyModel]
     family: Family
     shape_map: ShapeMap
     problem: Problem
@@ -116,7 +117,7 @@ class Setup:
         } | ({"constrained": others} if others else {}) | fixed_key(self.study)
 
 
-def build_setup(study: Study) -> Setup:
+def build_setup(study: Study[StudyModel]) -> Setup:
     """Check the study against its family and its physics, and build both.
 
     Raises:
@@ -126,7 +127,7 @@ def build_setup(study: Study) -> Setup:
         return _build_setup(study)
 
 
-def _build_setup(study: Study) -> Setup:
+def _build_setup(study: Study[StudyModel]) -> Setup:
     native, family = families(study)
     refuse_effort(study, native)
     shipped = _shipped_mesh(study, native)
@@ -156,7 +157,7 @@ def _build_setup(study: Study) -> Setup:
     return Setup(study, family, shape_map, problem, conditions_of(study, shape_map, problem, initial), initial)
 
 
-def _shipped_mesh(study: Study, family: Family) -> Mesh | None:
+def _shipped_mesh(study: Study[StudyModel], family: Family) -> Mesh | None:
     """The reference mesh that came with the weights; None where they do not fit, which is said when they are used."""
     weights = study.model.surrogate.weights
     if weights is None:

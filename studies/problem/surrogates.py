@@ -101,8 +101,10 @@ def train_surrogate(
     path: Path,
     device: str,
     report: Callable[[Progress], None] = lambda progress: None,
-) -> ModelCard:
+) -> ModelCard | None:
     """Train and write ``path`` (safetensors) with its model card; a broken-off training goes on.
+
+    The card is None in all but the first of processes that train together.
 
     Args:
         setup: study.

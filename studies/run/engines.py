@@ -26,6 +26,7 @@ from shapewright.studies.problem.samples import SamplingError
 from shapewright.studies.run.remote import packed
 from shapewright.studies.schema import study as schema
 from shapewright.studies.schema.loader import Study, StudyError
+from shapewright.studies.schema.study import StudyModel
 
 NAMES = get_args(schema.Engine.model_fields["name"].annotation)
 CONNECT_SECONDS = 10.0
@@ -56,7 +57,7 @@ class Engine:
     executor: Executor
     tasks: int | None
 
-    def __init__(self, study: Study, folder: Path, executor: Executor | None = None) -> None:
+    def __init__(self, study: Study[StudyModel], folder: Path, executor: Executor | None = None) -> None:
         self.study, self.folder = study, folder
         if executor is not None:  # of the caller's own, without opening this
             self.executor = executor
@@ -204,6 +205,7 @@ def _processes(engine: Engine) -> AbstractContextManager[Executor]:
 def _dask(engine: Engine) -> Iterator[Executor]:
     distributed = _library(engine, "distributed", "dask")
     address = engine.config.address
+    assert address is not None  # the schema refuses dask without one
     where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
     expected = "the address of a Dask scheduler that runs, such as tcp://host:8786"
     if address.endswith(".json") and not Path(address).is_file():  # a client would wait for it for ever

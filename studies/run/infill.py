@@ -105,7 +105,7 @@ def tune(
         report: called after every step.
     """
     started = time.monotonic()
-    setup, card, config = surrogate.setup, surrogate.card, surrogate.setup.study.model.infill
+    setup, card, config = surrogate.setup, surrogate.card, _config(surrogate.setup)
     choosing, measuring = split_held_out(replay.held_out)
     device = next(surrogate.network.parameters()).device
     network = copy.deepcopy(surrogate.network).float().train().requires_grad_(True)
@@ -139,6 +139,13 @@ def tune(
     return Tuned(len(others), kept, *map(Change, before, after))
 
 
+def _config(setup: Setup) -> Infill:
+    config = setup.study.model.infill
+    if config is None:
+        raise setup.study.error("infill", "nothing", "the section infill")
+    return config
+
+
 def _training(setup: Setup, config: Infill) -> TrainingConfig:
     """The study's training, by AdamW and as short as infill asks for."""
     return replace(
@@ -169,13 +176,13 @@ def _inputs(run: Run[Setup], results: Results) -> Inputs:
         "samples": [samples.designs.hash, samples.held_out.hash],
         "solutions": list(found.solved),
         "parameters": found.theta.tolist(),
-        "infill": study.infill.model_dump(),
+        "infill": _config(run.setup).model_dump(),
         "training": study.training.model_dump(),
     }
 
 
 def _make(run: Run[Setup], results: Results, key: str) -> Output:
-    theta, steps = results[OPTIMIZE].theta, run.setup.study.model.infill.steps
+    theta, steps = results[OPTIMIZE].theta, _config(run.setup).steps
     solved = [load_dataset(run.workspace.path(name)) for name in results[OPTIMIZE].solved]
     nearest = min(range(len(solved)), key=lambda k: float((solved[k].theta[0] - theta).norm()))
     target = run.workspace.path(INFILL_WEIGHTS)

@@ -24,7 +24,7 @@ from shapewright.studies.schema.yaml_source import read
 
 
 @dataclass(frozen=True)
-class Kind:
+class Kind[M: Section]:
     """A kind of study.
 
     Attributes:
@@ -33,13 +33,13 @@ class Kind:
         stages: of a study, each behind those that it needs.
     """
 
-    model: type[Section]
-    build: Callable[[Study], Any]
+    model: type[M]
+    build: Callable[[Study[M]], Any]
     stages: Callable[[Any], tuple[Stage[Any], ...]]
 
 
 @dataclass(frozen=True)
-class OperatorKind(Kind):
+class OperatorKind[M: OperatorStudyModel | EvolutionStudyModel](Kind[M]):
     """A kind of study that trains an operator for all instances of a problem.
 
     Attributes:
@@ -70,11 +70,11 @@ EVOLUTION = OperatorKind(
     "unseen initial data, against the resolved solution",
     "points of the grid along x",
 )
-KINDS = {"operator": OPERATOR, "evolution": EVOLUTION}
+KINDS: dict[str, OperatorKind[Any]] = {"operator": OPERATOR, "evolution": EVOLUTION}
 """By the entry ``kind`` of a study file; a design study has none."""
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> Kind[Any]:
     """Kind of a study file; a design study where the entry names none that there is.
 
     Raises:

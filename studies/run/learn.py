@@ -7,14 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from torch import nn
-
 from shapewright.studies.files import write_json
 from shapewright.studies.problem.surrogates import hardware
 from shapewright.studies.run.stage import Inputs, Output, Results, Run, Stage, run_stages
 from shapewright.studies.schema.loader import Study
 from shapewright.surrogate.models.model_card import OperatorCard
-from shapewright.surrogate.models.weights_file import SurrogateFileError, half_precision, load_operator, save_operator
+from shapewright.surrogate.models.weights_file import (
+    Operator,
+    SurrogateFileError,
+    half_precision,
+    load_operator,
+    save_operator,
+)
 from shapewright.surrogate.training.allocator import keep_freed_memory
 from shapewright.surrogate.training.loop import Progress
 
@@ -25,9 +29,12 @@ ERRORS = "operator.json"
 class LearningSetup(Protocol):
     """A study that trains an operator, built."""
 
-    study: Study
+    @property
+    def study(self) -> Study[Any]:
+        """As loaded."""
+        ...
 
-    def network(self) -> nn.Module:
+    def network(self) -> Operator:
         """The operator with fresh weights."""
         ...
 

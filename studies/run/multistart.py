@@ -17,12 +17,13 @@ from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.run.engines import Engine, WorkerLostError
 from shapewright.studies.schema.loader import Study
+from shapewright.studies.schema.study import StudyModel
 
 Found = tuple[Search, dict[str, int]]
 """The search from one start, and its finite-element solves by kind."""
 
 
-def search_in_worker(study: Study, index: int, start: NDArray[np.float64]) -> Found:
+def search_in_worker(study: Study[StudyModel], index: int, start: NDArray[np.float64]) -> Found:
     """Search from one start (P,), as a search from all starts does."""
     setup = replace(build_setup(study), initial=torch.from_numpy(start))
     model = FemModel(setup)

@@ -23,6 +23,7 @@ from shapewright.studies.run.stage import Inputs, Report, Results, Run, Stage, p
 from shapewright.studies.run.training_log import TrainingLog
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import Study
+from shapewright.studies.schema.operator_study import OperatorStudyModel
 from shapewright.surrogate.models.instances import Instances
 from shapewright.surrogate.models.model_card import OperatorCard
 from shapewright.surrogate.models.problem_operator import ProblemOperator, clouds
@@ -31,7 +32,7 @@ from shapewright.surrogate.training.physics_training import Solutions, held_out_
 
 
 def run_operator_study(
-    study: Study, workspace: Workspace, device: str, report: Report = silent
+    study: Study[OperatorStudyModel], workspace: Workspace, device: str, report: Report = silent
 ) -> tuple[OperatorSetup, ProblemOperator, OperatorCard]:
     """Setup of the study, its operator, and the card with errors on unseen instances; see :class:`learn.Learner`."""
     run = Run(build_operator_setup(study), workspace, device, report)

@@ -9,6 +9,7 @@ from typing import Any
 
 from shapewright.studies.files import write_json, write_text
 from shapewright.studies.run.workspace import Workspace, WorkspaceError
+from shapewright.studies.schema.base import Section
 from shapewright.studies.schema.loader import RESOLVED, Study, dump
 from shapewright.studies.schema.yaml_source import StudyError, read
 
@@ -17,14 +18,14 @@ BESIDE = (RESOLVED, RUN, "report.html", "surrogate.card.json", "operator.json")
 """Files that no stage records."""
 
 
-def write_study(study: Study, workspace: Workspace, provenance: dict[str, Any]) -> None:
+def write_study(study: Study[Section], workspace: Workspace, provenance: dict[str, Any]) -> None:
     """``resolved.yaml``, the study with every default, and ``run.json``, what it is run with and on."""
     head = [f"# {key}: {json.dumps(value)}" for key, value in provenance.items()]
     write_text(workspace.path(RESOLVED), "\n".join(head) + "\n" + dump(study, workspace.folder))
     write_json(workspace.path(RUN), provenance)
 
 
-def claim_folder(study: Study, workspace: Workspace, overwrite: bool = False) -> None:
+def claim_folder(study: Study[Section], workspace: Workspace, overwrite: bool = False) -> None:
     """Make sure that the folder holds no results of another study, or remove them where they may be overwritten.
 
     A study is another one if its name, its kind, its physics or its geometry family is; other values of the same study

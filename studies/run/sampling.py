@@ -28,6 +28,7 @@ from shapewright.studies.problem.samples import Sample, SamplingError, random_di
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.run.engines import Engine, WorkerLostError
 from shapewright.studies.schema.loader import Study
+from shapewright.studies.schema.study import StudyModel
 from shapewright.surrogate.training.dataset import Dataset, read_arrays
 
 Report = Callable[[int, int], None]
@@ -59,12 +60,12 @@ class Solved:
     error: str = ""
 
 
-def solve_in_worker(study: Study, work: Work) -> list[Solved]:
+def solve_in_worker(study: Study[StudyModel], work: Work) -> list[Solved]:
     """Work of a worker that returns its samples."""
     return list(_solve(study, work))
 
 
-def solve_into_files(study: Study, work: Work, folder: Path) -> list[Solved]:
+def solve_into_files(study: Study[StudyModel], work: Work, folder: Path) -> list[Solved]:
     """What a worker does that shares the folder of samples: each is a file there as soon as it is solved.
 
     Returns:
@@ -82,7 +83,7 @@ def solve_into_files(study: Study, work: Work, folder: Path) -> list[Solved]:
     return failed
 
 
-def make_ready(study: Study) -> None:
+def make_ready(study: Study[StudyModel]) -> None:
     """What a worker may do before there is work: all that is done once for a study."""
     with _ONE_AT_A_TIME, suppress(SolveError):
         setup, solver = _cached(study)
@@ -90,7 +91,7 @@ def make_ready(study: Study) -> None:
         solve_design(setup, solver, theta, random_directions(setup, 1, 1, 0)[0].to(theta))
 
 
-def _solve(study: Study, work: Work) -> Iterator[Solved]:
+def _solve(study: Study[StudyModel], work: Work) -> Iterator[Solved]:
     for index, theta, directions in zip(work.indices, work.theta, work.directions, strict=True):
         with _ONE_AT_A_TIME:
             setup, solver = _cached(study)
@@ -106,7 +107,7 @@ _ONE_AT_A_TIME = threading.Lock()  # threads of an executor share the solver bel
 _CACHE: dict[tuple[Path, str], tuple[Setup, FemSolver]] = {}  # of a worker: the study it works on
 
 
-def _cached(study: Study) -> tuple[Setup, FemSolver]:
+def _cached(study: Study[StudyModel]) -> tuple[Setup, FemSolver]:
     key = study.path, study.model.model_dump_json()
     if key not in _CACHE:
         _CACHE.clear()
@@ -140,7 +141,7 @@ def sample_designs(engine: Engine, designs: Designs, folder: Path, report: Repor
 
 
 def solve_designs(
-    study: Study, designs: Designs, folder: Path, executor: Executor, report: Report = silent
+    study: Study[StudyModel], designs: Designs, folder: Path, executor: Executor, report: Report = silent
 ) -> Dataset:
     """:func:`sample_designs` in any ``concurrent.futures.Executor``, which stays open."""
     return _solve_all(Engine(study, folder, executor), designs, folder, report)
@@ -229,7 +230,8 @@ def _count(folder: Path) -> int:
 
 def _content(sample: Sample) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **vars(sample), **{DIGEST: _digest(vars(sample))})
+    arrays: dict[str, Any] = {**vars(sample), DIGEST: _digest(vars(sample))}
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -68,7 +68,8 @@ def stage_states(run: Run[Any], stages: Sequence[Stage[Any]]) -> list[StageState
     for stage in stages:
         waits = [f"it needs {need.name}, which is {broken[need.name]}" for need in stage.needs if need.name in broken]
         record = None if stage.make is None else run.workspace.record(stage.name)
-        state, why = State.DONE, ()
+        state = State.DONE
+        why: tuple[str, ...] = ()
         if stage.make is not None:
             inputs = None if waits else _as_kept(stage.inputs(run, results))
             state, why = _state(run, stage, record, inputs)

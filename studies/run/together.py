@@ -30,6 +30,7 @@ from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.problem.surrogates import train_surrogate
 from shapewright.studies.run.engines import interrupts_ignored
 from shapewright.studies.schema.loader import Study, StudyError
+from shapewright.studies.schema.study import StudyModel
 from shapewright.surrogate.models.model_card import ModelCard
 from shapewright.surrogate.training.interruption import TrainingInterrupted
 from shapewright.surrogate.training.loop import Progress, TrainingError
@@ -146,7 +147,7 @@ class _Job:
     """What each of ``count`` processes needs: the training, where they meet, and its links to this process."""
 
     count: int
-    study: Study
+    study: Study[StudyModel]
     path: Path
     device: str
     store: str
@@ -157,7 +158,8 @@ class _Job:
 def _work(rank: int, job: _Job) -> None:
     warnings.filterwarnings("ignore", module=r"torch\.")  # of what it is about to change, and of strides
     parent = multiprocessing.parent_process()
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.count))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -190,7 +192,7 @@ def _join(device: str, local_rank: int, **how: Any) -> None:
     distributed.init_process_group("nccl" if device == "cuda" else "gloo", **how)
 
 
-def _train(study: Study, path: Path, device: str, report: Callable[[Progress], None]) -> None:
+def _train(study: Study[StudyModel], path: Path, device: str, report: Callable[[Progress], None]) -> None:
     """What each process does once it has joined the others."""
     train_surrogate(build_setup(study), load_samples(path.parent), path, device, report)
 
@@ -226,7 +228,7 @@ class Lead:
         distributed.broadcast(torch.tensor(float(work), device=self.device), 0)
 
 
-def follow(study: Study, path: Path, device: str) -> None:
+def follow(study: Study[StudyModel], path: Path, device: str) -> None:
     """What the other processes of torchrun do."""
     _join(device, int(os.environ.get("LOCAL_RANK", "0")), timeout=PATIENCE)
     work = torch.zeros((), device=device)

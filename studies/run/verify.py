@@ -41,6 +41,7 @@ from shapewright.studies.certify.model import (
 from shapewright.studies.certify.refinement import refine, step_mesher
 from shapewright.studies.certify.remarks import stopped
 from shapewright.studies.certify.resolution import resolution_checks
+from shapewright.studies.certify.verdict_model import DesignVerdict, ModelVerdict
 from shapewright.studies.certify.verdicts import design_verdict, limits, model_verdict, overall
 from shapewright.studies.files import sha256
 from shapewright.studies.problem.constraints import geometric_values
@@ -51,6 +52,7 @@ from shapewright.studies.run.optimum import read_optimum
 from shapewright.studies.run.train import WEIGHTS
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import Study, StudyError, load_study
+from shapewright.studies.schema.study import StudyModel
 
 EXACT = 1e-9
 """Relative difference of numbers that are computed anew from the same data."""
@@ -124,7 +126,7 @@ def _records(folder: Path) -> Iterator[Finding]:
         yield _finding(f"stage {stage}", faults, "left the files that are there")
 
 
-def _sources(folder: Path, certificate: Certificate, study: Study) -> Iterator[Finding]:
+def _sources(folder: Path, certificate: Certificate, study: Study[StudyModel]) -> Iterator[Finding]:
     """Study, files of one's own and weights, against the hashes in the certificate."""
     sources = certificate.sources
     if sources is None:
@@ -195,7 +197,9 @@ def _check_faults(certificate: Certificate) -> Iterator[str]:
         stated |= {"gradient cosine": gradient.cosine, "gradient cosine at the start": gradient.cosine_at_start}
         stated["gradient error"] = gradient.error_to_start
     given = {limit.name: limit.value for limit in certificate.limits}
-    verdicts = [certificate.design, *([] if certificate.model is None else [certificate.model])]
+    verdicts: list[DesignVerdict | ModelVerdict] = [certificate.design]
+    if certificate.model is not None:
+        verdicts.append(certificate.model)
     for check in (check for verdict in verdicts for check in verdict.checks):
         if check.name in stated and not _same(check.value, stated[check.name]):
             yield f"check '{check.name}' has {check.value} where the certificate states {stated[check.name]}"
@@ -287,11 +291,11 @@ def _verdict_faults(certificate: Certificate) -> Iterator[str]:
     """Verdicts and their sentences, against those that checks, constraints and limits lead to."""
     found = certificate.limits
     design = design_verdict(certificate.design.checks, certificate.constraints, found)
-    model = certificate.model
-    if model is not None:
-        model = model_verdict(model.checks, model.decisive, found)
-        if model.accepted != certificate.model.accepted:
-            yield f"model.accepted is {certificate.model.accepted}; its checks give {model.accepted}"
+    stated, model = certificate.model, None
+    if stated is not None:
+        model = model_verdict(stated.checks, stated.decisive, found)
+        if model.accepted != stated.accepted:
+            yield f"model.accepted is {stated.accepted}; its checks give {model.accepted}"
     if design.accepted != certificate.design.accepted:
         yield f"design.accepted is {certificate.design.accepted}; checks and constraints give {design.accepted}"
     accepted, verdict, _ = overall(design, model, found)

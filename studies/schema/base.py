@@ -17,7 +17,7 @@ from shapewright.studies.schema.fingerprint import object_text
 
 def _as_text(value: Any) -> str:
     if isinstance(value, float | int | str | list | tuple | dict | BaseModel):  # what another part of a union writes
-        raise PydanticSerializationUnexpectedValue(value)
+        raise PydanticSerializationUnexpectedValue(f"{type(value).__name__}: plain data, no object")
     return object_text(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, overload
 
 from pydantic import ValidationError
 
@@ -14,6 +14,8 @@ from shapewright.studies.schema.base import Section
 from shapewright.studies.schema.describe import Key, alternatives, clipped, found, shown, unknown
 from shapewright.studies.schema.fingerprint import object_keys
 from shapewright.studies.schema.messages import is_index, report
+from shapewright.studies.schema.operator_study import OperatorStudyModel
+from shapewright.studies.schema.physics import Physics
 from shapewright.studies.schema.renamed import present_named
 from shapewright.studies.schema.study import StudyModel
 from shapewright.studies.schema.value import Study
@@ -23,7 +25,10 @@ from shapewright.studies.schema.yaml_text import yaml_of
 _COMMANDS = {None: "shapewright run", "operator": "shapewright learn", "evolution": "shapewright learn"}
 """Kind of a study file -> the command that takes it; design studies name none."""
 
-__all__ = ["Study", "StudyError", "dump", "load_study"]
+__all__ = ["BoundaryValueStudy", "Study", "StudyError", "dump", "load_study"]
+
+BoundaryValueStudy = Study[StudyModel | OperatorStudyModel]
+"""A study of a boundary-value problem on a family of shapes: of a design, or of an operator."""
 RESOLVED = "resolved.yaml"
 """The file in an output folder that the program itself wrote, perhaps with an earlier version's names of keys."""
 
@@ -58,7 +63,11 @@ class Source:
         return 1, f"{self.path}:1"
 
 
-def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Section] = StudyModel) -> Study:
+@overload
+def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study[StudyModel]: ...
+@overload
+def load_study[M: Section](path: str | Path, overrides: Sequence[str], model: type[M]) -> Study[M]: ...
+def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Section] = StudyModel) -> Study[Any]:
     """Read and check a study.
 
     Args:
@@ -97,13 +106,15 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Sect
     except ValidationError as error:
         raise StudyError(report(error, data, source, model)) from None
     study = Study.of_model(content, path, source)
-    if "physics" in model.model_fields and ":" not in content.physics.name and content.physics.name not in PHYSICS:
+    physics = getattr(content, "physics", None)
+    name = physics.name if isinstance(physics, Physics) else None
+    if isinstance(name, str) and ":" not in name and name not in PHYSICS:
         expected = f"one of {', '.join(PHYSICS)}, or your own as my_physics.py:Name"
-        raise study.error("physics.name", found(content.physics.name), expected)
+        raise study.error("physics.name", found(name), expected)
     return study
 
 
-def dump(study: Study, folder: Path | None = None) -> str:
+def dump(study: Study[Section], folder: Path | None = None) -> str:
     """The study as YAML with every default written out, for a ``folder`` if not its own.
 
     What stands for a Python object there can be read by people, and not loaded back.
@@ -145,7 +156,7 @@ def _apply(data: dict[str, Any], override: str, model: type[Section]) -> Key:
 
 def _descend(container: Any, part: str | int) -> Any:
     """The entry ``part``, which becomes an empty mapping where the file leaves it out."""
-    if container[part] is None if isinstance(container, list) else container.get(part) is None:
+    if (container.get(part) if isinstance(container, dict) else container[part]) is None:
         container[part] = {}
     return container[part]
 

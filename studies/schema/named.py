@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shapewright.geometries.design.measures import QUANTITIES
 from shapewright.geometries.fields.problem import Physics
+from shapewright.studies.schema.base import Section
 from shapewright.studies.schema.expressions import CONSTANTS, FUNCTIONS, Expression, ExpressionError, parse
 from shapewright.studies.schema.loader import Study, StudyError
 
@@ -47,7 +48,7 @@ class _Asked(dict[str, Tensor]):
 
 
 def formula(
-    study: Study, key: str, value: float | str | Callable[..., Any], names: Iterable[str]
+    study: Study[Section], key: str, value: float | str | Callable[..., Any], names: Iterable[str]
 ) -> Expression | PythonFormula:
     """A number, a formula or a Python function of ``names`` as a function; StudyError at ``key`` if it is none."""
     if not isinstance(value, str) and callable(value):
@@ -59,7 +60,7 @@ def formula(
 
 
 def _python_formula(
-    study: Study, key: str, function: Callable[[Any, Mapping[str, Any]], Any], names: tuple[str, ...]
+    study: Study[Section], key: str, function: Callable[[Any, Mapping[str, Any]], Any], names: tuple[str, ...]
 ) -> PythonFormula:
     """The function with the names that it asks for; it is called once."""
     asked = _Asked(names)
@@ -74,13 +75,13 @@ def _python_formula(
     return PythonFormula(function, frozenset(asked.names))
 
 
-def known_component(study: Study, key: str, name: str, components: tuple[str, ...]) -> None:
+def known_component(study: Study[Section], key: str, name: str, components: tuple[str, ...]) -> None:
     """Refuse what is no component of the physics."""
     if name not in components:
         raise study.error(key, f"'{name}'", f"a component: {', '.join(components)}")
 
 
-def known_tag(study: Study, key: str, tag: str, tags: tuple[str, ...]) -> None:
+def known_tag(study: Study[Section], key: str, tag: str, tags: tuple[str, ...]) -> None:
     """Refuse what is no boundary region of the family."""
     if tag not in tags:
         raise study.error(key, f"'{tag}'", f"a boundary region: {', '.join(tags)}")
@@ -104,13 +105,13 @@ def names_of_functionals(physics: Physics) -> dict[str, str]:
     )
 
 
-def free_name(study: Study, key: str, name: str, taken: Mapping[str, str]) -> None:
+def free_name(study: Study[Section], key: str, name: str, taken: Mapping[str, str]) -> None:
     """Refuse a name of the user's own that is taken: which of the two were meant would be a matter of chance."""
     if name in taken:
         raise study.error(key, f"'{name}', the name of {taken[name]}", "a name that nothing else has")
 
 
-def formula_name(study: Study, key: str, name: str) -> None:
+def formula_name(study: Study[Section], key: str, name: str) -> None:
     """Refuse a name that no formula could use."""
     if not (name.isascii() and name.isidentifier()) or iskeyword(name):
         raise study.error(key, f"'{name}'", "a name of letters, digits and _ that formulas can use, such as beta1")

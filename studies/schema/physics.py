@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, Strict, model_serializer, model_validator
@@ -24,8 +25,8 @@ class BoundaryCondition(Section):
         return (self.on,) if isinstance(self.on, str) else self.on
 
     @property
-    def values(self) -> dict[str, float | str]:
-        """Component -> number or formula."""
+    def values(self) -> dict[str, float | str | Callable[..., Any]]:
+        """Component -> number, formula or Python function."""
         return dict(self.__pydantic_extra__)
 
     @model_validator(mode="after")

@@ -96,8 +96,9 @@ class Problem:
             StudyError: names the argument.
         """
         components = self._components(folder)
-        shipped = isinstance(self.physics, Physics) and PHYSICS.get(self.physics.name) is self.physics
-        name = self.physics.name if shipped else self.physics
+        physics = self.physics
+        shipped = isinstance(physics, Physics) and PHYSICS.get(physics.name) is physics
+        name = physics.name if isinstance(physics, Physics) and shipped else physics
         return {
             "name": name,
             "coefficients": _plain(self.coefficients),
@@ -189,7 +190,7 @@ def _condition(
     return {"quantity": quantity, kind: value} | {key: item for key, item in optional.items() if item is not None}
 
 
-_ARGUMENTS = {
+_ARGUMENTS: dict[Key, str] = {
     ("geometry", "family"): "Design(family)",
     ("physics", "name"): "Problem(physics)",
     ("objective",): "Study(maximize=... or minimize=...)",

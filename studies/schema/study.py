@@ -231,6 +231,9 @@ class Objective(Section):
         return self
 
 
+ConstraintKind = Literal["equals", "at_least", "at_most"]
+
+
 class Constraint(Section):
     """A condition on a geometric quantity of the part, or on a functional of the solution."""
 
@@ -264,7 +267,7 @@ class Constraint(Section):
         return name_of(self.quantity)
 
     @property
-    def kind(self) -> Literal["equals", "at_least", "at_most"]:
+    def kind(self) -> ConstraintKind:
         """Which of the three is given."""
         if self.equals is not None:
             return "equals"

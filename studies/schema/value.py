@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydantic import ValidationError
 
+from shapewright.studies.schema.base import Section
 from shapewright.studies.schema.describe import Key, clipped, shown
 from shapewright.studies.schema.fingerprint import object_keys
 from shapewright.studies.schema.messages import Located, key_of, report
@@ -19,8 +20,8 @@ from shapewright.studies.schema.yaml_text import yaml_of
 
 
 @dataclass(frozen=True, init=False)
-class Study:
-    """A checked study of a design, or of an operator (:mod:`schema.operator_study`).
+class Study[M: Section]:
+    """A checked study whose content is an ``M``: of a design, or of an operator (:mod:`schema.operator_study`).
 
     Attributes:
         model: its content with all defaults, as pydantic models.
@@ -29,13 +30,13 @@ class Study:
         force: whether it may take more than :mod:`family.effort` allows; no part of it either.
     """
 
-    model: Any
+    model: M
     path: Path
     source: Located = field(compare=False, repr=False)
     force: bool = field(default=False, compare=False, repr=False)
 
     def __init__(
-        self,
+        self: Study[StudyModel],
         design: Design,
         problem: Problem,
         *,
@@ -73,22 +74,22 @@ class Study:
             raise StudyError(report(error, data, Arguments(), StudyModel)) from None
         self._set(model, path, Arguments(), False)
 
-    @classmethod
-    def of_model(cls, model: Any, path: Path, source: Located, force: bool = False) -> Self:
+    @staticmethod
+    def of_model[N: Section](model: N, path: Path, source: Located, force: bool = False) -> Study[N]:
         """A study whose content has been checked."""
-        study = cls.__new__(cls)
+        study: Study[N] = Study.__new__(Study)
         study._set(model, path, source, force)
         return study
 
-    def _set(self, model: Any, path: Path, source: Located, force: bool) -> None:
+    def _set(self, model: Section, path: Path, source: Located, force: bool) -> None:
         for name, value in (("model", model), ("path", path), ("source", source), ("force", force)):
             object.__setattr__(self, name, value)
 
-    def forced(self, force: bool = True) -> Self:
+    def forced(self, force: bool = True) -> Study[M]:
         """The study, which may take more than :mod:`family.effort` allows."""
         return self.of_model(self.model, self.path, self.source, force)
 
-    def updated(self, **sections: Any) -> Self:
+    def updated(self, **sections: Any) -> Study[M]:
         """The study with other sections, which have been checked."""
         return self.of_model(self.model.model_copy(update=sections), self.path, self.source, self.force)
 

@@ -14,7 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, NodeEvent, ScalarEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent, ScalarEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from shapewright.studies.schema.describe import Key, clipped, found
@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     if len(content) > MAX_BYTES:
         raise StudyError(f"{path}: has more than {MAX_BYTES} bytes; expected a study, which has about 2000")
     data, node = _load(text, lambda line: f"{path}:{line}" if line else f"{path}")
-    if data is None:
+    if node is None or data is None:
         raise StudyError(
             f"{path}: the file is empty; expected a study with name, geometry, physics and objective"
         )
@@ -91,7 +91,7 @@ def _load(text: str, location: Callable[[int], str]) -> tuple[Any, Node | None]:
     except _Refused as error:
         raise refuse(*error.args) from None
     except DuplicateKeyError as error:  # its own text holds both values in full
-        key = re.match(r'found duplicate key "(.*?)" with value', error.problem, re.DOTALL)
+        key = re.match(r'found duplicate key "(.*?)" with value', error.problem or "", re.DOTALL)
         twice = f'found duplicate key "{clipped(key[1])}"' if key else "found a duplicate key"
         raise refuse(error.problem_mark.line + 1, f"not valid YAML: {twice}") from None
     except MarkedYAMLError as error:
@@ -110,7 +110,7 @@ class _Constructor(SafeConstructor):
     """Plain data only: whole numbers have bounds, and dates are text, as JSON Schema and YAML 1.2 have it."""
 
     def construct_number(self, node: ScalarNode) -> int | float:
-        name = node.tag.removeprefix(_PREFIX)
+        name = (node.tag or "").removeprefix(_PREFIX)
         digits = len(node.value.replace("_", ""))
         try:
             value = self.construct_yaml_int(node) if name == "int" else self.construct_yaml_float(node)
@@ -151,13 +151,16 @@ def _check_events(text: str) -> None:
             more = sizes.get(event.anchor, (0, 0))  # an alias of nothing is left to the composer
             entries, characters = entries + more[0], characters + more[1]
         elif isinstance(event, NodeEvent):
-            _check_event(event, line)
             if isinstance(event, CollectionStartEvent):
+                _check_tag(event, line)
                 open_.append(event.anchor)
                 starts.append((entries, characters))
-            elif event.anchor is not None:
-                sizes[event.anchor] = 1, len(event.value)
-            entries, characters = entries + 1, characters + len(getattr(event, "value", ""))
+            elif isinstance(event, ScalarEvent):
+                _check_scalar(event, line)
+                characters += len(event.value)
+                if event.anchor is not None:
+                    sizes[event.anchor] = 1, len(event.value)
+            entries += 1
         elif isinstance(event, CollectionEndEvent):
             anchor, before = open_.pop(), starts.pop()
             if anchor is not None:
@@ -171,13 +174,18 @@ def _check_events(text: str) -> None:
             raise _Refused(line, f"more than {MAX_DEPTH} lists and mappings within each other")
 
 
-def _check_event(event: Event, line: int) -> None:
-    if event.ctag is not None and not (isinstance(event, ScalarEvent) and event.tag in _PLAIN_TAGS):
+def _check_scalar(event: ScalarEvent, line: int) -> None:
+    if event.tag not in _PLAIN_TAGS:
+        _check_tag(event, line)
+    if wrong := _NO_TEXT.search(event.value):
+        raise _Refused(line, f"found the character {wrong[0]!a} in a text; expected printable Unicode")
+
+
+def _check_tag(event: ScalarEvent | CollectionStartEvent, line: int) -> None:
+    if event.ctag is not None:
         tag = str(event.tag).replace(_PREFIX, "!!")
         expected = "numbers, text, true or false, lists and mappings without tags"
         raise _Refused(line, f"found the YAML tag {clipped(tag)}; expected {expected}")
-    if isinstance(event, ScalarEvent) and (wrong := _NO_TEXT.search(event.value)):
-        raise _Refused(line, f"found the character {wrong[0]!a} in a text; expected printable Unicode")
 
 
 def _check_keys(root: Node | None) -> None:

@@ -26,7 +26,7 @@ def yaml_of(model: Section, old: Path, new: Path) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.allow_unicode = True
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel.yaml types it by its initial None
     text = StringIO()
     yaml.dump(data, text)
     return text.getvalue()

@@ -15,9 +15,13 @@ from torch import Tensor, nn
 from shapewright.geometries.files import written_whole
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.surrogate.mgno.latent_grid import LatentGrid
+from shapewright.surrogate.models.evolution import EvolutionOperator
 from shapewright.surrogate.models.model_card import Card, ModelCard, OperatorCard
 from shapewright.surrogate.models.problem_operator import ProblemOperator
 from shapewright.surrogate.models.weights_checks import grid_flaw, mesh_flaw, shown, weights_flaw
+
+Operator = ProblemOperator | EvolutionOperator
+"""Networks whose weights are those of a problem, not of one shape's mesh."""
 
 CARD_KEY = "model_card"
 MESH_PREFIX = "mesh."
@@ -38,7 +42,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], card: Card) -> None
         part.write_text(card.as_json() + "\n", encoding="utf-8")
 
 
-def save_operator(path: Path, network: ProblemOperator, card: OperatorCard) -> None:
+def save_operator(path: Path, network: Operator, card: OperatorCard) -> None:
     """Write weights and scales in half precision, and origin and spacing of the latent grid, with the card."""
     write_weights(path, half_precision(network) | {GRID_KEY: _frame(network.operator.grid)}, card)
 
@@ -100,7 +104,7 @@ def _as_far_as_fixed(expected: Mapping[str, Any], trained_for: Mapping[str, Any]
     return others | ({"fixed": fixed} if fixed else {})
 
 
-def load_operator(path: Path, network: ProblemOperator, expected: Mapping[str, Any]) -> OperatorCard:
+def load_operator(path: Path, network: Operator, expected: Mapping[str, Any]) -> OperatorCard:
     """Read weights that were trained for ``expected`` into a network made for the same study.
 
     Raises:
