@@ -451,6 +451,8 @@ def test_missing_entry_is_named(changed) -> None:
         ("run.json", lambda r: r.update(packages=[]), "packages: Input should be"),
         ("surrogate.card.json", lambda c: c["held_out"].pop("cosine"), "has no entry 'held_out.cosine'"),
         ("certificate.json", lambda c: c.update(version=5), "version: found version 5; expected"),
+        ("certificate.json", lambda c: c.update(model=None), "has objective.surrogate, but not all of model, "),
+        ("certificate.json", lambda c: c.update(gradient=None), "has objective.surrogate, but not all of model, "),
     ],
 )
 def test_damaged_or_older_entry_is_named_with_the_command_that_makes_the_file(changed, name, edit, said) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic_core import PydanticSerializationUnexpectedValue
 
 import shapewright as sw
 from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.schema.base import _as_text
 from shapewright.studies.schema.fingerprint import fingerprint
 
 YAML = """
@@ -159,3 +161,9 @@ def test_a_study_with_python_objects_runs_and_is_reused(tmp_path):
     assert other.objective.initial_fem == pytest.approx(2 * first.objective.initial_fem, rel=1e-9)
     with pytest.raises(sw.StudyError, match=r"resolved.yaml:.*: physics.source.u: stands for a Python object"):
         sw.load(tmp_path / "resolved.yaml")
+
+
+@pytest.mark.parametrize("value", [1.0, "x*y", {"u": 0}])
+def test_plain_data_are_left_to_the_other_parts_of_a_union(value):
+    with pytest.raises(PydanticSerializationUnexpectedValue):
+        _as_text(value)
