@@ -68,6 +68,7 @@ def study_command(
 
         typed = [*shared, *list(own.values())[1:]]
         parameters = [p.replace(kind=p.KEYWORD_ONLY, annotation=hints[p.name]) for p in typed]
+        # inspect reads the attribute from any function; typeshed's functions have none
         called.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
         return app.command()(called)
 

@@ -10,7 +10,9 @@ from typing import Any, Protocol
 from shapewright.studies.files import write_json
 from shapewright.studies.problem.surrogates import hardware
 from shapewright.studies.run.stage import Inputs, Output, Results, Run, Stage, run_stages
+from shapewright.studies.schema.evolution_study import EvolutionStudyModel
 from shapewright.studies.schema.loader import Study
+from shapewright.studies.schema.operator_study import OperatorStudyModel
 from shapewright.surrogate.models.model_card import OperatorCard
 from shapewright.surrogate.models.weights_file import (
     Operator,
@@ -30,7 +32,7 @@ class LearningSetup(Protocol):
     """A study that trains an operator, built."""
 
     @property
-    def study(self) -> Study[Any]:
+    def study(self) -> Study[OperatorStudyModel | EvolutionStudyModel]:
         """As loaded."""
         ...
 
@@ -90,7 +92,7 @@ class Learner[S: LearningSetup]:
         """The operator trained and measured; ``operator.json`` holds history and errors."""
         return Stage("learn", (), self.inputs, self._make, self._read, hashed=self.hashed)
 
-    def stages(self, model: Any) -> tuple[Stage[LearntOperator], ...]:
+    def stages(self, model: OperatorStudyModel | EvolutionStudyModel) -> tuple[Stage[LearntOperator], ...]:
         """Those of a study: none where it names trained weights."""
         return (self.stage,) if model.surrogate.weights is None else ()
 
