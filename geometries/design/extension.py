@@ -103,7 +103,8 @@ def check_regions(family: Family, control_points: NDArray[np.float64], mesh: Mes
     """
     extent = np.ptp(control_points, axis=0).max()
     for tag in family.tags:
-        nodes, start, near = mesh.nodes[np.unique(mesh.facets_on(tag))], 0, np.inf
+        nodes, start = mesh.nodes[np.unique(mesh.facets_on(tag))], 0
+        near = np.full(len(nodes), np.inf)
         for curve in family.curves:
             poles = control_points[start : start + curve.count]
             start += curve.count

@@ -104,15 +104,12 @@ def body_in_channel(
             body = body + (theta[..., heights_end:] @ constant(axes, theta))[..., None, :]
         return torch.cat([constant(channel, theta).expand(*theta.shape[:-1], 8, 2), body], -2)
 
-    line = {"count": 2, "degree": 1}
+    sides = tuple(Curve(tag, count=2, degree=1) for tag in ("wall", "outlet", "wall", "inlet"))
     return Family(
         name="body_in_channel",
         description="flow domain between a channel and a body; boundary regions: wall, outlet, inlet, body",
         parameters=tuple(parameters),
-        loops=(
-            (Curve("wall", **line), Curve("outlet", **line), Curve("wall", **line), Curve("inlet", **line)),
-            (Curve("body", control_points, periodic=True),),
-        ),
+        loops=(sides, (Curve("body", control_points, periodic=True),)),
         control_points=control_points_at,
         part=1,
         stiffening=2.0,

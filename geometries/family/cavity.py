@@ -37,7 +37,7 @@ def cavity(skew: float = 0.3, bulge: float = 0.2) -> Family:
         west = torch.stack([shift * s.flip(0) - left * bump, s.flip(0) * ones], -1)
         return torch.cat([below, east, lid, west], -2)
 
-    wall = {"count": 4, "degree": 3}
+    wall = Curve("wall", count=4, degree=3)
     return Family(
         name="cavity",
         description="skewed box with bulged walls; boundary regions: wall, lid",
@@ -47,8 +47,6 @@ def cavity(skew: float = 0.3, bulge: float = 0.2) -> Family:
             Parameter("right", 0.0, -bulge, bulge, description="bulge of the right wall's control points"),
             Parameter("floor", 0.0, -bulge, bulge, description="bulge of the floor's control points"),
         ),
-        loops=(
-            (Curve("wall", **wall), Curve("wall", **wall), Curve("lid", count=2, degree=1), Curve("wall", **wall)),
-        ),
+        loops=((wall, wall, Curve("lid", count=2, degree=1), wall),),
         control_points=control_points_at,
     )

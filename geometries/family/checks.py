@@ -119,7 +119,8 @@ def _jump_fault(family: FamilyParts, designs: Tensor) -> str | None:
     for start, end in pairwise(designs):
         along = start + (nodes[:, None] + 1) / 2 * (end - start)
         try:
-            _, slopes = torch.func.jvp(family.control_points, (along,), ((end - start).expand_as(along).contiguous(),))
+            towards = (end - start).expand_as(along).contiguous()
+            slopes = torch.func.jvp(family.control_points, (along,), (towards,))[1]
         except Exception as error:
             return f"control_points cannot be differentiated by torch: {error}"
         moved = family.control_points(end) - family.control_points(start)

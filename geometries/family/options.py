@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
+from typing import Any
 
 from shapewright.geometries.family.parts import LARGEST, FamilyError
 
@@ -20,8 +22,8 @@ def numbers(family: str, **options: object) -> None:
         FamilyError: names the first.
     """
     for name, value in options.items():
-        number = isinstance(value, Real) and not isinstance(value, bool)
-        if not number or not (value == 0 or SMALLEST <= abs(value) <= LARGEST):
+        size = _size(value)
+        if not (size == 0 or SMALLEST <= size <= LARGEST):
             raise FamilyError(
                 f"{family}: option {name} is {_shown(value)}; allowed is a finite number,"
                 f" zero or of size {SMALLEST:g} to {LARGEST:g}"
@@ -35,10 +37,15 @@ def whole_numbers(family: str, **options: object) -> None:
         FamilyError: names the first.
     """
     for name, value in options.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or abs(value) > MOST_POINTS:
+        if not isinstance(value, Integral) or not _size(value) <= MOST_POINTS:
             raise FamilyError(
                 f"{family}: option {name} is {_shown(value)}; allowed is a whole number, {MOST_POINTS} at most"
             )
+
+
+def _size(value: object) -> Any:
+    """|value| of any real number; NaN of anything else, truth values included."""
+    return abs(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
 
 
 def pair(family: str, name: str, value: object) -> tuple[float, float]:

@@ -65,8 +65,7 @@ def porous_square(
         fixed = square.to(theta).expand(*theta.shape[:-1], 8, 2)
         return torch.cat([fixed, holes.flatten(-3, -2)], -2)
 
-    line = {"count": 2, "degree": 1}
-    sides = tuple(Curve(tag, **line) for tag in ("bottom", "right", "top", "left"))
+    sides = tuple(Curve(tag, count=2, degree=1) for tag in ("bottom", "right", "top", "left"))
     return Family(
         name="porous_square",
         description="unit square with equal pores; boundary regions: bottom, right, top, left, pore",

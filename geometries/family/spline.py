@@ -82,7 +82,10 @@ class LoopQuadrature:
     def _matrices(self) -> tuple[Tensor, Tensor, Tensor]:
         gauss, weights = np.polynomial.legendre.leggauss(self.points_per_span)
         total = sum(curve.count for curve in self.curves)
-        values, slopes, measure, start = [], [], [], 0
+        start = 0
+        values: list[NDArray[np.float64]] = []
+        slopes: list[NDArray[np.float64]] = []
+        measure: list[NDArray[np.float64]] = []
         for curve in self.curves:
             t = (np.arange(curve.spans)[:, None] + (gauss + 1) / 2).ravel()
             for store, derivative in ((values, 0), (slopes, 1)):
@@ -91,7 +94,8 @@ class LoopQuadrature:
                 store.append(block)
             measure.append(np.tile(weights / 2, curve.spans))
             start += curve.count
-        return tuple(torch.from_numpy(np.concatenate(part)) for part in (values, slopes, measure))
+        joined = [torch.from_numpy(np.concatenate(part)) for part in (values, slopes, measure)]
+        return joined[0], joined[1], joined[2]
 
     def __call__(self, control_points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Points (..., Q, 2), tangents dx/dt (..., Q, 2) and weights dt (Q,) for control points (..., n, 2)."""

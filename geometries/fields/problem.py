@@ -10,7 +10,7 @@ torch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Literal
@@ -123,7 +123,7 @@ class Functional:
     unit: str
     description: str
     on: str | None = None
-    outer: Function | None = None
+    outer: Callable[[Any, Any], Any] | None = None
     lifting: str | None = None
     maximum_of: Function | None = None
     bounds: Callable[[float, float, float | None], tuple[float, float | None]] | None = None
@@ -184,13 +184,13 @@ class Physics:
     description: str
     fields: tuple[Field, ...]
     coefficients: tuple[Coefficient, ...]
-    flux: Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, ...]]]
+    flux: Callable[[Any, Mapping[str, Any]], Mapping[str, Sequence[Any]]]
     source: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]
     functionals: tuple[Functional, ...] = ()
     energy: Function | None = None
     admissible: Function | None = None
     through: Mapping[str, Function] = field(default_factory=dict)
-    traction: Callable[[Any, Mapping[str, Any]], Mapping[str, tuple[Any, ...]]] | None = None
+    traction: Callable[[Any, Mapping[str, Any]], Mapping[str, Sequence[Any]]] | None = None
     derived: tuple[Derived, ...] = ()
     dimension: int = 2
 
@@ -340,7 +340,8 @@ class Problem:
     def _check_slip(self) -> None:
         if self.slip and self.physics.traction is None:
             raise ProblemError(f"physics '{self.physics.name}' has no vector field that could slip on '{self.slip[0]}'")
-        for condition in (*self.dirichlet, *self.natural):
+        conditions: tuple[Dirichlet | Natural, ...] = (*self.dirichlet, *self.natural)
+        for condition in conditions:
             if condition.tag in self.slip and condition.component in self.slip_field.components:
                 kind = "boundary value" if isinstance(condition, Dirichlet) else "natural condition"
                 raise ProblemError(
@@ -362,17 +363,23 @@ class Problem:
             raise ProblemError("the problem has no functionals; the first one is the objective")
         return self.functionals[0]
 
+    @property
+    def case_functionals(self) -> tuple[CaseFunctional, ...]:
+        """The functionals of all load cases: with cases these are all functionals."""
+        return tuple(f for f in self.functionals if isinstance(f, CaseFunctional))
+
     def single(self) -> Problem:
         """The problem of one case at a time, with the functionals that those of all cases are made of."""
         parts = {f.of: Functional(f.of, f.integrand, f.unit, f.description, f.on, f.outer, f.lifting)
-                 for f in self.functionals if isinstance(f, CaseFunctional)}
+                 for f in self.case_functionals}
         return replace(self, functionals=tuple(parts.values()), cases={})
 
     def tags(self) -> set[str]:
         """Names of the boundary regions that the problem speaks of."""
-        conditions = {condition.tag for condition in (*self.dirichlet, *self.natural, *self.pins, *self.patches)}
+        tagged: tuple[Dirichlet | Natural | Pin | Patch, ...]
+        tagged = (*self.dirichlet, *self.natural, *self.pins, *self.patches)
         functionals = {tag for f in self.functionals for tag in (f.on, f.lifting) if tag is not None}
-        return conditions | functionals | {*self.slip}
+        return {condition.tag for condition in tagged} | functionals | {*self.slip}
 
     def parameter_values(self, given: Mapping[str, float] | None = None) -> dict[str, float]:
         """Every parameter's value, its default where ``given`` has none; ProblemError for an unknown one."""

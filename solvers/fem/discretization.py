@@ -49,13 +49,16 @@ class Discretization:
         self.check_nodes(tagged.nodes)
         coordinates = basix.ufl.element("Lagrange", "triangle", 2, shape=(2,))
         cells = tagged.cells[:, BASIX_ORDER]
-        self.mesh = dolfinx_mesh.create_mesh(MPI.COMM_SELF, cells, coordinates, tagged.nodes)
+        # basix types its elements by a base class of what dolfinx takes
+        self.mesh = dolfinx_mesh.create_mesh(MPI.COMM_SELF, cells, coordinates, tagged.nodes)  # type: ignore[arg-type]
+        domain = self.mesh.ufl_domain()
+        assert domain is not None  # made with the mesh
         self._original: Index = np.asarray(self.mesh.geometry.input_global_indices, dtype=np.int64)
         # (M, 6) our node of each local node, with cells and local nodes in dolfinx' order
         self._nodes: Index = self._original[self.mesh.geometry.dofmaps[0]]
         self.facet_tags = self._tag_facets()
         self.space = fem.functionspace(self.mesh, _element(fields))
-        self.node_space = fem.functionspace(self.mesh, self.mesh.ufl_domain().ufl_coordinate_element())
+        self.node_space = fem.functionspace(self.mesh, domain.ufl_coordinate_element())
         self._node_dofs = np.empty(len(tagged.nodes), dtype=np.int64)
         self._node_dofs[self._nodes] = self.node_space.dofmap.list
         self.component_dofs: Mapping[str, Index] = {

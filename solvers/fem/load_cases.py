@@ -66,7 +66,7 @@ class CaseSolution:
         first = next(iter(self.cases.values()))
         self.nodes, self.dofs, self.fields = first.nodes, first.dofs, first.fields
         """Of the mesh, and the fields of the first case."""
-        found = {f.name: self._combined(f) for f in self.problem.functionals}
+        found = {f.name: self._combined(f) for f in self.problem.case_functionals}
         self.values: Mapping[str, float] = {name: value for name, (value, _) in found.items()}
         self._slopes = {name: slopes for name, (_, slopes) in found.items()}
 
@@ -102,8 +102,8 @@ class CaseSolution:
             self._fem.revisit(solution)
             tangents.append(solution.tangent(velocity))
         values = {}
-        for functional in self.problem.functionals:
-            single = np.array([tangent.values[self._known(functional.name).of] for tangent in tangents])
+        for functional in self.problem.case_functionals:
+            single = np.array([tangent.values[functional.of] for tangent in tangents])
             values[functional.name] = float(self._slopes[functional.name] @ single)
         return FemTangent(tangents[0].fields, values)
 
@@ -112,7 +112,7 @@ class CaseSolution:
         return next(iter(self.cases.values())).profile(quantity, on)
 
     def _known(self, name: str) -> CaseFunctional:
-        found = [functional for functional in self.problem.functionals if functional.name == name]
+        found = [functional for functional in self.problem.case_functionals if functional.name == name]
         if not found:
             known = ", ".join(functional.name for functional in self.problem.functionals) or "none"
             raise ProblemError(f"unknown functional '{name}'; this problem has {known}")

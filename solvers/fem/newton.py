@@ -162,8 +162,8 @@ class Newton:
         """Put the loads on; the free residual, linearized at the present state, with their boundary values."""
         form, state = self._form, self._form.state.x.array
         for name, value in loads.parameters.items():
-            form.parameters[name].value = value
-        form.load.value = loads.factor
+            form.parameters[name].value[...] = value
+        form.load.value[...] = loads.factor
         residual = self._residual()
         if not np.isfinite(residual).all():
             raise SolveError(f"the first residual is not finite: {self._not_finite()}")

@@ -129,18 +129,18 @@ class PatchLoad:
     def move(self, nodes: Array) -> None:
         """Follow the mesh, whose nodes are at ``nodes`` (N, 2); SolveError if no quadrature point meets the patch."""
         self._centre.value[:] = self._shape @ nodes[self._nodes]
-        integral = float(fem.assemble_scalar(self._integral))
+        integral = fem.assemble_scalar(self._integral).real
         if not integral > 0:
             raise SolveError(
                 f"the patch at {self._centre.value.tolist()} of width {self.patch.width:g} is narrower than the cells"
                 f" on '{self.patch.tag}': no quadrature point is inside; widen it, or refine the mesh"
             )
-        self._scale.value = 1 / integral
+        self._scale.value[...] = 1 / integral
 
     def by_nodes(self, adjoint: Array) -> Array:
         """(N, 2) derivative by the nodes of the load's part in p . R, for adjoint dofs p."""
         scale = float(self._scale.value)
-        work, *by_centre = (adjoint @ self._load(*direction) for direction in _DIRECTIONS)
+        work, *by_centre = (adjoint @ self._load(growth, shift) for growth, shift in _DIRECTIONS)
         nodes = self._discretization.nodes_from_space(fem.assemble_vector(self._integral_by_nodes).array)
         nodes = scale**2 * work * nodes
         centre = scale**2 * work * self._integral_gradient() - np.array(by_centre)
@@ -157,7 +157,7 @@ class PatchLoad:
 
     def _load(self, growth: float, shift: Array) -> Array:
         """Change of the load vector for a change of the scale and of the centre (2,)."""
-        self._growth.value, self._shift.value[:] = growth, shift
+        self._growth.value[...], self._shift.value[:] = growth, shift
         return fem.assemble_vector(self._rate).array.copy()
 
     def _integral_gradient(self) -> Array:
@@ -165,9 +165,13 @@ class PatchLoad:
         found = []
         for axis in np.eye(2):
             self._shift.value[:] = axis
-            found.append(float(fem.assemble_scalar(self._integral_by_centre)))
+            found.append(fem.assemble_scalar(self._integral_by_centre).real)
         return np.array(found)
 
 
-_DIRECTIONS = ((1.0, np.zeros(2)), (0.0, np.array([1.0, 0.0])), (0.0, np.array([0.0, 1.0])))
+_DIRECTIONS: tuple[tuple[float, Array], ...] = (
+    (1.0, np.zeros(2)),
+    (0.0, np.array([1.0, 0.0])),
+    (0.0, np.array([0.0, 1.0])),
+)
 """Changes of scale and centre, one at a time."""

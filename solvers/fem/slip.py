@@ -11,7 +11,7 @@ and curved ones do not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ufl
@@ -49,7 +49,7 @@ def slip_terms(
     through_test = sum(normal[c] * test[c] for c in stress)
     pressing = _normal_stress(stress, normal)
     argument = ufl.TestFunction(state.function_space)
-    height = abs(ufl.JacobianDeterminant(mesh)) / FacetJacobianDeterminant(mesh)
+    height = ufl_ops.abs(ufl.JacobianDeterminant(mesh)) / FacetJacobianDeterminant(mesh)
     terms = PENALTY * _stiffness(physics, q, normal, mesh) / height * through * through_test
     terms -= pressing * through_test + ufl.derivative(pressing, state, argument) * through
     terms = walls * terms
@@ -59,7 +59,7 @@ def slip_terms(
     return terms
 
 
-def _normal_stress(stress: Mapping[str, tuple[Any, ...]], normal: Mapping[str, Any]) -> Any:
+def _normal_stress(stress: Mapping[str, Sequence[Any]], normal: Mapping[str, Any]) -> Any:
     """n . s n."""
     return sum(
         normal[c] * s * normal[d] for c, row in stress.items() for d, s in zip(stress, row, strict=True)

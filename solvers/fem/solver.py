@@ -247,7 +247,7 @@ class FemSolver:
         self._solve_number = solution._solve_number
         self._form.state.x.array[:] = solution._state
         for name, value in solution.parameters.items():
-            self._form.parameters[name].value = value
+            self._form.parameters[name].value[...] = value
         _, self._slopes = self._boundary.evaluate(solution.nodes, solution.parameters)
         self._partials.clear()
         for functional in self.problem.functionals:
@@ -274,9 +274,9 @@ class FemSolver:
         """Where a field slips, with the operator as it is without."""
         if not self.problem.slip:
             return None
-        self._form.walls.value = 0.0
+        self._form.walls.value[...] = 0.0
         matrix = self._factorization.present_entries()
-        self._form.walls.value = 1.0
+        self._form.walls.value[...] = 1.0
         return Walls(self.problem.slip_field, self.problem.slip, matrix)
 
     def _check_balance(self, fields: Mapping[str, Array], values: Mapping[str, float]) -> None:
@@ -331,7 +331,7 @@ class FemSolver:
 
     def _value(self, functional: Functional) -> float:
         form = self._functionals[functional.name].value
-        integral = 0.0 if form is None else float(fem.assemble_scalar(form))
+        integral = 0.0 if form is None else fem.assemble_scalar(form).real
         value, self._outer_slopes[functional.name] = _outer(functional, integral)
         if not np.isfinite(value):
             advice = "" if functional.maximum_of is None else (

@@ -5,7 +5,6 @@ Arguments are UFL expressions or python numbers.
 
 from __future__ import annotations
 
-import builtins
 import math
 
 import ufl
@@ -33,9 +32,9 @@ def tanh(a: Expr | float) -> Expr:
 
 def abs(a: Expr | float) -> Expr:
     """|a|."""
-    a = ufl.as_ufl(a)
+    expression: Expr = ufl.as_ufl(a)
     # UFL 2026.1 makes an Abs of an Abs its own operand, and every traversal of it endless
-    return a if isinstance(a, ufl.algebra.Abs) else builtins.abs(a)
+    return expression if isinstance(expression, ufl.algebra.Abs) else ufl.algebra.Abs(expression)
 
 
 def pow(a: Expr | float, b: Expr | float) -> Expr:
@@ -43,7 +42,7 @@ def pow(a: Expr | float, b: Expr | float) -> Expr:
     return ufl.as_ufl(a) ** b
 
 
-def square(a: Expr | float) -> Expr:
+def square(a: Expr | float) -> Expr | float:
     """a * a."""
     return a * a
 

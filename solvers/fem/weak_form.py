@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import ufl
 from ufl.core.expr import Expr
 
@@ -73,10 +74,12 @@ class WeakForm:
         rule = {"quadrature_degree": quadrature_degree}
         self._dx = ufl.Measure("dx", mesh, metadata=rule)
         self._ds = ufl.Measure("ds", mesh, subdomain_data=discretization.facet_tags, metadata=rule)
-        self.state = fem.Function(space)
-        self.adjoint = fem.Function(space)
-        self.velocity = fem.Function(discretization.node_space)
-        self.parameters = {name: fem.Constant(mesh, float(v)) for name, v in problem.parameters.items()}
+        self.state: fem.Function[np.float64] = fem.Function(space)
+        self.adjoint: fem.Function[np.float64] = fem.Function(space)
+        self.velocity: fem.Function[np.float64] = fem.Function(discretization.node_space)
+        self.parameters: dict[str, fem.Constant[np.float64]] = {
+            name: fem.Constant(mesh, float(v)) for name, v in problem.parameters.items()
+        }
         self.load = fem.Constant(mesh, 1.0)
         components = _test_functions(problem.physics, ufl.TestFunction(space))
         self.patches = tuple(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from shapewright.geometries.fields.problem import Function, Functional
 
@@ -53,7 +53,7 @@ def p_norm(
     def magnitude(ops: Any, q: Mapping[str, Any]) -> Any:
         return ops.abs(density(ops, q))  # which alone an even power sees
 
-    region_as = "on" if along_boundary else None
+    region_as: Literal["on"] | None = "on" if along_boundary else None
     return Functional(
         name, power, unit, description, on, root, maximum_of=magnitude, bounds=bounds, region_as=region_as
     )
@@ -86,7 +86,7 @@ def kreisselmeier_steinhauser(
         least, largest = kreisselmeier_steinhauser_bounds(value / scale, sharpness, measure, steepness)
         return scale * least, None if largest is None else scale * largest
 
-    region_as = "on" if along_boundary else None
+    region_as: Literal["on"] | None = "on" if along_boundary else None
     return Functional(
         name, exponential, unit, description, on, logarithm, maximum_of=density, bounds=bounds, region_as=region_as
     )

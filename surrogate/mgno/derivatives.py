@@ -96,16 +96,17 @@ def _forward(
     kind = None if second is None else second_order(second, dimension)
     jet = decoder_jet(operator.decoder, latent, queries, shape_index, kind).gelu(kind).linear(operator.projection)
     values, gradients = jet.value.squeeze(-2), jet.gradient.mT
-    if second is None:
+    if kind is None:
         return FieldDerivatives(values, gradients)
+    seconds = jet.carried
     if second == "laplacian":
-        return FieldDerivatives(values, gradients, laplacians=jet.second.squeeze(-2))
+        return FieldDerivatives(values, gradients, laplacians=seconds.squeeze(-2))
     if second == "diagonal":
-        return FieldDerivatives(values, gradients, None, jet.second.mT, jet.second.sum(-2))
+        return FieldDerivatives(values, gradients, None, seconds.mT, seconds.sum(-2))
     position = torch.empty(dimension, dimension, dtype=torch.int64)
     for entry, (row, column) in enumerate(zip(kind.rows, kind.columns, strict=True)):
         position[row, column] = position[column, row] = entry
-    return _with_hessians(values, gradients, jet.second.mT[..., position.to(queries.device)])
+    return _with_hessians(values, gradients, seconds.mT[..., position.to(queries.device)])
 
 
 def _reverse(
@@ -165,6 +166,12 @@ class Jet:
     gradient: Tensor
     second: Tensor | None
 
+    @property
+    def carried(self) -> Tensor:
+        """The second derivatives of a jet that carries them, as all do that are made for a :class:`SecondOrder`."""
+        assert self.second is not None
+        return self.second
+
     def linear(self, layer: nn.Linear) -> Jet:
         """After a linear layer: its bias moves the value alone."""
         second = None if self.second is None else self.second @ layer.weight.mT
@@ -176,7 +183,7 @@ class Jet:
         if kind is None:
             return Jet(g, slope * self.gradient, None)
         bent = curvature[0] * kind.outer(self.gradient, self.gradient)
-        return Jet(g, slope * self.gradient, slope * self.second + bent)
+        return Jet(g, slope * self.gradient, slope * self.carried + bent)
 
 
 def decoder_jet(
@@ -192,7 +199,7 @@ def decoder_jet(
     def weights(near: Neighbours) -> tuple[Tensor, ...]:
         jet = _weights(decoder, near.along_axes, scale, kind)
         first = torch.cat([jet.value, jet.gradient], -2)
-        return (first, jet.value) if kind is None else (torch.cat([first, jet.second], -2), first, jet.value)
+        return (first, jet.value) if kind is None else (torch.cat([first, jet.carried], -2), first, jet.value)
 
     nodes, per_edge = decoder.per_node(latent).flatten(0, -2), decoder.per_edge.weight
     sums = gather(weights, decoder.grid, nodes, queries, shape_index, per_edge)
@@ -232,5 +239,5 @@ def _normalised(jet: Jet, kind: SecondOrder | None) -> Jet:
     if kind is None:
         return Jet(value, gradient, None)
     mixed = kind.symmetric(gradient, rise.expand_as(gradient))
-    second = (jet.second - mixed - value * jet.second.sum(-1, keepdim=True)) / total
+    second = (jet.carried - mixed - value * jet.carried.sum(-1, keepdim=True)) / total
     return Jet(value, gradient, second)

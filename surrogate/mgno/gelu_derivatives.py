@@ -19,6 +19,17 @@ def gelu_derivatives(z: Tensor, order: int) -> tuple[Tensor, ...]:
     return _GeluDerivatives.apply(z, order)
 
 
+class SavedTensors(FunctionCtx):
+    """Context of an autograd function with what torch adds to it when it is called."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+
+
+class _Context(SavedTensors):
+    order: int
+
+
 class _GeluDerivatives(torch.autograd.Function):
     """Its own derivatives are made of differentiable operations on z: they can be taken again, in either mode."""
 
@@ -28,17 +39,17 @@ class _GeluDerivatives(torch.autograd.Function):
         return first if order == 1 else (*first, (2 - z * z) * _density(z))
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    def setup_context(ctx: _Context, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.save_for_backward(inputs[0])
         ctx.save_for_forward(inputs[0])
         ctx.order = inputs[1]
 
     @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor, None]:
         return gelu_pullback(ctx.saved_tensors[0], grads), None
 
     @staticmethod
-    def jvp(ctx: FunctionCtx, tangent: Tensor, order: None) -> tuple[Tensor, ...]:
+    def jvp(ctx: _Context, tangent: Tensor, order: None) -> tuple[Tensor, ...]:
         (z,) = ctx.saved_tensors
         density, square = _density(z), z * z
         moved = _gelu_backward(tangent, z), (2 - square) * density * tangent

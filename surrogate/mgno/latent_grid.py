@@ -8,10 +8,10 @@ from math import inf, prod
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapewright.geometries.mesh.constants import constant, is_capturing
-from shapewright.geometries.mesh.simplex import Array
 
 
 class OutsideGridError(ValueError):
@@ -99,8 +99,8 @@ class LatentGrid:
         return self.periodic or (False,) * self.dimension
 
     @property
-    def _window(self) -> Array:
-        return np.arange(1 - self.radius, 1 + self.radius)
+    def _window(self) -> NDArray[np.int64]:
+        return np.arange(1 - self.radius, 1 + self.radius, dtype=np.int64)
 
     def coordinates(self, like: Tensor) -> Tensor:
         """(*shape, d) node positions scaled to [-1, 1]; zero along periodic axes, where all positions are alike."""

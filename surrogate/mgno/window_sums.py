@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from shapewright.surrogate.mgno.gelu_derivatives import gelu_derivatives, gelu_pullback
+from shapewright.surrogate.mgno.gelu_derivatives import SavedTensors, gelu_derivatives, gelu_pullback
 from shapewright.surrogate.mgno.latent_grid import LatentGrid, Neighbours
 
 CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**28}
@@ -74,15 +73,20 @@ def scatter(
     return _Scatter.apply(mollify, grid, shapes, rows, weights, points, owner, per_edge)
 
 
+class _GatherContext(SavedTensors):
+    weights: Weights
+    grid: LatentGrid
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, weights: Weights, grid: LatentGrid, *inputs: Tensor) -> Tensor:
+    def forward(ctx: _GatherContext, weights: Weights, grid: LatentGrid, *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs)
         ctx.weights, ctx.grid = weights, grid
         return _gather(weights, grid, *inputs)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _GatherContext, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():  # to be differentiated again
             return None, None, *_slopes(_gather(ctx.weights, ctx.grid, *inputs), inputs, needed, grad)
@@ -95,7 +99,8 @@ class _Gather(torch.autograd.Function):
                 weights = ctx.weights(near)
                 parts = grad[chunk].split([part.shape[-2] for part in weights], -2)
                 of_z = gelu_pullback(z, [w.mT @ part for w, part in zip(weights, parts, strict=True)])
-                edges = None if of_edges is None else _edge_slope(of_z, near)
+                if of_edges is not None:
+                    of_edges += _edge_slope(of_z, near)
             else:
                 with torch.enable_grad():
                     point, own_edges = points[chunk].detach().requires_grad_(), per_edge.detach().requires_grad_()
@@ -103,22 +108,28 @@ class _Gather(torch.autograd.Function):
                     rows = _rows(nodes, near).detach().requires_grad_()
                     found = _sums(ctx.weights(near), rows, near, own_edges)
                 of_z, of_points[chunk], edges = torch.autograd.grad(found, (rows, point, own_edges), grad[chunk])
+                if of_edges is not None:
+                    of_edges += edges
             if of_nodes is not None:
                 of_nodes.index_add_(0, near.index.flatten(), of_z.flatten(0, 1))
-            if of_edges is not None:
-                of_edges += edges
         return None, None, *totals
+
+
+class _ScatterContext(SavedTensors):
+    mollify: Mollify
+    grid: LatentGrid
+    shapes: int
 
 
 class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, mollify: Mollify, grid: LatentGrid, shapes: int, *inputs: Tensor) -> Tensor:
+    def forward(ctx: _ScatterContext, mollify: Mollify, grid: LatentGrid, shapes: int, *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs)
         ctx.mollify, ctx.grid, ctx.shapes = mollify, grid, shapes
         return _scatter(mollify, grid, shapes, *inputs)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _ScatterContext, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs, needed = ctx.saved_tensors, ctx.needs_input_grad[3:]
         if torch.is_grad_enabled():
             total = _scatter(ctx.mollify, ctx.grid, ctx.shapes, *inputs)
@@ -137,12 +148,12 @@ class _Scatter(torch.autograd.Function):
                 near = ctx.grid.neighbours(point, owner[chunk])
                 of_edge = _rows(grad, near).mul_(_mass(ctx.mollify, weights, near))
                 of_z = gelu_pullback(_point_activations(rows, near, per_edge), [of_edge])
-                of_own, of_edges = [of_z.sum(1), None, None], _edge_slope(of_z, near)
-            for total, part in zip(totals[:3], of_own, strict=True):
-                if total is not None:
-                    total[chunk] = part
-            if totals[4] is not None:
-                totals[4] += of_edges
+                of_own, of_edges = [of_z.sum(1)], _edge_slope(of_z, near)
+            for slopes, part in zip(totals, of_own, strict=False):  # of rows alone, or of weights and points too
+                if slopes is not None:
+                    slopes[chunk] = part
+            if (of_all := totals[4]) is not None:
+                of_all += of_edges
         return None, None, None, *totals
 
 

@@ -78,6 +78,7 @@ class EvolutionOperator(nn.Module):
         """u and its derivatives at the grid of x (X,) and t (T,), in one pass of forward mode."""
         queries, owner = _queries(x, t, len(initial))
         found = field_derivatives(self.operator, latent, queries, owner, order=2, second="diagonal")
+        assert found.diagonals is not None  # asked for
         shape = (len(initial), len(x), len(t))
         change, by_x, by_t, by_xx = (
             self.scale * part.reshape(shape)

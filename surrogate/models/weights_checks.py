@@ -55,7 +55,13 @@ def mesh_flaw(mesh: Mapping[str, Tensor], tags: int | None = None) -> str | None
             return f"{name} of its mesh name nodes beyond the {count} that there are"
     if int(facet_tags.min()) < 0 or (tags is not None and int(facet_tags.max()) >= tags):
         return f"facet_tags of its mesh name other boundary regions than the {tags} of the family"
-    return _shape_flaw(Mesh(*(mesh[name].numpy() for name in ("nodes", "cells", "facets", "facet_tags")), ()))
+    return _shape_flaw(mesh_of(mesh, ()))
+
+
+def mesh_of(arrays: Mapping[str, Tensor], tag_names: tuple[str, ...]) -> Mesh:
+    """The mesh of the arrays of a weights file."""
+    nodes, cells, facets, facet_tags = (arrays[name].numpy() for name in ("nodes", "cells", "facets", "facet_tags"))
+    return Mesh(nodes, cells, facets, facet_tags, tag_names)
 
 
 def _shape_flaw(mesh: Mesh) -> str | None:

@@ -18,7 +18,7 @@ from shapewright.surrogate.mgno.latent_grid import LatentGrid
 from shapewright.surrogate.models.evolution import EvolutionOperator
 from shapewright.surrogate.models.model_card import Card, ModelCard, OperatorCard
 from shapewright.surrogate.models.problem_operator import ProblemOperator
-from shapewright.surrogate.models.weights_checks import grid_flaw, mesh_flaw, shown, weights_flaw
+from shapewright.surrogate.models.weights_checks import grid_flaw, mesh_flaw, mesh_of, shown, weights_flaw
 
 Operator = ProblemOperator | EvolutionOperator
 """Networks whose weights are those of a problem, not of one shape's mesh."""
@@ -149,7 +149,7 @@ def load_mesh(path: Path, tag_names: tuple[str, ...]) -> tuple[Mesh, ModelCard]:
     tensors, content = read_weights(path)
     mesh = _mesh_arrays(path, tensors)
     _refuse_flaw(path, mesh_flaw(mesh, len(tag_names)))
-    return Mesh(*(mesh[name].numpy() for name in MESH_ARRAYS), tag_names), read_card(path, content, ModelCard)
+    return mesh_of(mesh, tag_names), read_card(path, content, ModelCard)
 
 
 def _mesh_arrays(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

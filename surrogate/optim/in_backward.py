@@ -64,11 +64,11 @@ class ReleasedGradient(Tensor):
     def __new__(cls: type[ReleasedGradient], like: Tensor) -> ReleasedGradient:
         return Tensor._make_wrapper_subclass(cls, like.shape, dtype=like.dtype, device=like.device)
 
-    def __repr__(self) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"ReleasedGradient(shape={tuple(self.shape)})"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override] # torch types the hook as the function that switches it off
         cls, function: Any, types: tuple[type, ...], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Refuse all operations except detaching, which reads nothing.

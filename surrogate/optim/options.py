@@ -160,7 +160,8 @@ def completed_state(saved: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) 
         ValueError: options that are not allowed, or state of another optimizer or of parameters of other shapes.
     """
     named = [_renamed(group, RENAMED_OPTIONS) for group in saved["param_groups"]]
-    groups = [{**mine, **group} for group, mine in zip_longest(named, own, fillvalue={}) if group]
+    none: Mapping[str, Any] = {}
+    groups = [{**mine, **group} for group, mine in zip_longest(named, own, fillvalue=none) if group]
     states = {number: _renamed(state, RENAMED_STATE) for number, state in saved["state"].items()}
     for group, mine in zip(groups, own, strict=False):
         options = Options.of(group)

@@ -31,13 +31,24 @@ WORTHWHILE = 1.05
 """Other ranks cost momentum along what they leave out: they are taken only for this many times the energy."""
 
 
-def working_gradient(gradient: Tensor, complex_pairs: bool) -> Tensor:
+def gradient_of(parameter: Tensor) -> Tensor:
+    """The gradient of a parameter that is stepped.
+
+    Raises:
+        RuntimeError: it has none.
+    """
+    if parameter.grad is None:
+        raise RuntimeError(f"a parameter of shape {tuple(parameter.shape)} has no gradient; none is stepped without")
+    return parameter.grad
+
+
+def working_gradient(parameter: Tensor, complex_pairs: bool) -> Tensor:
     """Gradient in at least single precision, with pairs in the last dimension viewed as complex numbers."""
-    gradient = gradient.resolve_conj().resolve_neg()
+    gradient = gradient_of(parameter).resolve_conj().resolve_neg()
     if gradient.dtype not in (torch.float64, torch.complex128):
         gradient = gradient.to(torch.complex64 if gradient.is_complex() else torch.float32)
     seen = as_working(gradient.contiguous() if complex_pairs else gradient, complex_pairs)
-    return as_working(gradient.clone(memory_format=torch.contiguous_format), True) if seen is None else seen
+    return torch.view_as_complex(gradient.clone(memory_format=torch.contiguous_format)) if seen is None else seen
 
 
 def as_working(tensor: Tensor, complex_pairs: bool) -> Tensor | None:
@@ -144,10 +155,10 @@ def _recomputed(gradient: Tensor, options: Options, old: Factors) -> Factors:
     """A subspace from the gradient alone, completed from the old one if the gradient has too few directions."""
     spectra, bases = spectra_and_bases(gradient)
     ranks = choose_ranks(gradient.shape, options.rank, options.rank_rule, [values.tolist() for values in spectra])
-    for mode, (values, rank) in enumerate(zip(spectra, ranks, strict=True)):
+    for mode, (values, rank, factor) in enumerate(zip(spectra, ranks, old, strict=True)):
         count = resolved_count(values)
-        if old[mode] is not None and count < rank < len(values):
-            bases[mode] = completed(bases[mode][:, :count], old[mode], len(values))
+        if factor is not None and count < rank < len(values):
+            bases[mode] = completed(bases[mode][:, :count], factor, len(values))
     return truncate(bases, ranks)
 
 

@@ -45,15 +45,15 @@ def mode_product(tensor: Tensor, matrix: Tensor, mode: int) -> Tensor:
 
 def project(tensor: Tensor, factors: Factors) -> Tensor:
     """Core of (batch, *shape) in the subspace: product with the conjugate-transposed factor of every truncated mode."""
-    for mode in _order(factors):
-        tensor = mode_product(tensor, factors[mode].mH, mode)
+    for mode, factor in _order(factors):
+        tensor = mode_product(tensor, factor.mH, mode)
     return tensor
 
 
 def lift(core: Tensor, factors: Factors) -> Tensor:
     """Back to the full shape; with :func:`project` before it, the orthogonal projection onto the subspace."""
-    for mode in reversed(_order(factors)):
-        core = mode_product(core, factors[mode], mode)
+    for mode, factor in reversed(_order(factors)):
+        core = mode_product(core, factor, mode)
     return core
 
 
@@ -63,11 +63,11 @@ def lift_onto(target: Tensor, core: Tensor, factors: Factors, keep: float) -> No
     The last mode's product is added to it directly, so that nothing of its size is allocated. At least one mode has
     a factor.
     """
-    *others, last = reversed(_order(factors))
+    *others, (last, matrix) = reversed(_order(factors))
     core = core[None]
-    for mode in others:
-        core = mode_product(core, factors[mode][None], mode)
-    matrix, shape = factors[last].resolve_conj(), target.shape
+    for mode, factor in others:
+        core = mode_product(core, factor[None], mode)
+    matrix, shape = matrix.resolve_conj(), target.shape
     after = torch.Size(shape[last + 1 :]).numel()
     if after == 1:
         target.view(-1, shape[last]).addmm_(core.reshape(-1, matrix.shape[1]), matrix.mT, beta=keep)
@@ -158,10 +158,10 @@ def _unfold(tensor: Tensor, mode: int) -> Tensor:
     return tensor.movedim(mode, 0).reshape(tensor.shape[mode], -1)
 
 
-def _order(factors: Factors) -> list[int]:
-    """Modes that have a factor, in the order of their reduction, the largest first."""
-    present = [mode for mode, factor in enumerate(factors) if factor is not None]
-    return sorted(present, key=lambda mode: factors[mode].shape[-1] / factors[mode].shape[-2])
+def _order(factors: Factors) -> list[tuple[int, Tensor]]:
+    """Modes that have a factor, with it, in the order of their reduction, the largest first."""
+    present = [(mode, factor) for mode, factor in enumerate(factors) if factor is not None]
+    return sorted(present, key=lambda entry: entry[1].shape[-1] / entry[1].shape[-2])
 
 
 def check_rank(rank: Rank, rule: str) -> None:
@@ -185,7 +185,7 @@ def check_rank(rank: Rank, rule: str) -> None:
 
 
 def choose_ranks(
-    shape: Sequence[int], rank: Rank, rule: str, spectra: Sequence[Sequence[float]] | None = None
+    shape: Sequence[int], rank: Rank, rule: str, spectra: Sequence[Sequence[float]] = ()
 ) -> tuple[int, ...]:
     """Ranks of every mode.
 
@@ -204,7 +204,7 @@ def choose_ranks(
     Raises:
         ValueError: the number of entries is not that of the modes.
     """
-    if isinstance(rank, (list, tuple)):
+    if not isinstance(rank, (int, float)):
         ranks = _by_mode(shape, rank)
     elif rank == 1 and rule != "energy":
         ranks = tuple(shape)

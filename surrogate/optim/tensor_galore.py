@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from shapewright.surrogate.optim.options import Options, completed_state, refuse
 from shapewright.surrogate.optim.state import (
     ON_CPU,
     State,
+    gradient_of,
     has_subspace,
     is_recomputed,
     refresh,
@@ -126,6 +127,12 @@ class TensorGaLore(torch.optim.Optimizer):
             raise
         self._numbers = self._number()
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step of every parameter that has a gradient; returns what ``closure`` returns."""
@@ -184,7 +191,7 @@ class TensorGaLore(torch.optim.Optimizer):
 
     def _check(self, parameter: Tensor, options: Options) -> None:
         """Refuse a gradient from which no step can be computed."""
-        gradient, state = parameter.grad, self.state[parameter]
+        gradient, state = gradient_of(parameter), self.state[parameter]
         if gradient.layout != torch.strided:
             raise RuntimeError(
                 f"the gradient of a parameter of shape {tuple(parameter.shape)} is sparse ({gradient.layout});"
@@ -206,9 +213,9 @@ class TensorGaLore(torch.optim.Optimizer):
         state = self.state[parameter]
         if parameter not in self._numbers:
             if not state:
-                state.update(start(working_gradient(parameter.grad, options.complex_pairs), options, projected=False))
+                state.update(start(working_gradient(parameter, options.complex_pairs), options, projected=False))
         elif self._is_due(parameter, state, options):
-            gradient = working_gradient(parameter.grad, options.complex_pairs)
+            gradient = working_gradient(parameter, options.complex_pairs)
             if bool(gradient.any()):
                 self._refresh(gradient, state, options)
             elif not state:

@@ -66,7 +66,7 @@ def update_dense(parameters: Sequence[Tensor], states: Sequence[State], options:
     beta1, beta2 = options.betas
     adamw(
         list(parameters),
-        [working_gradient(parameter.grad, complex_pairs=False).contiguous() for parameter in parameters],
+        [working_gradient(parameter, complex_pairs=False).contiguous() for parameter in parameters],
         [state["mean"] for state in states],
         [state["mean_square"] for state in states],
         [],
@@ -87,7 +87,7 @@ def update(parameters: Sequence[Tensor], states: Sequence[State], options: Optio
     """One step, in place in parameters and states, from ``parameter.grad``."""
     for state in states:
         state["step"] += 1
-    gradients = [working_gradient(parameter.grad, options.complex_pairs) for parameter in parameters]
+    gradients = [working_gradient(parameter, options.complex_pairs) for parameter in parameters]
     gradient = gradients[0][None] if len(gradients) == 1 else torch.stack(gradients)
     factors = factors_of(states, gradient.dim() - 1)
     core = project(gradient, factors)

@@ -199,7 +199,7 @@ def loss_of_inputs(
     gradients: Tensor,
 ) -> Tensor:
     """Loss of what :func:`loss_inputs` gives; it reads no value back from the device."""
-    (fields, values), (tangent, derivative) = torch.func.jvp(surrogate.evaluate, (theta,), (direction,))
+    (fields, values), (tangent, derivative) = torch.func.jvp(surrogate.evaluate, (theta,), (direction,))[:2]
     error, tangent_error = fields - solution, tangent - tangents
     exact = torch.einsum("bjp,bp->bj", gradients, direction)
     norms, row = _norms(surrogate, theta), _row(direction, len(scales.tangent))
@@ -211,7 +211,8 @@ def loss_of_inputs(
         (config.objective_weight, (values - known) ** 2 / scales.value),
         (config.gradient_weight, (derivative - exact) ** 2 / scales.derivative[row]),
     )
-    return sum(factor * part.mean() for factor, part in parts if factor > 0)
+    first, *others = (factor * part.mean() for factor, part in parts if factor > 0)
+    return sum(others, start=first)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,10 @@ class Progress:
 class Task(Protocol):
     """What is learnt."""
 
-    error_name: str
+    @property
+    def error_name(self) -> str:
+        """What the error on held-out data is, for messages."""
+        ...
 
     def loss(self, step: int) -> Tensor:
         """The loss of a step; its data depend on the step alone, so that a resumed run sees the same.
@@ -214,14 +217,20 @@ def make_optimizer(network: nn.Module, config: TrainerConfig) -> torch.optim.Opt
         ValueError: there is none of that name.
         TrainingError: an option does not fit the network's tensors.
     """
-    common = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(network.parameters(), **common)
+        return torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     if config.optimizer == "tensor_galore":
-        names = ("rank_rule", "update_gap", "scale", "residual_weight", "moments")
-        own = {name: getattr(config, name) for name in names}
         try:
-            return TensorGaLore(parameter_groups(network, config.rank), **common, **own)
+            return TensorGaLore(
+                parameter_groups(network, config.rank),
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                rank_rule=config.rank_rule,
+                update_gap=config.update_gap,
+                scale=config.scale,
+                residual_weight=config.residual_weight,
+                moments=config.moments,
+            )
         except ValueError as error:
             raise TrainingError(f"training: {error}") from error
     raise ValueError(f"optimizer is '{config.optimizer}'; allowed are tensor_galore and adamw")

@@ -28,6 +28,7 @@ def parameter_groups(network: nn.Module, rank: Rank | Mapping[str, float]) -> li
     spectral = [m.weight for m in network.modules() if isinstance(m, SpectralConvolution) and m.weight.requires_grad]
     known = set(map(id, spectral))
     other = [p for p in network.parameters() if p.requires_grad and id(p) not in known]
+    groups: list[dict[str, Any]]
     if not isinstance(rank, Mapping):
         groups = [{"params": spectral, "complex_pairs": True, "rank": rank}, {"params": other, "rank": rank}]
     else:

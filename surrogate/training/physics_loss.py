@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,13 @@ def energy(data: ProblemData, q: Mapping[str, Any], quadrature: CellPoints) -> T
     """
     if data.equations.energy is None:
         raise ValueError("training.loss is 'energy', but the physics has none; allowed is 'weak_residual'")
+    potential = data.equations.energy
     direct = data.equations.admissible is None
-    density = data.equations.energy(torch, q) if direct else _continued_density(data, q)
+    density = potential(torch, q) if direct else _continued_density(data, potential, q)
     return (density * quadrature.weights.flatten(1)).sum(-1)
 
 
-def _continued_density(data: ProblemData, q: Mapping[str, Any]) -> Tensor:
+def _continued_density(data: ProblemData, potential: Function, q: Mapping[str, Any]) -> Tensor:
     """(B, Q) density where the fields are admissible, and a continuation that grows without bound where they are not.
 
     An energy with 1 / J has no meaning beyond J = 0, where an untrained network may well be. There the derivatives of
@@ -42,9 +43,9 @@ def _continued_density(data: ProblemData, q: Mapping[str, Any]) -> Tensor:
     """
     room = _room(data, q, torch.ones(()))
     if bool((room >= FLOOR).all()):
-        return data.equations.energy(torch, q)
+        return potential(torch, q)
     share = torch.where(room >= FLOOR, torch.ones_like(room), _share_at_floor(data, q, room))
-    density = data.equations.energy(torch, _shrunk(data, q, share))
+    density = potential(torch, _shrunk(data, q, share))
     return density + density.abs() * (1 - room / FLOOR).clamp(min=0)
 
 
@@ -94,7 +95,8 @@ class WeakResidual(nn.Module):
         stiffness = weighted_stiffness(lift.shape_map.mesh, lambda x: np.ones(x.shape[:-1]))
         for component in data.components:
             fixed = lift.fixed.get(component, {}).values()
-            free = np.setdiff1d(np.arange(self.nodes), np.concatenate([index.numpy() for index in fixed] or [[]]))
+            prescribed = np.concatenate([np.empty(0, np.int64), *(index.numpy() for index in fixed)])
+            free = np.setdiff1d(np.arange(self.nodes), prescribed)
             if len(free) < self.nodes:  # a component that is prescribed nowhere has an equation without flux
                 inverse = splu(stiffness[free][:, free].tocsc()).solve(np.eye(len(free)))
                 self.register_buffer(f"{component}_inverse", torch.from_numpy(inverse), persistent=False)
@@ -118,7 +120,7 @@ class WeakResidual(nn.Module):
             total = total + (weight * size[:, None])[:, 0]
         return total
 
-    def _tested(self, flux: tuple[Tensor, Tensor], source: Tensor | None, quadrature: CellPoints) -> Tensor:
+    def _tested(self, flux: Sequence[Tensor], source: Tensor | None, quadrature: CellPoints) -> Tensor:
         """(B, N) residuals by test function."""
         shape = quadrature.weights.shape
         along = torch.stack([part.expand(shape[0], -1).unflatten(1, shape[1:]) for part in flux], -1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -74,8 +75,9 @@ def together(loss: Callable[[int], Tensor], network: nn.Module) -> nn.Module:
         return module
     device = next(network.parameters()).device
     alike = next(name for name in ("forward_sync_buffers", "broadcast_buffers") if name in _DDP_OPTIONS)
+    own_buffers: dict[str, Any] = {alike: False}  # they never change
     devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=devices, **{alike: False})  # buffers never change
+    return DistributedDataParallel(module, device_ids=devices, **own_buffers)
 
 
 _DDP_OPTIONS = signature(DistributedDataParallel.__init__).parameters

@@ -50,14 +50,18 @@ class GraphedLoss:
         return _Replayed.apply(self._value, self._gradients, *self._parameters)
 
 
+class _Context(FunctionCtx):
+    gradients: Sequence[Tensor | None]
+
+
 class _Replayed(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, value: Tensor, gradients: Sequence[Tensor | None], *parameters: Tensor
+        ctx: _Context, value: Tensor, gradients: Sequence[Tensor | None], *parameters: Tensor
     ) -> Tensor:
         ctx.gradients = gradients
         return value.clone()
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, *(None if each is None else each * grad for each in ctx.gradients)
