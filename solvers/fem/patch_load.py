@@ -153,7 +153,7 @@ class PatchLoad:
         shift = self._shape @ velocity[self._nodes]
         by_nodes = fem.assemble_vector(self._integral_by_nodes).array
         grown = by_nodes @ self._discretization.nodes_to_space(velocity) + self._integral_gradient() @ shift
-        return self._load(-(scale**2) * grown, shift)
+        return self._load(float(-(scale**2) * grown), shift)
 
     def _load(self, growth: float, shift: Array) -> Array:
         """Change of the load vector for a change of the scale and of the centre (2,)."""

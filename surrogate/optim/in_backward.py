@@ -64,7 +64,7 @@ class ReleasedGradient(Tensor):
     def __new__(cls: type[ReleasedGradient], like: Tensor) -> ReleasedGradient:
         return Tensor._make_wrapper_subclass(cls, like.shape, dtype=like.dtype, device=like.device)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self) -> str:  # type: ignore[override] # torch's takes a keyword that its own printing alone uses
         return f"ReleasedGradient(shape={tuple(self.shape)})"
 
     @classmethod
