@@ -100,6 +100,7 @@ def design_keys(folder: Path, mesh: Mesh, hashes: tuple[str, str], start: torch.
     physical = [PROBLEM, BOUNDS, key(mesh.nodes.tolist())]
     search = [start.tolist(), CONSTRAINTS]
     sources = json.loads((folder / "certificate.json").read_text())["sources"]
+    assert sources.pop("physics") is None  # which a study without a physics of its own did not have then
     training = key("train", *hashes, PROBLEM | {"surrogate": NETWORK}, TRAINING)
     solutions = key("centres", *physical, 1, "isotropic")
     starts = key("starts", weights, *search, SEARCH)
