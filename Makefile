@@ -16,12 +16,13 @@ study: setup  ## run the shipped torsion study into out/torsion
 
 # One thread a process: the tests' problems are too small for more to pay. A file's tests share a process.
 test: export OMP_NUM_THREADS ?= 1
-test: lint  ## ruff, import rules and all tests (ARGS="-m 'not slow'" is handed to pytest)
+test: lint  ## ruff, import rules, types and all tests (ARGS="-m 'not slow'" is handed to pytest)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-lint: setup  ## ruff and the import rules
+lint: setup  ## ruff, the import rules and the type checker
 	$(BIN)/ruff check .
 	cd $$($(BIN)/python tools/link_tree.py) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
+	cd build/tree && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 
 figures: setup  ## measure the figures of the README into benchmarks/results
 	$(BIN)/python -m benchmarks.figures
