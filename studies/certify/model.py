@@ -420,12 +420,13 @@ def write_certificate(path: Path, certificate: Certificate) -> None:
     write_json(path, certificate.as_data())
 
 
-def read_certificate(path: Path) -> Certificate:
+def read_certificate(path: Path | str) -> Certificate:
     """Read and check a certificate.
 
     Raises:
         CertificateError: there is none, or it does not follow the schema; names the entries that do not.
     """
+    path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -192,7 +192,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
-        raise SurrogateFileError(f"{path}: there is no such file; `shapewright train` makes one") from None
+        moved = path.parent / "weights" / path.name  # where those that ship lie since they left the studies' folder
+        hint = f"; write weights/{path.name}" if moved.is_file() else "; `shapewright train` makes one"
+        raise SurrogateFileError(f"{path}: there is no such file{hint}") from None
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
         raise SurrogateFileError(f"{path}: not a safetensors file ({_one_line(error)})") from error
     if CARD_KEY not in metadata:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 from pydantic_core import PydanticSerializationUnexpectedValue
@@ -112,6 +115,60 @@ def test_a_fingerprint_changes_with_code_and_values():
     assert fingerprint(scaled(torch.ones(2))) != fingerprint(scaled(torch.zeros(2)))
     assert fingerprint(lambda ops, q: q["x"]) != fingerprint(lambda ops, q: q["y"])
     assert fingerprint(sw.families.cavity()) == fingerprint(sw.families.cavity())
+
+
+OWN_FLUX = """
+from dataclasses import dataclass
+from helper import factor
+
+class Factors:
+    @staticmethod
+    def inner():
+        return {inner}
+
+@dataclass(frozen=True)
+class Flux:
+    scale: float = 1.0
+    def __call__(self, ops, q):
+        return {called} * q["u_x"] * Factors.inner() * factor()
+"""
+
+
+@pytest.fixture
+def fingerprint_in(tmp_path, monkeypatch):
+    """Fingerprint of an object of a user's own module, with a file or typed into a session, made afresh each time."""
+
+    def module(name, text, file):
+        made = ModuleType(name)
+        if file:
+            made.__file__ = str(tmp_path / f"{name}.py")
+            (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.setitem(sys.modules, name, made)
+        exec(text, vars(made))
+        return made
+
+    def made(code, file, *, called="2.0", inner="3.0", factor="4.0"):
+        module("helper", f"def factor(): return {factor}", file)
+        own = module("own", OWN_FLUX.format(called=called, inner=inner), file)
+        return fingerprint(eval(code, vars(own)))
+
+    return made
+
+
+@pytest.mark.parametrize("code", ["Flux()", "Flux", "lambda ops, q: Factors.inner()", "Flux().__call__"])
+@pytest.mark.parametrize("file", [True, False])
+def test_a_fingerprint_changes_with_any_code_that_an_object_may_run(code, file, fingerprint_in):
+    first = fingerprint_in(code, file)
+    assert first == fingerprint_in(code, file)
+    assert first != fingerprint_in(code, file, inner="3.5")
+    if "Factors" not in code or file:
+        assert first != fingerprint_in(code, file, called="2.5")
+        assert first != fingerprint_in(code, file, factor="4.5")
+
+
+def test_a_fingerprint_tells_which_object_comes_again():
+    one, two = [1.0], [2.0]
+    assert fingerprint((one, two, one)) != fingerprint((one, two, two))
 
 
 FLOW = {"mesh_size": 0.12}

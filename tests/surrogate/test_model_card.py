@@ -17,6 +17,7 @@ from shapewright.surrogate.models.weights_file import (
     half_precision,
     load_mesh,
     load_surrogate,
+    read_weights,
     reference_tensors,
     write_weights,
 )
@@ -117,6 +118,13 @@ def test_no_such_file(tmp_path):
         SurrogateFileError, match=r"none.safetensors: there is no such file; `shapewright train` makes one"
     ):
         load_surrogate(tmp_path / "none.safetensors", STUDY)
+
+
+def test_weights_that_moved_are_named(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "bar.safetensors").write_bytes(b"")
+    with pytest.raises(SurrogateFileError, match=r"no such file; write weights/bar.safetensors"):
+        read_weights(tmp_path / "bar.safetensors")
 
 
 def test_a_folder(tmp_path):
