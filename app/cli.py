@@ -68,21 +68,11 @@ def _loaded(options: Options) -> tuple[Study[StudyModel], Workspace, str]:
 @contextmanager
 def _run(options: Options) -> Iterator[Run]:
     """A study in its locked output folder, with progress bars."""
-    from shapewright.app.provenance import provenance
-    from shapewright.geometries.family.effort import forcing
-    from shapewright.studies.problem.jumps import JumpWarning, jumps
-    from shapewright.studies.problem.setup import build_setup
-    from shapewright.studies.run.pipeline import Run, write_resolved
-    from shapewright.studies.run.resolved import claim_folder
+    from shapewright.app.library import opened
 
     study, workspace, device = _loaded(options)
-    with forcing(options.force), workspace.lock(), ProgressBars() as bars:
-        results_go_to(workspace.folder)
-        claim_folder(study, workspace, options.overwrite)
-        run = Run(build_setup(study), workspace, device, bars)
-        for text in jumps(run.setup):
-            warnings.warn(text, JumpWarning, stacklevel=2)
-        write_resolved(run, provenance(device, study.model.training.seed))
+    results_go_to(workspace.folder)
+    with ProgressBars() as bars, opened(study, workspace, device, bars, options.overwrite) as run:
         yield run
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shapewright.app.provenance import provenance
@@ -17,6 +19,25 @@ from shapewright.studies.run.stage import Report, silent
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.study import StudyModel
 from shapewright.studies.schema.value import Study
+
+
+@contextmanager
+def opened(
+    study: Study[StudyModel], workspace: Workspace, device: str, report: Report, overwrite: bool = False
+) -> Iterator[pipeline.Run]:
+    """A study in its locked output folder, its stages ready to run; arguments and errors as of :func:`run`."""
+    objects = [".".join(map(str, key)) for key in study.objects()]
+    stages = [stage.name for stage in pipeline.design_stages(study.model)]
+    if objects and ("sample" in stages or study.model.engine is not None):
+        expected = "a file, 'my_file.py:Name', and formulas as text, which processes can read; or optimizer on fem"
+        raise study.error(objects[0], "a Python object in a study whose samples other processes solve", expected)
+    with forcing(study.force), workspace.lock():
+        claim_folder(study, workspace, overwrite)
+        current = pipeline.Run(build_setup(study), workspace, device, report)
+        for text in jumps(current.setup):
+            warnings.warn(text, JumpWarning, stacklevel=4)
+        pipeline.write_resolved(current, provenance(device, study.model.training.seed))
+        yield current
 
 
 def run(
@@ -44,21 +65,10 @@ def run(
         WorkspaceError: the folder cannot be used.
         OptimizationError: no start led to a valid design.
     """
-    workspace, device = Workspace(Path(folder)), choose_device(device)
-    objects = [".".join(map(str, key)) for key in study.objects()]
-    stages = [stage.name for stage in pipeline.design_stages(study.model)]
-    if objects and ("sample" in stages or study.model.engine is not None):
-        expected = "a file, 'my_file.py:Name', and formulas as text, which processes can read; or optimizer on fem"
-        raise study.error(objects[0], "a Python object in a study whose samples other processes solve", expected)
-    with forcing(study.force), workspace.lock():
-        claim_folder(study, workspace, overwrite)
-        current = pipeline.Run(build_setup(study), workspace, device, report)
-        for text in jumps(current.setup):
-            warnings.warn(text, JumpWarning, stacklevel=2)
-        pipeline.write_resolved(current, provenance(device, study.model.training.seed))
+    with opened(study, Workspace(Path(folder)), choose_device(device), report, overwrite) as current:
         certificate = pipeline.certificate_of(current)
-        if not objects:
+        if not any(study.objects()):
             from shapewright.app.report.report import write_report
 
-            write_report(workspace.folder)
+            write_report(current.workspace.folder)
     return certificate

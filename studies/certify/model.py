@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from shapewright.studies.certify.verdict_model import DesignVerdict, Entry, Limit, ModelVerdict, Number
 from shapewright.studies.files import write_json
+from shapewright.studies.schema.base import schema_text
 from shapewright.studies.schema.study import ConstraintKind
 
 SCHEMA_FILE = Path(__file__).parents[1] / "certificate_schema.json"
@@ -459,11 +460,7 @@ def _fault(error: Mapping[str, Any]) -> str:
 
 def json_schema_text() -> str:
     """What ``certificate_schema.json`` holds."""
-    schema = Certificate.model_json_schema()
-    history = " ".join(f"Version {number}: {text}" for number, text in CHANGES.items())
-    schema["description"] = f"{schema['description']} {history}"
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n"
+    return schema_text(Certificate, " ".join(f"Version {number}: {text}" for number, text in CHANGES.items()))
 
 
 if __name__ == "__main__":

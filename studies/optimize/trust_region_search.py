@@ -135,7 +135,7 @@ def search_by_trust_region(
     """Search on the surrogate from many starts, then lead its best design to a stationary one by finite elements.
 
     The last of the searches is that of the trust region. What the surrogate found is kept in the file ``proposals``,
-    so that a run which is broken off goes on from it and from the solutions of ``centres``.
+    so that a run which is broken off goes on from it and from the solutions in ``store``.
     """
     proposed = _proposed(setup, surrogate, config, proposals, report)
     theta = _start(setup, surrogate, store, proposed)

@@ -166,17 +166,17 @@ def save_trained(
 ) -> ModelCard:
     """Write the network in half precision with its card, whose errors are those of the half that did not choose."""
     weights = half_precision(network)
-    judging = split_held_out(data.held_out)[1].to(device)
+    measured = split_held_out(data.held_out)[1].to(device)
     card = ModelCard(
         trained_for=dict(problem.trained_for),
         training=dict(problem.training_section),
         data_hash=data.hash or data.designs.hash,
         designs=len(data.designs),
-        held_out=measure(network, judging),
+        held_out=measure(network, measured),
         hardware=hardware(device),
         seconds=round(seconds, 1),
         box=dict(problem.box),
-        correlation=correlation_with_error(novelty_over(network, *data.typical()), judging),
+        correlation=correlation_with_error(novelty_over(network, *data.typical()), measured),
     )
     write_weights(path, weights | reference_tensors(problem.shape_map.mesh, network.operator.grid), card)
     return card

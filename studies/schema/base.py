@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -55,6 +56,15 @@ def plain(value: Any, key: str = "") -> Any:
     elif not isinstance(value, str | int) and not (isinstance(value, float) and math.isfinite(value)):
         raise fault(key, f"found {value}; expected a finite number, text, true or false, or a list of these")
     return value
+
+
+def schema_text(model: type[BaseModel], description: str = "") -> str:
+    """What a file with the JSON Schema of a model holds; ``description`` is added to the model's own."""
+    schema = model.model_json_schema()
+    if description:
+        schema["description"] = f"{schema['description']} {description}"
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n"
 
 
 class Section(BaseModel):

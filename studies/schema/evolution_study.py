@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shapewright.studies.schema.base import Count, Positive, Section, Seed, fault
+from shapewright.studies.schema.base import Count, Positive, Section, Seed, fault, schema_text
 from shapewright.studies.schema.learning import FreshInstances, Surrogate
 
 SCHEMA_FILE = Path(__file__).parents[1] / "evolution_schema.json"
@@ -91,9 +90,7 @@ class EvolutionStudyModel(Section):
 
 def json_schema_text() -> str:
     """What ``evolution_schema.json`` holds."""
-    schema: dict[str, Any] = EvolutionStudyModel.model_json_schema()
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return schema_text(EvolutionStudyModel)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
@@ -20,6 +19,7 @@ from shapewright.studies.schema.base import (
     Positive,
     Section,
     fault,
+    schema_text,
 )
 from shapewright.studies.schema.learning import FreshInstances, Surrogate
 from shapewright.studies.schema.physics import Physics
@@ -108,9 +108,7 @@ class OperatorStudyModel(Section):
 
 def json_schema_text() -> str:
     """What ``operator_schema.json`` holds."""
-    schema: dict[str, Any] = OperatorStudyModel.model_json_schema()
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return schema_text(OperatorStudyModel)
 
 
 if __name__ == "__main__":

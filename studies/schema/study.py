@@ -8,7 +8,6 @@ where these are known.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -36,6 +35,7 @@ from shapewright.studies.schema.base import (
     Seed,
     fault,
     plain,
+    schema_text,
 )
 from shapewright.studies.schema.learning import Infill, ShapeSurrogate, Training
 from shapewright.studies.schema.physics import Physics
@@ -425,7 +425,7 @@ class StudyModel(Section):
         return constraints
 
     @model_validator(mode="after")
-    def _infill_has_centres(self) -> Self:
+    def _infill_has_solutions(self) -> Self:
         if self.infill is not None and self.optimizer.method != "trust_region":
             raise fault("infill", f"found it with optimizer.method {self.optimizer.method}; expected trust_region")
         return self
@@ -438,15 +438,9 @@ class StudyModel(Section):
         return self
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of a study file."""
-    schema = StudyModel.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
 def json_schema_text() -> str:
     """What ``schema.json`` holds."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    return schema_text(StudyModel)
 
 
 if __name__ == "__main__":
