@@ -29,6 +29,7 @@ from benchmarks.gpu.results import Recorder
 from benchmarks.gpu.timing import median_seconds
 from shapewright.studies.problem.design_training import DesignProblem, TrainingData, save_trained, train_network
 from shapewright.surrogate.models.model_card import ModelCard
+from shapewright.surrogate.training.accuracy import measure
 from shapewright.surrogate.training.derivative_informed import (
     TrainingConfig,
     batch_loss,
@@ -44,7 +45,7 @@ from shapewright.surrogate.training.loop import Progress, read_checkpoint
 GALORE = {"optimizer": "tensor_galore", "rank": {"channels_in": 0.25}, "moments": "full"}
 TIMED_STEPS = 12
 KEPT_FOR_THE_END = 0.15
-"""Share of a training's time that evaluations of held-out errors and the card take."""
+"""Share of a training's time that is left to what is not measured beforehand, such as checkpoints and the card."""
 LAST_CALL = 0.08
 """Share of its time before the end at which a training is stopped, and the best weights of its checkpoint taken."""
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +86,7 @@ def queues_of(bundle: Bundle, names: Sequence[str], graphed: bool, device: torch
 
 
 def wanted_steps(bundle: Bundle, name: str) -> int:
-    """Steps of a study's training and finish."""
+    """Steps of a study's training and fine-tuning."""
     problem = bundle.note(name)["problem"]
     return problem["training"]["steps"] + (problem["fine_tuning"] or {}).get("steps", 0)
 
@@ -105,6 +106,7 @@ def _train_queue(
         command = [sys.executable, "-m", "benchmarks.gpu.training", name, "--bundle", str(bundle.folder)]
         own = max(1.0, seconds - min(GRACE, 0.25 * seconds))
         command += ["--out", str(out), "--device", device.type, "--seconds", f"{own:.1f}"]
+        command += ["--started", f"{time.time():.2f}"]
         command += ["--beside", str(beside - 1)] + ([] if steps is None else ["--steps", str(steps)])
         child = subprocess.Popen(command, cwd=ROOT, env=environment)
         try:
@@ -127,14 +129,16 @@ def train_one(
     problem = with_galore(problem)
     if graphed:
         compare_graph(Recorder(record.folder, "graphs"), name, problem, data, device)
-    held = fitting(problem, data, device, deadline, graphed) if steps is None else None
+    held, end = None, 0.0
+    if steps is None:
+        held, end = fitting(problem, data, device, deadline, graphed)
     problem = shortened(problem, steps) if held is None else held
     took = problem.training.steps
     begun, last = time.monotonic(), time.monotonic()
 
     def report(progress: Progress) -> None:
         nonlocal last
-        if steps is None and time.monotonic() > deadline - LAST_CALL * seconds:
+        if steps is None and time.monotonic() > deadline - LAST_CALL * seconds - end:
             raise KeyboardInterrupt  # which the trainer answers by a checkpoint at this step
         if time.monotonic() - last > 15:
             last = time.monotonic()
@@ -225,8 +229,11 @@ def compare_graph(
 
 def fitting(
     problem: DesignProblem, data: TrainingData, device: torch.device, deadline: float, graphed: bool = False
-) -> DesignProblem:
-    """The problem with as many steps of its training and its finish as the time holds, at most its own."""
+) -> tuple[DesignProblem, float]:
+    """The problem with as many steps as the time holds, at most its own; and seconds that its end takes.
+
+    At the end half of the held-out designs choose the weights, the others measure their errors, twice.
+    """
     network = problem.network(problem.normalization(data.designs, data.reference)).to(device)
     ticks: list[float] = []
 
@@ -242,14 +249,18 @@ def fitting(
         train(network, data.designs, data.held_out.subset(slice(0, 4)), never, None, tick, graphed=graphed)
     half = TIMED_STEPS // 2
     step = (ticks[-1] - ticks[half]) / (TIMED_STEPS - 1 - half)
-    affordable = int((deadline - time.monotonic()) * (1 - KEPT_FOR_THE_END) / step)
+    few = data.held_out.subset(slice(0, 4)).to(device)
+    begun = time.monotonic()
+    measure(network, few)
+    end = 1.5 * len(data.held_out) * (time.monotonic() - begun) / len(few)
+    affordable = int(((deadline - time.monotonic()) * (1 - KEPT_FOR_THE_END) - end) / step)
     wanted = problem.training.steps + (problem.fine_tuning or {}).get("steps", 0)
     print(f"  a step takes {1e3 * step:.1f} ms: {min(wanted, affordable)} of {wanted} steps", flush=True)
-    return problem if affordable >= wanted else shortened(problem, max(20, affordable))
+    return (problem if affordable >= wanted else shortened(problem, max(20, affordable))), end
 
 
 def shortened(problem: DesignProblem, steps: int) -> DesignProblem:
-    """The problem with ``steps`` steps, shared between training and finish as its own are; the card says so."""
+    """The problem with ``steps`` steps, shared between training and fine-tuning as its own are; the card says so."""
     fine_tuning = None if problem.fine_tuning is None else dict(problem.fine_tuning)
     if fine_tuning is not None:
         fine_tuning["steps"] = max(1, steps * fine_tuning["steps"] // (problem.training.steps + fine_tuning["steps"]))
@@ -281,6 +292,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--started", type=float, default=time.time(), help="when they began, in seconds since 1970")
     parser.add_argument("--beside", type=int, default=0, help="how many others train at the same time")
     parser.add_argument("--steps", type=int, help="so many, whatever the time; for rehearsals")
     parser.add_argument("--eager", action="store_true", help="without a CUDA graph")
@@ -288,18 +300,19 @@ def main() -> None:
     began, graphed = time.monotonic(), chosen.device == "cuda" and not chosen.eager
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     record, bundle, device = Recorder(chosen.out, "training"), open_bundle(chosen.bundle), torch.device(chosen.device)
+    seconds = chosen.seconds - (time.time() - chosen.started)  # this process took its time to start
     trained = False
     with TemporaryDirectory() as folder, record.guarded(f"{chosen.study}{', by a graph' if graphed else ''}"):
         train_one(
-            record, bundle, chosen.study, Path(folder), device, chosen.seconds, chosen.beside, chosen.steps, graphed
+            record, bundle, chosen.study, Path(folder), device, seconds, chosen.beside, chosen.steps, graphed
         )
         weights = Path(folder) / f"{chosen.study}.safetensors"
         target = chosen.out / weights.name
         target.write_bytes(weights.read_bytes())
         trained = True
-    left = chosen.seconds - (time.monotonic() - began)
+    left = seconds - (time.monotonic() - began)
     if graphed and not trained and left > 20:  # in a new process: a recording that broke off can spoil this one
-        again = [*sys.argv[1:], "--eager", "--seconds", f"{left:.1f}"]
+        again = [*sys.argv[1:], "--eager", "--seconds", f"{left:.1f}", "--started", f"{time.time():.2f}"]
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.gpu.training", *again])
 
 
