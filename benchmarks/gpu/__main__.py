@@ -1,8 +1,8 @@
 """Run the kit: ``python -m benchmarks.gpu --bundle gpu-bundle --minutes 8 --out "$OUT"``.
 
 Writes ``rows.jsonl`` a result at a time, ``gpu.md`` and ``gpu.json`` made of it, and the weights of the trainings, at
-most eight files. ``--device cpu --minutes 2`` rehearses all of it. ``--tables FOLDER`` only makes the tables, in
-``benchmarks/results``, of a run that came back.
+most eight files. ``--device cpu --minutes 2`` rehearses all of it. ``--tables FOLDER ...`` only makes the tables, in
+``benchmarks/results``, of runs that came back.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from benchmarks.gpu.designs import BATCHES, measure_designs
 from benchmarks.gpu.memory import measure_memory
 from benchmarks.gpu.operator import POINTS, measure_operator
 from benchmarks.gpu.problems import Bundle, open_bundle
-from benchmarks.gpu.results import Recorder, read_rows, write_row, write_tables
+from benchmarks.gpu.results import Recorder, read_rows, write_row
+from benchmarks.gpu.tables import write_tables
 from benchmarks.gpu.training import queues_of, train_together
 from shapewright.studies.problem.design_training import hardware
 
@@ -65,7 +66,7 @@ def run(bundle: Bundle, out: Path, device: torch.device, minutes: float, parts: 
         with record.guarded(part):
             _part(part, record, bundle, out, device, deadline, rehearsal, small)
         write_row(out, {"part": "run", "case": f"{part} took", "value": time.monotonic() - now, "unit": "s"})
-        write_tables(out, out)
+        write_tables([out], out)
     print(f"done after {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -156,7 +157,10 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--parts", nargs="*", choices=tuple(SHARES), default=tuple(SHARES))
     parser.add_argument("--small", action="store_true", help="the least that touches every part, for tests")
-    parser.add_argument("--tables", type=Path, metavar="FOLDER", help="only make the tables of the run in FOLDER")
+    parser.add_argument(
+        "--tables", type=Path, nargs="+", metavar="FOLDER",
+        help="only make the tables of the runs in these folders, of one device, where later rows replace earlier ones",
+    )  # fmt: skip
     chosen = parser.parse_args()
     if chosen.tables is not None:
         write_tables(chosen.tables, RESULTS)

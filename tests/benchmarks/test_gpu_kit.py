@@ -12,10 +12,12 @@ import torch
 
 from benchmarks.gpu import __main__ as kit
 from benchmarks.gpu import training
+from benchmarks.gpu.asked import as_asked
 from benchmarks.gpu.fields import compressed, from_half_changes, half_changes, restored
 from benchmarks.gpu.make_bundle import study_entry
 from benchmarks.gpu.problems import BUNDLE_FILE, BundleError, open_bundle
-from benchmarks.gpu.results import Recorder, read_rows, write_tables
+from benchmarks.gpu.results import Recorder, read_rows
+from benchmarks.gpu.tables import merged, write_tables
 from benchmarks.gpu.training import shortened, with_galore
 from shapewright.studies.problem.samples import Samples
 from shapewright.studies.problem.surrogates import train_surrogate
@@ -165,7 +167,7 @@ def test_a_part_that_fails_is_recorded_and_the_next_goes_on(tmp_path, capsys):
     with (tmp_path / "rows.jsonl").open("a") as file:
         file.write('{"part": "designs", "cas')  # cut off in the middle of a line
     assert read_rows(tmp_path) == rows
-    write_tables(tmp_path, tmp_path / "tables")
+    write_tables([tmp_path], tmp_path / "tables")
     table = (tmp_path / "tables" / "gpu.md").read_text()
     assert "| whole | 2 | ms |" in table
     assert "no such thing" in table
@@ -201,3 +203,41 @@ def test_long_trainings_come_first_and_share_a_gpu_by_twos(solved, monkeypatch):
     assert training.queues_of(solved[-1], list(steps), True, torch.device("cuda")) == [["long"], ["middle", "short"]]
     assert training.queues_of(solved[-1], list(steps), False, torch.device("cuda")) == [["long"], ["middle"], ["short"]]
     assert training.queues_of(solved[-1], [], True, torch.device("cuda")) == []
+
+
+def memory_row(grid, optimizer, quantity, value):
+    return {"part": "memory", "case": f"width 128, modes 16, {grid} x {grid}, {optimizer}, {quantity}", "value": value,
+            "unit": "", "beside": ""}  # fmt: skip
+
+
+def test_the_figures_asked_stand_beside_those_found():
+    rows = [
+        memory_row(128, "AdamW", "step", 10.0),
+        memory_row(128, "channels in alone, 0.25", "step", 11.0),
+        memory_row(512, "AdamW", "step", 10.0),
+        memory_row(512, "channels in alone, 0.25", "step", 12.0),
+        memory_row(128, "AdamW", "optimizer", 400.0),
+        memory_row(128, "channels in alone, 0.25", "optimizer", 101.0),
+        {"part": "designs", "case": "stokes_body, float32, batch 1024, rate", "value": 9e3, "unit": "1/s",
+         "beside": "FEM 75 a second: 120.0 times"},
+    ]  # fmt: skip
+    memory, step, rate = as_asked(rows)[-4:-1]
+    assert memory.endswith("| at least 75% saved | 74.8% saved | no |")
+    assert step.endswith("| at most 1.15 times | 128: 1.10 times, 512: 1.20 times | on 128 |")
+    assert rate.endswith("| at least 100 times FEM's | 120.0 times | yes |")
+    assert as_asked(rows[:1]) == []
+
+
+def test_a_later_run_replaces_rows_and_failures_of_the_first():
+    def run(device, *rows):
+        about = {"part": "run", "case": "about", "value": {"device": device}, "unit": ""}
+        return [about, *({"part": "designs", "case": case, "value": value, "unit": unit} for case, value, unit in rows)]
+
+    first = run("A", ("a, bf16", "RuntimeError", "failure"), ("a, float32", 1.0, "ms"), ("b", "lost", "failure"))
+    about, rows = merged([first, run("A", ("a, bf16, gradient", 0.5, ""), ("a, float32", 2.0, "ms"))])
+    assert about == {"device": "A"}
+    assert [(row["case"], row["value"]) for row in rows] == [
+        ("a, float32", 2.0), ("b", "lost"), ("a, bf16, gradient", 0.5)
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="the runs are of A, B; allowed are runs of one device"):
+        merged([first, run("B")])
