@@ -84,11 +84,15 @@ def as_markdown(about: Row, rows: Iterable[Row]) -> str:
         own = [row for row in rows if row["part"] == part]
         if own:
             text += [f"## {title}", ""]
-            pivoted = [row for row in own if part in PIVOTED and row["unit"] != "failure"]
+            pivoted = [row for row in own if part in PIVOTED and _is_pivoted(row, PIVOTED[part][1])]
             text += _pivot(pivoted, *PIVOTED[part]) if pivoted else []
             listed = [row for row in own if row not in pivoted]
             text += _listed(listed) if listed else []
     return "\n".join(text)
+
+
+def _is_pivoted(row: Row, entries: int) -> bool:
+    return row["unit"] != "failure" and len(row["case"].split(", ")) >= max(2, entries)
 
 
 def _listed(rows: Sequence[Row]) -> list[str]:
