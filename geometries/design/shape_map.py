@@ -11,6 +11,7 @@ from torch import Tensor
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.mesh import Mesh
+from shapewright.geometries.mesh.precision import full_precision
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class ShapeMap:
     def _reference_points(self) -> Tensor:
         return self.origin.control_points(self.origin.reference)
 
+    @full_precision
     def nodes(self, theta: Tensor) -> Tensor:
         """(..., N, 2) mesh nodes of the designs theta (..., P), in their dtype and on their device."""
         motion = self.family.control_points(theta) - constant(self._reference_points, theta)

@@ -16,6 +16,7 @@ from torch import Tensor
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.jacobians import area_vectors, cell_jacobians, determinant, inverse
 from shapewright.geometries.mesh.mesh import Mesh, MeshError
+from shapewright.geometries.mesh.precision import full_precision
 from shapewright.geometries.mesh.quadrature import gauss_quadrature
 from shapewright.geometries.mesh.simplex import SIMPLICES, Array
 
@@ -40,16 +41,19 @@ class CellPoints:
     values: Tensor
     gradients: Tensor
 
+    @full_precision
     def interpolate(self, nodal: Tensor) -> Tensor:
         """(..., M, Q) values of a nodal field (..., N)."""
         return torch.einsum("qi,...mi->...mq", self.values, nodal[..., self.cells])
 
+    @full_precision
     def gradient(self, nodal: Tensor) -> Tensor:
         """(..., M, Q, d) gradient of a nodal field (..., N)."""
         reference = torch.einsum("qik,...mi->...mqk", self.gradients, nodal[..., self.cells])
         return torch.einsum("...mqk,...mqkd->...mqd", reference, self.inverse_jacobian)
 
 
+@full_precision
 def cell_points(
     mesh: Mesh, nodes: Tensor, points_per_side: int = 3, rule: tuple[Array, Array] | None = None
 ) -> CellPoints:
@@ -76,6 +80,7 @@ def cell_points(
     )
 
 
+@full_precision
 def nodal_weights(mesh: Mesh, nodes: Tensor) -> Tensor:
     """(..., N) positive quadrature weights at the nodes; they sum to the area (volume) of the curved cells.
 
@@ -115,10 +120,12 @@ class FacetPoints:
     gradients: Tensor
     nodes: Tensor
 
+    @full_precision
     def interpolate(self, nodal: Tensor) -> Tensor:
         """(..., K, Q) values of a nodal field (..., N)."""
         return torch.einsum("qi,...ki->...kq", self.values, nodal[..., self.facets])
 
+    @full_precision
     def gradient(self, nodal: Tensor) -> Tensor:
         """(..., K, Q, d) gradient of a nodal field (..., N), taken in the cell behind each facet."""
         jacobian = torch.einsum("kqij,...kid->...kqdj", self.gradients, self.nodes[..., self.cells, :])
@@ -126,6 +133,7 @@ class FacetPoints:
         return torch.einsum("...kqj,...kqjd->...kqd", reference, inverse(jacobian))
 
 
+@full_precision
 def facet_points(mesh: Mesh, nodes: Tensor, tag: str | None = None, points_per_side: int = 3) -> FacetPoints:
     """Gauss points on the boundary region ``tag`` (all regions if None); the weights sum to its length (area).
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.mesh import Mesh
+from shapewright.geometries.mesh.precision import full_precision
 from shapewright.geometries.mesh.simplex import Array
 
 
@@ -54,12 +55,14 @@ def area_vectors(tangents: Tensor) -> Tensor:
     return torch.linalg.cross(tangents[..., 0], tangents[..., 1])
 
 
+@full_precision
 def cell_jacobians(mesh: Mesh, nodes: Tensor, points: Array) -> Tensor:
     """(..., M, Q, d, d) with [d, k] = dx_d / dxi_k at reference points (Q, d), for node positions (..., N, d)."""
     local = nodes[..., constant(mesh.cells, nodes, torch.int64), :]
     return torch.einsum("...mid,qik->...mqdk", local, constant(mesh.cell.shape_gradients(points), nodes))
 
 
+@full_precision
 def bernstein_jacobians(mesh: Mesh, nodes: Tensor) -> Tensor:
     """(..., M, b) Bernstein coefficients of each cell's Jacobian determinant.
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shapewright.geometries.mesh.precision import full_precision
+
 
 class SpectralConvolution(nn.Module):
     """Dense complex multiplication of the lowest Fourier modes.
@@ -26,6 +28,7 @@ class SpectralConvolution(nn.Module):
         corners = 2 ** (len(modes) - 1)
         self.weight = nn.Parameter(torch.randn(corners, *modes, channels, channels, 2) / channels)
 
+    @full_precision
     def forward(self, grid: Tensor) -> Tensor:
         """(B, c, *grid) to the same."""
         axes = tuple(range(2, grid.dim()))

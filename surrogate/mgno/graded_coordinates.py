@@ -8,6 +8,7 @@ errors with the same weights.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -35,7 +36,7 @@ class GradedCoordinates:
 
     def interior(self, cloud: PointCloud) -> PointCloud:
         """Points of the interior with weights that sum to the measure in these coordinates."""
-        density = self.slopes(cloud.points).prod(-1)
+        density = math.prod(self.slopes(cloud.points).unbind(-1))  # torch's product asks the device for zeros
         return replace(cloud, points=self.map(cloud.points), weights=cloud.weights * density)
 
     def boundary(self, cloud: PointCloud) -> PointCloud:

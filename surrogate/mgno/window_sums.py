@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional
 
+from shapewright.geometries.mesh.precision import full_precision
 from shapewright.surrogate.mgno.gelu_derivatives import SavedTensors, gelu_derivatives, gelu_pullback
 from shapewright.surrogate.mgno.latent_grid import LatentGrid, Neighbours
 
@@ -25,6 +26,7 @@ Weights = Callable[[Neighbours], Sequence[Tensor]]
 Mollify = Callable[[Tensor], Tensor]
 
 
+@full_precision
 def gather(
     weights: Weights, grid: LatentGrid, nodes: Tensor, points: Tensor, owner: Tensor, per_edge: Tensor
 ) -> Tensor:
@@ -46,6 +48,7 @@ def gather(
     return _Gather.apply(weights, grid, nodes, points, owner, per_edge)
 
 
+@full_precision
 def scatter(
     mollify: Mollify,
     grid: LatentGrid,

@@ -17,6 +17,7 @@ from shapewright.geometries.design.point_cloud import PointCloud, boundary_cloud
 from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.fields.quantities import FieldSpace
 from shapewright.geometries.mesh.constants import constant
+from shapewright.geometries.mesh.precision import full_precision
 from shapewright.surrogate.mgno.graded_coordinates import GradedCoordinates
 from shapewright.surrogate.mgno.latent_grid import LatentGrid, grid_around
 from shapewright.surrogate.mgno.operator import MollifiedGraphNeuralOperator, OperatorConfig
@@ -112,11 +113,17 @@ class DesignSurrogate(nn.Module):
         """Functionals (B, J) and their exact gradients (B, J, P) in theta, by reverse mode."""
         theta = theta.detach().requires_grad_()
         values = self.evaluate(theta)[1]
-        gradients = [
-            torch.autograd.grad(values[:, j].sum(), theta, retain_graph=j + 1 < values.shape[1])[0]
-            for j in range(values.shape[1])
-        ]
-        return values.detach(), torch.stack(gradients, 1)
+        return values.detach(), _gradients(values, theta)
+
+
+@full_precision
+def _gradients(values: Tensor, theta: Tensor) -> Tensor:
+    """(B, J, P) of values (B, J), each of its own row of theta (B, P)."""
+    last = values.shape[1] - 1
+    return torch.stack(
+        [torch.autograd.grad(value.sum(), theta, retain_graph=j < last)[0] for j, value in enumerate(values.unbind(1))],
+        1,
+    )
 
 
 def latent_grid_for(

@@ -16,8 +16,10 @@ from shapewright.geometries.fields.quantities import FieldSpace, nodal_quantitie
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.integration import cell_points, facet_points
 from shapewright.geometries.mesh.mesh import Mesh
+from shapewright.geometries.mesh.precision import full_precision
 
 
+@full_precision
 def integrate(functional: Functional, space: FieldSpace, mesh: Mesh, nodes: Tensor, fields: Tensor) -> Tensor:
     """(B,) values of a functional for nodes (B, N, d) and nodal fields (B, N, c).
 

@@ -15,6 +15,7 @@ from shapewright.geometries.family.parts import Parameter
 from shapewright.geometries.family.spline import Curve
 from shapewright.geometries.fields.problem import Function
 from shapewright.geometries.fields.quantities import FieldSpace
+from shapewright.surrogate.mgno.graded_coordinates import GradedCoordinates
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate, Normalization, latent_grid_for
 from shapewright.surrogate.models.functionals import integrate_all
@@ -106,7 +107,9 @@ def exact_dataset(count: int, seed: int, tangents: int = 2, axes: bool = False) 
     )
 
 
-def small_surrogate(seed: int = 0, mollifier: str = "octic") -> DesignSurrogate:
+def small_surrogate(
+    seed: int = 0, mollifier: str = "octic", grading: GradedCoordinates | None = None
+) -> DesignSurrogate:
     """Float64, with fresh weights; knows the fields of the middle of the bounds."""
     torch.manual_seed(seed)
     x, y = shape_map().reference_nodes.unbind(-1)
@@ -114,13 +117,16 @@ def small_surrogate(seed: int = 0, mollifier: str = "octic") -> DesignSurrogate:
     reference = exact_fields(shape_map().family.reference)
     scale = torch.tensor([0.3, 0.3], dtype=torch.float64)
     config = OperatorConfig(width=8, hidden=8, modes=(3, 3), layers=2, mollifier=mollifier)
-    grid = latent_grid_for(shape_map(), (14, 14), radius=2)
-    surrogate = DesignSurrogate(shape_map(), SPACE, FUNCTIONALS, config, grid, Normalization(reference, factor, scale))
+    grid = latent_grid_for(shape_map(), (14, 14), radius=2, grading=grading)
+    normalization = Normalization(reference, factor, scale)
+    surrogate = DesignSurrogate(shape_map(), SPACE, FUNCTIONALS, config, grid, normalization, grading)
     return surrogate.double()
 
 
-def lively_surrogate(seed: int = 0, mollifier: str = "octic") -> DesignSurrogate:
+def lively_surrogate(
+    seed: int = 0, mollifier: str = "octic", grading: GradedCoordinates | None = None
+) -> DesignSurrogate:
     """The same with a hundred times the scale: fresh weights alone hardly change the fields."""
-    surrogate = small_surrogate(seed, mollifier)
+    surrogate = small_surrogate(seed, mollifier, grading)
     surrogate.scale.mul_(100)
     return surrogate

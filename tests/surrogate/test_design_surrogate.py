@@ -7,6 +7,9 @@ import itertools
 import pytest
 import torch
 
+from shapewright.geometries.design import point_cloud
+from shapewright.surrogate.mgno import latent_grid
+from shapewright.surrogate.mgno.graded_coordinates import GradedCoordinates
 from shapewright.surrogate.mgno.latent_grid import OutsideGridError
 from shapewright.surrogate.models.design_surrogate import latent_grid_for
 from tests.surrogate.design_cases import exact_fields, lively_surrogate, random_designs, shape_map, small_surrogate
@@ -134,6 +137,37 @@ def test_precisions_agree():
     assert value.dtype == gradient.dtype == torch.float32
     torch.testing.assert_close(value.double(), exact_value, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(gradient.double(), exact_gradient, rtol=1e-3, atol=1e-4)
+
+
+def test_autocast_takes_the_layers_alone_to_half_precision():
+    """Positions, weights and integrals keep theirs, so that values lose only what bfloat16's three digits lose."""
+    surrogate, theta = lively_surrogate().float(), THETA.float()
+    with torch.no_grad():
+        nodes, fields = surrogate.fields(theta)
+    values, gradients = surrogate.value_and_gradient(theta)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            half_nodes, half_fields = surrogate.fields(theta)
+        half_values, half_gradients = surrogate.value_and_gradient(theta)
+    assert torch.equal(half_nodes, nodes)
+    assert half_fields.dtype == half_values.dtype == half_gradients.dtype == torch.float32
+    assert 1e-5 < float((half_fields - fields).norm() / fields.norm()) < 2e-2
+    assert float((half_values - values).norm() / values.norm()) < 2e-2
+    assert float((half_gradients - gradients).norm() / gradients.norm()) < 5e-2
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_a_value_and_its_gradient_ask_the_device_for_no_number(graded, monkeypatch):
+    """As a CUDA graph needs it. On the CPU it would not show, so torch's own record of its operations is read."""
+    monkeypatch.setattr(latent_grid, "is_capturing", lambda like: True)
+    monkeypatch.setattr(point_cloud, "is_capturing", lambda like: True)
+    surrogate = lively_surrogate(grading=GradedCoordinates((0.5, 0.5), 0.5) if graded else None)
+    surrogate.value_and_gradient(THETA)
+    with torch.autograd.profiler.profile() as record:
+        surrogate.value_and_gradient(THETA)
+    names = {event.key for event in record.key_averages()}
+    assert "aten::index_select" in names
+    assert not names & {"aten::item", "aten::_local_scalar_dense", "aten::nonzero"}
 
 
 @pytest.mark.gpu
