@@ -49,6 +49,14 @@ def _kept(values: NDArray[Any] | Tensor | Sequence[float], device: torch.device,
     return _KEPT[key][1]
 
 
+def rows_of(values: Tensor, index: Tensor, dim: int) -> Tensor:
+    """``values`` at an integer ``index`` of any shape, which replaces axis ``dim`` (negative).
+
+    As ``values[..., index]``, whose reverse pass sorts the index on a GPU; this one adds.
+    """
+    return values.index_select(dim, index.flatten()).unflatten(dim, index.shape)
+
+
 def is_capturing(like: Tensor) -> bool:
     """Whether work on the device of ``like`` is being recorded as a CUDA graph, which must not ask it for numbers."""
     return like.device.type == "cuda" and torch.cuda.is_current_stream_capturing()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapewright.geometries.mesh.constants import constant
+from shapewright.geometries.mesh.constants import constant, rows_of
 from shapewright.geometries.mesh.jacobians import area_vectors, cell_jacobians, determinant, inverse
 from shapewright.geometries.mesh.mesh import Mesh, MeshError
 from shapewright.geometries.mesh.precision import full_precision
@@ -44,12 +44,12 @@ class CellPoints:
     @full_precision
     def interpolate(self, nodal: Tensor) -> Tensor:
         """(..., M, Q) values of a nodal field (..., N)."""
-        return torch.einsum("qi,...mi->...mq", self.values, nodal[..., self.cells])
+        return torch.einsum("qi,...mi->...mq", self.values, rows_of(nodal, self.cells, -1))
 
     @full_precision
     def gradient(self, nodal: Tensor) -> Tensor:
         """(..., M, Q, d) gradient of a nodal field (..., N)."""
-        reference = torch.einsum("qik,...mi->...mqk", self.gradients, nodal[..., self.cells])
+        reference = torch.einsum("qik,...mi->...mqk", self.gradients, rows_of(nodal, self.cells, -1))
         return torch.einsum("...mqk,...mqkd->...mqd", reference, self.inverse_jacobian)
 
 
@@ -68,7 +68,7 @@ def cell_points(
     points, weights = gauss_quadrature(mesh.dimension, points_per_side) if rule is None else rule
     cells = constant(mesh.cells, nodes, torch.int64)
     values, gradients = (constant(f(points), nodes) for f in (mesh.cell.shape_functions, mesh.cell.shape_gradients))
-    local = nodes[..., cells, :]
+    local = rows_of(nodes, cells, -2)
     jacobian = torch.einsum("...mid,qik->...mqdk", local, gradients)
     return CellPoints(
         points=torch.einsum("qi,...mid->...mqd", values, local),
@@ -123,13 +123,13 @@ class FacetPoints:
     @full_precision
     def interpolate(self, nodal: Tensor) -> Tensor:
         """(..., K, Q) values of a nodal field (..., N)."""
-        return torch.einsum("qi,...ki->...kq", self.values, nodal[..., self.facets])
+        return torch.einsum("qi,...ki->...kq", self.values, rows_of(nodal, self.facets, -1))
 
     @full_precision
     def gradient(self, nodal: Tensor) -> Tensor:
         """(..., K, Q, d) gradient of a nodal field (..., N), taken in the cell behind each facet."""
-        jacobian = torch.einsum("kqij,...kid->...kqdj", self.gradients, self.nodes[..., self.cells, :])
-        reference = torch.einsum("kqij,...ki->...kqj", self.gradients, nodal[..., self.cells])
+        jacobian = torch.einsum("kqij,...kid->...kqdj", self.gradients, rows_of(self.nodes, self.cells, -2))
+        reference = torch.einsum("kqij,...ki->...kqj", self.gradients, rows_of(nodal, self.cells, -1))
         return torch.einsum("...kqj,...kqjd->...kqd", reference, inverse(jacobian))
 
 
@@ -147,7 +147,7 @@ def facet_points(mesh: Mesh, nodes: Tensor, tag: str | None = None, points_per_s
     reference, weights = gauss_quadrature(side.dimension, points_per_side)
     facets = constant(mesh.facets if tag is None else mesh.facets_on(tag), nodes, torch.int64)
     values, slopes = (constant(f(reference), nodes) for f in (side.shape_functions, side.shape_gradients))
-    local = nodes[..., facets, :]
+    local = rows_of(nodes, facets, -2)
     tangents = torch.einsum("qij,...kid->...kqdj", slopes, local)
     area = area_vectors(tangents)
     stretch = (tangents[..., 0] if mesh.dimension == 2 else area).norm(dim=-1)  # the same but for rounding

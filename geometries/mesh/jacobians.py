@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shapewright.geometries.mesh.constants import constant
+from shapewright.geometries.mesh.constants import constant, rows_of
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.precision import full_precision
 from shapewright.geometries.mesh.simplex import Array
@@ -58,7 +58,7 @@ def area_vectors(tangents: Tensor) -> Tensor:
 @full_precision
 def cell_jacobians(mesh: Mesh, nodes: Tensor, points: Array) -> Tensor:
     """(..., M, Q, d, d) with [d, k] = dx_d / dxi_k at reference points (Q, d), for node positions (..., N, d)."""
-    local = nodes[..., constant(mesh.cells, nodes, torch.int64), :]
+    local = rows_of(nodes, constant(mesh.cells, nodes, torch.int64), -2)
     return torch.einsum("...mid,qik->...mqdk", local, constant(mesh.cell.shape_gradients(points), nodes))
 
 

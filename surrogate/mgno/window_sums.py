@@ -9,18 +9,28 @@ differentiates the same sums in all other cases.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.nn import functional
 
 from shapewright.geometries.mesh.precision import full_precision
-from shapewright.surrogate.mgno.gelu_derivatives import SavedTensors, gelu_derivatives, gelu_pullback
+from shapewright.surrogate.mgno.gelu_derivatives import SavedTensors
 from shapewright.surrogate.mgno.latent_grid import LatentGrid, Neighbours
+from shapewright.surrogate.mgno.window_chunks import (
+    gather_slopes,
+    gathered,
+    kernels_for,
+    scatter_slopes,
+    scattered,
+)
 
 CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**28}
 """Of a chunk's activations: what stays in a core's cache, and what keeps a GPU busy."""
+
+OF_AN_EDGE = 8
+"""Numbers that are in memory of an edge where its activations are not: index, offset, weight and its slope."""
 
 Weights = Callable[[Neighbours], Sequence[Tensor]]
 Mollify = Callable[[Tensor], Tensor]
@@ -86,7 +96,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: _GatherContext, weights: Weights, grid: LatentGrid, *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs)
         ctx.weights, ctx.grid = weights, grid
-        return _gather(weights, grid, *inputs)
+        return _gather(weights, grid, *inputs, kernels=kernels_for(inputs[0]))
 
     @staticmethod
     def backward(ctx: _GatherContext, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -95,26 +105,18 @@ class _Gather(torch.autograd.Function):
             return None, None, *_slopes(_gather(ctx.weights, ctx.grid, *inputs), inputs, needed, grad)
         nodes, points, owner, per_edge = inputs
         of_nodes, of_points, _, of_edges = totals = _zeros(inputs, needed)
-        for chunk in _chunks(ctx.grid, points, nodes.shape[-1]):
-            if of_points is None:
-                near = ctx.grid.neighbours(points[chunk], owner[chunk])
-                z = _activations(_rows(nodes, near), near, per_edge)
+        moves, kernels = of_points is not None, kernels_for(nodes)
+        for chunk in _chunks(ctx.grid, points, nodes.shape[-1], kernels):
+            with torch.set_grad_enabled(moves):  # weights depend on the point alone: a short record
+                point = points[chunk].detach().requires_grad_(moves)
+                near = ctx.grid.neighbours(point, owner[chunk])
                 weights = ctx.weights(near)
-                parts = grad[chunk].split([part.shape[-2] for part in weights], -2)
-                of_z = gelu_pullback(z, [w.mT @ part for w, part in zip(weights, parts, strict=True)])
-                if of_edges is not None:
-                    of_edges += _edge_slope(of_z, near)
-            else:
-                with torch.enable_grad():
-                    point, own_edges = points[chunk].detach().requires_grad_(), per_edge.detach().requires_grad_()
-                    near = ctx.grid.neighbours(point, owner[chunk])
-                    rows = _rows(nodes, near).detach().requires_grad_()
-                    found = _sums(ctx.weights(near), rows, near, own_edges)
-                of_z, of_points[chunk], edges = torch.autograd.grad(found, (rows, point, own_edges), grad[chunk])
-                if of_edges is not None:
-                    of_edges += edges
-            if of_nodes is not None:
-                of_nodes.index_add_(0, near.index.flatten(), of_z.flatten(0, 1))
+            of_weights, of_position = gather_slopes(
+                nodes, weights, near, per_edge, grad[chunk], (of_nodes, of_edges), kernels
+            )
+            if of_points is not None:
+                slopes = [*of_weights, of_position @ per_edge]
+                of_points[chunk] = torch.autograd.grad([*weights, near.point], point, slopes)[0]
         return None, None, *totals
 
 
@@ -129,7 +131,7 @@ class _Scatter(torch.autograd.Function):
     def forward(ctx: _ScatterContext, mollify: Mollify, grid: LatentGrid, shapes: int, *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs)
         ctx.mollify, ctx.grid, ctx.shapes = mollify, grid, shapes
-        return _scatter(mollify, grid, shapes, *inputs)
+        return _scatter(mollify, grid, shapes, *inputs, kernels=kernels_for(inputs[0]))
 
     @staticmethod
     def backward(ctx: _ScatterContext, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -138,42 +140,38 @@ class _Scatter(torch.autograd.Function):
             total = _scatter(ctx.mollify, ctx.grid, ctx.shapes, *inputs)
             return None, None, None, *_slopes(total, inputs, needed, grad)
         points, owner, per_edge = inputs[2:]
-        totals = _zeros(inputs, needed)
-        for chunk in _chunks(ctx.grid, points, grad.shape[-1]):
-            rows, weights, point = own = [part[chunk].detach() for part in inputs[:3]]
-            if needed[1] or needed[2]:
-                with torch.enable_grad():
-                    own = [part.requires_grad_() for part in (*own, per_edge.detach())]
-                    near = ctx.grid.neighbours(own[2], owner[chunk])
-                    edges = _edges(ctx.mollify, own[0], own[1], near, own[3])
-                *of_own, of_edges = torch.autograd.grad(edges, own, _rows(grad, near))
-            else:
+        of_rows, of_weights, of_points, _, of_edges = totals = _zeros(inputs, needed)
+        moves, kernels = of_weights is not None or of_points is not None, kernels_for(grad)
+        for chunk in _chunks(ctx.grid, points, grad.shape[-1], kernels):
+            with torch.set_grad_enabled(moves):
+                weights, point = (part[chunk].detach().requires_grad_(moves) for part in inputs[1:3])
                 near = ctx.grid.neighbours(point, owner[chunk])
-                of_edge = _rows(grad, near).mul_(_mass(ctx.mollify, weights, near))
-                of_z = gelu_pullback(_point_activations(rows, near, per_edge), [of_edge])
-                of_own, of_edges = [of_z.sum(1)], _edge_slope(of_z, near)
-            for slopes, part in zip(totals, of_own, strict=False):  # of rows alone, or of weights and points too
-                if slopes is not None:
-                    slopes[chunk] = part
-            if (of_all := totals[4]) is not None:
-                of_all += of_edges
+                mass = _mass(ctx.mollify, weights, near)
+            of_row, of_mass = scatter_slopes(inputs[0][chunk], mass, near, per_edge, grad, of_edges, kernels)
+            if of_rows is not None:
+                of_rows[chunk] = of_row
+            if moves:
+                own = torch.autograd.grad((mass, near.point), (weights, point), (of_mass, -(of_row @ per_edge)))
+                for slopes, part in zip((of_weights, of_points), own, strict=True):
+                    if slopes is not None:
+                        slopes[chunk] = part
         return None, None, None, *totals
 
 
 def _gather(
-    weights: Weights, grid: LatentGrid, nodes: Tensor, points: Tensor, owner: Tensor, per_edge: Tensor
+    weights: Weights,
+    grid: LatentGrid,
+    nodes: Tensor,
+    points: Tensor,
+    owner: Tensor,
+    per_edge: Tensor,
+    kernels: Any = None,
 ) -> Tensor:
     found = []
-    for chunk in _chunks(grid, points, nodes.shape[-1]):
+    for chunk in _chunks(grid, points, nodes.shape[-1], kernels):
         near = grid.neighbours(points[chunk], owner[chunk])
-        found.append(_sums(weights(near), _rows(nodes, near), near, per_edge))
+        found.append(gathered(nodes, weights(near), near, per_edge, kernels))
     return torch.cat(found)
-
-
-def _sums(weights: Sequence[Tensor], rows: Tensor, near: Neighbours, per_edge: Tensor) -> Tensor:
-    z = _activations(rows, near, per_edge)
-    values = (functional.gelu(z),) if len(weights) == 1 else gelu_derivatives(z, len(weights) - 1)
-    return torch.cat([weight @ value for weight, value in zip(weights, values, strict=True)], -2)
 
 
 def _scatter(
@@ -185,44 +183,23 @@ def _scatter(
     points: Tensor,
     owner: Tensor,
     per_edge: Tensor,
+    kernels: Any = None,
 ) -> Tensor:
     total = rows.new_zeros(shapes * grid.nodes, rows.shape[-1])
-    for chunk in _chunks(grid, points, rows.shape[-1]):
+    for chunk in _chunks(grid, points, rows.shape[-1], kernels):
         near = grid.neighbours(points[chunk], owner[chunk])
-        edges = _edges(mollify, rows[chunk], weights[chunk], near, per_edge).flatten(0, 1)
-        index = near.index.flatten()
-        total = total.index_add(0, index, edges) if torch.is_grad_enabled() else total.index_add_(0, index, edges)
+        mass = _mass(mollify, weights[chunk], near)
+        total = scattered(rows[chunk], mass, near, per_edge, total, kernels)
     return total
 
 
-def _edges(mollify: Mollify, rows: Tensor, weights: Tensor, near: Neighbours, per_edge: Tensor) -> Tensor:
-    return functional.gelu(_point_activations(rows, near, per_edge)) * _mass(mollify, weights, near)
-
-
 def _mass(mollify: Mollify, weights: Tensor, near: Neighbours) -> Tensor:
-    return (mollify(near.along_axes.square().sum(1)) * weights[:, None])[..., None]
+    """(n, K)"""
+    return mollify(near.along_axes.square().sum(1)) * weights[:, None]
 
 
-def _activations(rows: Tensor, near: Neighbours, per_edge: Tensor) -> Tensor:
-    """(n, K, h); the parts of the stencil and of the position in the cell are computed once each."""
-    of_stencil, of_point = near.stencil @ per_edge.mT, (near.point @ per_edge.mT)[:, None]
-    return (rows + of_stencil) - of_point if torch.is_grad_enabled() else rows.add_(of_stencil).sub_(of_point)
-
-
-def _point_activations(rows: Tensor, near: Neighbours, per_edge: Tensor) -> Tensor:
-    return (rows - near.point @ per_edge.mT)[:, None] + near.stencil @ per_edge.mT
-
-
-def _edge_slope(of_z: Tensor, near: Neighbours) -> Tensor:
-    """(h, d) of the kernel's weights of the offsets, from slopes (n, K, h) by the activations."""
-    return of_z.sum(0).mT @ near.stencil - of_z.sum(1).mT @ near.point
-
-
-def _rows(nodes: Tensor, near: Neighbours) -> Tensor:
-    return nodes.index_select(0, near.index.flatten()).unflatten(0, near.index.shape)
-
-
-def _chunks(grid: LatentGrid, points: Tensor, width: int) -> Iterator[slice]:
+def _chunks(grid: LatentGrid, points: Tensor, width: int, kernels: Any = None) -> Iterator[slice]:
+    width = width if kernels is None else OF_AN_EDGE
     edges = (2 * grid.radius) ** grid.dimension
     threads = torch.get_num_threads() if points.device.type == "cpu" else 1
     size = max(1, CHUNK_BYTES[points.device.type] * threads // (edges * width * points.element_size()))

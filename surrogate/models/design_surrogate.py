@@ -7,7 +7,8 @@ that move with the mesh hold exactly. ``s`` is the scale of the change over the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -112,8 +113,22 @@ class DesignSurrogate(nn.Module):
     def value_and_gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Functionals (B, J) and their exact gradients (B, J, P) in theta, by reverse mode."""
         theta = theta.detach().requires_grad_()
-        values = self.evaluate(theta)[1]
-        return values.detach(), _gradients(values, theta)
+        with _constant_weights(self):
+            values = self.evaluate(theta)[1]
+            return values.detach(), _gradients(values, theta)
+
+
+@contextmanager
+def _constant_weights(network: nn.Module) -> Iterator[None]:
+    """Record nothing for derivatives by the weights, and compute none."""
+    changed = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in changed:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in changed:
+            parameter.requires_grad_(True)
 
 
 @full_precision
