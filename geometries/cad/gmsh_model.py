@@ -92,13 +92,33 @@ def generate(family: Family, control_points: Array, mesh_size: float, factor: fl
     edge_tags = name_edges(family, large)
     part_tags = {curve.tag for curve in family.loops[family.part]}
     _set_sizes(family, [edge for edge, tag in edge_tags.items() if tag in part_tags], large, factor * mesh_size)
+    return _curved_cells(edge_tags, family.tags, mesh_size, factor)
+
+
+def generate_uniform(edge_tags: dict[int, str], mesh_size: float, factor: float) -> Mesh:
+    """Mesh the one face of the model, ``factor`` times as large as the domain, with cells of ``mesh_size`` everywhere.
+
+    Args:
+        edge_tags: boundary region of every CAD edge.
+        mesh_size: of the cells, in the unit of the domain.
+        factor: size of the model over that of the domain.
+
+    Raises:
+        MeshError: other cells than 6-node triangles, or folded ones.
+    """
+    _forget_sizes()
+    gmsh.option.setNumber("Mesh.MeshSizeMax", factor * mesh_size)
+    return _curved_cells(edge_tags, tuple(dict.fromkeys(edge_tags.values())), mesh_size, factor)
+
+
+def _curved_cells(edge_tags: dict[int, str], tags: tuple[str, ...], mesh_size: float, factor: float) -> Mesh:
     gmsh.option.setNumber("Mesh.ElementOrder", 2)
     gmsh.option.setNumber("Mesh.SecondOrderLinear", 0)
     gmsh.model.mesh.generate(2)
-    mesh = _extract(family, edge_tags)
+    mesh = _extract(edge_tags, tags)
     if _least_jacobian(mesh) <= 0:  # a sharp tip inside one edge of a cell; moving its nodes often cures it
         gmsh.model.mesh.optimize("HighOrder")
-        mesh = _extract(family, edge_tags)
+        mesh = _extract(edge_tags, tags)
         if _least_jacobian(mesh) <= 0:
             raise MeshError(
                 f"cells of size {mesh_size:g} are too large for the sharpest bend of the boundary: a curved cell folds"
@@ -110,13 +130,18 @@ def _least_jacobian(mesh: Mesh) -> float:
     return float(bernstein_jacobians(mesh, torch.from_numpy(mesh.nodes)).min())
 
 
+def _forget_sizes() -> None:
+    """Cell sizes from nothing but a field or the largest size that is allowed."""
+    for option in ("MeshSizeExtendFromBoundary", "MeshSizeFromPoints", "MeshSizeFromCurvature"):
+        gmsh.option.setNumber(f"Mesh.{option}", 0)
+
+
 def _set_sizes(family: Family, near: list[int], control_points: Array, mesh_size: float) -> None:
     """Cell size ``mesh_size`` at the edges ``near``, growing linearly with the distance to ``grading`` times that.
 
     It is reached at 0.4 of the domain's smaller extent.
     """
-    for option in ("MeshSizeExtendFromBoundary", "MeshSizeFromPoints", "MeshSizeFromCurvature"):
-        gmsh.option.setNumber(f"Mesh.{option}", 0)
+    _forget_sizes()
     extent = control_points.max(0) - control_points.min(0)
     field = gmsh.model.mesh.field
     distance, threshold = field.add("Distance"), field.add("Threshold")
@@ -133,7 +158,7 @@ def _set_sizes(family: Family, near: list[int], control_points: Array, mesh_size
     field.setAsBackgroundMesh(threshold)
 
 
-def _extract(family: Family, edge_tags: dict[int, str]) -> Mesh:
+def _extract(edge_tags: dict[int, str], tags: tuple[str, ...]) -> Mesh:
     node_tags, coordinates, _ = gmsh.model.mesh.getNodes()
     types, _, connectivity = gmsh.model.mesh.getElements(2)
     if list(types) != [9]:
@@ -147,8 +172,8 @@ def _extract(family: Family, edge_tags: dict[int, str]) -> Mesh:
         if list(kinds) != [8]:
             raise MeshError(f"boundary '{tag}' has line types {list(kinds)}; expected 3-node lines (type 8) only")
         facets.append(np.searchsorted(used, lines[0].reshape(-1, 3).astype(np.int64)))
-        facet_tags.append(np.full(len(facets[-1]), family.tags.index(tag), dtype=np.int64))
-    return _oriented(nodes, cells.reshape(-1, 6), np.concatenate(facets), np.concatenate(facet_tags), family.tags)
+        facet_tags.append(np.full(len(facets[-1]), tags.index(tag), dtype=np.int64))
+    return _oriented(nodes, cells.reshape(-1, 6), np.concatenate(facets), np.concatenate(facet_tags), tags)
 
 
 def _oriented(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,14 +11,15 @@ import gmsh
 import numpy as np
 from numpy.typing import NDArray
 
-from shapewright.geometries.cad.gmsh_model import add_loop, generate, name_edges
+from shapewright.geometries.cad.gmsh_model import add_loop, generate, generate_uniform, name_edges
 from shapewright.geometries.cad.units import READER_UNITS, cad_factor, millimetres, reader_unit
 from shapewright.geometries.family.effort import mesh_fault
 from shapewright.geometries.family.family import Family
+from shapewright.geometries.family.spline import Curve
 from shapewright.geometries.files import written_whole
 from shapewright.geometries.mesh.mesh import Mesh, MeshError
 
-__all__ = ["MeshError", "mesh_family", "mesh_step"]
+__all__ = ["MeshError", "mesh_family", "mesh_loops", "mesh_step"]
 
 
 @contextmanager
@@ -57,6 +58,32 @@ def mesh_family(family: Family, control_points: NDArray[np.float64], mesh_size: 
         gmsh.model.occ.addPlaneSurface(loops)
         gmsh.model.occ.synchronize()
         return generate(family, control_points, mesh_size, factor)
+
+
+def mesh_loops(
+    loops: Sequence[tuple[tuple[Curve, ...], NDArray[np.float64]]], mesh_size: float
+) -> Mesh:
+    """Mesh with cells of ``mesh_size`` everywhere the domain inside the first loop and outside all others.
+
+    Args:
+        loops: curves of each loop, whose tags name the boundary regions, and their control points (n, 2).
+        mesh_size: of the cells, in the unit of the control points.
+
+    Raises:
+        MeshError: with gmsh's own message, or cells that fold.
+    """
+    outer = loops[0][1]
+    factor = cad_factor(outer, outer)
+    with _session():
+        edge_tags: dict[int, str] = {}
+        faces = []
+        for curves, points in loops:
+            edges = add_loop(curves, factor * points)
+            edge_tags |= zip(edges, (curve.tag for curve in curves), strict=True)
+            faces.append(gmsh.model.occ.addCurveLoop(edges))
+        gmsh.model.occ.addPlaneSurface(faces)
+        gmsh.model.occ.synchronize()
+        return generate_uniform(edge_tags, mesh_size, factor)
 
 
 def _refuse_effort(family: Family, control_points: NDArray[np.float64], mesh_size: float) -> None:
