@@ -36,6 +36,7 @@ SHARES = {
     "memory": 0.11,
     "operator": 0.06,
     "replay": 0.05,
+    "profile": 0.04,
     "torsion": 0.15,
     "others": 0.38,
 }
@@ -95,7 +96,10 @@ def _part(
         case "operator":
             measure_operator(record, device, deadline, (200,) if small else POINTS[:1] if rehearsal else POINTS)
         case "replay":
-            replay(bundle, out, device, deadline)
+            if device.type == "cuda":
+                aside("replay", bundle, out, deadline)
+        case "profile":
+            aside("profile", bundle, out, deadline, "--device", device.type)
         case "torsion":
             train_together(record, bundle, [[first]], out, device, deadline, steps)
         case "others":
@@ -109,13 +113,11 @@ def graphs_pay(out: Path, study: str) -> bool:
     return any("CUDA graph" in row["beside"] for row in rows)
 
 
-def replay(bundle: Bundle, out: Path, device: torch.device, deadline: float) -> None:
-    """Values and gradients from CUDA graphs, in a process of their own; nothing on a CPU."""
-    if device.type != "cuda":
-        return
+def aside(module: str, bundle: Bundle, out: Path, deadline: float, *options: str) -> None:
+    """A part in a process of its own, with surrogates that ship."""
     seconds = deadline - time.monotonic()
-    command = [sys.executable, "-m", "benchmarks.gpu.replay", "--bundle", str(bundle.folder), "--out", str(out)]
-    command += ["--weights", str(ROOT / "studies" / "weights"), "--seconds", f"{max(1.0, seconds - 8):.1f}"]
+    command = [sys.executable, "-m", f"benchmarks.gpu.{module}", "--bundle", str(bundle.folder), "--out", str(out)]
+    command += ["--weights", str(ROOT / "studies" / "weights"), "--seconds", f"{max(1.0, seconds - 8):.1f}", *options]
     subprocess.run(command, cwd=ROOT, check=True, timeout=seconds + 15)
 
 

@@ -16,6 +16,7 @@ from benchmarks.gpu.asked import as_asked
 from benchmarks.gpu.fields import compressed, from_half_changes, half_changes, restored
 from benchmarks.gpu.make_bundle import study_entry
 from benchmarks.gpu.problems import BUNDLE_FILE, BundleError, open_bundle
+from benchmarks.gpu.profile import record_kernels
 from benchmarks.gpu.results import Recorder, read_rows
 from benchmarks.gpu.tables import merged, write_tables
 from benchmarks.gpu.training import shortened, with_galore
@@ -203,6 +204,17 @@ def test_long_trainings_come_first_and_share_a_gpu_by_twos(solved, monkeypatch):
     assert training.queues_of(solved[-1], list(steps), True, torch.device("cuda")) == [["long"], ["middle", "short"]]
     assert training.queues_of(solved[-1], list(steps), False, torch.device("cuda")) == [["long"], ["middle"], ["short"]]
     assert training.queues_of(solved[-1], [], True, torch.device("cuda")) == []
+
+
+def test_the_longest_operators_become_rows(tmp_path):
+    values = torch.randn(64, 64)
+    record_kernels(Recorder(tmp_path, "profile"), "square", lambda: values @ values, torch.device("cpu"), 2)
+    wall, *kernels = read_rows(tmp_path)
+    assert wall["case"] == "square, wall time"
+    assert wall["value"] > 0
+    product = next(row for row in kernels if row["case"] == "square, aten::mm")
+    assert product["beside"].endswith("%, 1 times")
+    assert 0 < product["value"] < 1e3
 
 
 def memory_row(grid, optimizer, quantity, value):
