@@ -14,10 +14,11 @@ setup:  ## make or update the environment in .venv (PYTHON=/path/to/python choos
 study: setup  ## run the shipped torsion study into out/torsion
 	$(BIN)/shapewright run studies/torsion.yaml --out out/torsion
 
-# One thread a process: the tests' problems are too small for more to pay. A file's tests share a process.
+# One thread a process: the tests' problems are too small for more to pay. A file's tests share a process,
+# and files are handed out in the order of tests/conftest.py, long ones first.
 test: export OMP_NUM_THREADS ?= 1
 test: lint  ## ruff, import rules, types and all tests (ARGS="-m 'not slow'" is handed to pytest)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## ruff, the import rules and the type checker
 	$(BIN)/ruff check .

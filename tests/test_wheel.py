@@ -73,7 +73,7 @@ def test_a_shipped_study_runs_from_another_folder(installed):
     code, study, errors = run([python, "-c", STUDY], folder)
     assert code == 0, errors
     assert study.startswith(str(folder))
-    quick = "--set", "optimizer.starts=2"
+    quick = "--set", "optimizer.starts=1"
     command = [python.with_name("shapewright"), "run", study.strip(), "--out", folder / "out", *quick]
     libraries = str(Path(sys.prefix) / "lib")  # MPI's, which an environment of its own would have there
     code, printed, errors = run(command, folder, LD_LIBRARY_PATH=libraries)

@@ -55,7 +55,7 @@ DEPENDENCIES = (
     ),
     Dependency("cadquery-ocp-novtk", "from OCP import STEPControl", "CAD checks"),
     Dependency("shapely", "import shapely", "polygon checks"),
-    Dependency("safetensors", "import safetensors.torch", "surrogate files"),
+    Dependency("safetensors", "import safetensors", "surrogate files"),
     Dependency("pydantic", "import pydantic", "the study's schema"),
     Dependency("ruamel.yaml", "import ruamel.yaml", "reading studies"),
     Dependency("typer", "import typer", "the command line"),

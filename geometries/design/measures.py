@@ -59,8 +59,7 @@ def jacobian(shape_map: ShapeMap, theta: Tensor, sharpness: float = 100.0) -> Te
     Kreisselmeier-Steinhauser: below the true minimum by at most log(6 M) / sharpness for M cells. Positive
     means that no cell is folded.
     """
-    reference = bernstein_jacobians(shape_map.mesh, shape_map.reference_nodes).to(theta)
-    ratio = bernstein_jacobians(shape_map.mesh, shape_map.nodes(theta)) / reference
+    ratio = bernstein_jacobians(shape_map.mesh, shape_map.nodes(theta)) / shape_map.reference_jacobians.to(theta)
     return -torch.logsumexp(-sharpness * ratio.flatten(-2), -1) / sharpness
 
 
@@ -176,23 +175,25 @@ def check_design(shape_map: ShapeMap, theta: Tensor, least_thickness: float = 0.
         raise ShapeError(f"design has parameters that are not finite: {theta.tolist()}")
     check_outlines(family, family.control_points(theta).detach().cpu().double().numpy())
     least = bernstein_jacobians(shape_map.mesh, shape_map.nodes(theta).detach())
-    ratio = least / bernstein_jacobians(shape_map.mesh, shape_map.reference_nodes).to(least)
+    ratio = least / shape_map.reference_jacobians.to(least)
     if not float(ratio.min()) > 0:
         raise ShapeError(f"folded map: the least Jacobian ratio is {float(ratio.min()):.3g}; it must stay positive")
-    through = float(thickness(shape_map, theta).detach())
-    if through < least_thickness:
+    if least_thickness > 0 and (through := float(thickness(shape_map, theta).detach())) < least_thickness:
         raise ShapeError(
             f"too thin: least distance through the part {through:.3g}; allowed is {least_thickness:.3g} or more"
         )
 
 
-def valid_designs(shape_map: ShapeMap, theta: Tensor, least_jacobian: float = 0.0) -> NDArray[np.bool_]:
-    """(B,) which designs theta (B, P) pass :func:`check_design` with a Jacobian margin above ``least_jacobian``."""
+def valid_designs(shape_map: ShapeMap, theta: Tensor, least_jacobian: float | None = 0.0) -> NDArray[np.bool_]:
+    """(B,) which designs theta (B, P) pass :func:`check_design` with a Jacobian margin above ``least_jacobian``.
+
+    None asks for no margin: of a caller who knows it.
+    """
     keep = []
     for design in theta:
         try:
             check_design(shape_map, design)
-            keep.append(float(jacobian(shape_map, design)) > least_jacobian)
+            keep.append(least_jacobian is None or float(jacobian(shape_map, design)) > least_jacobian)
         except ShapeError:
             keep.append(False)
     return np.array(keep, dtype=bool)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.mesh.constants import constant
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.precision import full_precision
 
@@ -37,12 +38,17 @@ class ShapeMap:
 
     def __post_init__(self) -> None:
         # before a transform of torch.func asks for them first: what it makes does not outlast it
-        _ = self.reference_nodes, self._reference_points
+        _ = self.reference_nodes, self._reference_points, self.reference_jacobians
 
     @cached_property
     def reference_nodes(self) -> Tensor:
         """(N, 2) float64 nodes of the reference design."""
         return torch.from_numpy(self.mesh.nodes)
+
+    @cached_property
+    def reference_jacobians(self) -> Tensor:
+        """(M, b) float64 Bernstein coefficients of the Jacobian of each cell of the reference design."""
+        return bernstein_jacobians(self.mesh, self.reference_nodes)
 
     @cached_property
     def _reference_points(self) -> Tensor:

@@ -81,7 +81,7 @@ def draw_designs(setup: Setup, count: int, seed: int) -> Tensor:
         drawn += len(unit)
         theta = bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * unit
         theta = theta[jacobian(setup.shape_map, theta) > LEAST_JACOBIAN]
-        found.append(theta[torch.from_numpy(valid_designs(setup.shape_map, theta))])
+        found.append(theta[torch.from_numpy(valid_designs(setup.shape_map, theta, None))])
     return torch.cat(found)[:count]
 
 

@@ -218,28 +218,37 @@ def interrupted_at(stage, when):
     return report
 
 
-@pytest.mark.parametrize(
-    ("stage", "when"),
-    [("sample designs", 3), ("sample held_out", 1), ("train", 13), ("train", 30), ("optimize", 2), ("export", 0),
-     ("validate", 0)],
+BREAKS = (
+    ("sample designs", 3), ("sample held_out", 1), ("train", 13), ("train", 30), ("optimize", 2), ("export", 0),
+    ("validate", 0),
 )  # fmt: skip
-def test_ctrl_c_in_any_stage_costs_only_what_it_was_at(tmp_path, finished, stage, when):
-    with pytest.raises(KeyboardInterrupt):
-        validate(tiny_run(tmp_path, report=interrupted_at(stage, when)))
-    assert not (tmp_path / "certificate.json").exists()
-    steps = []
 
-    def report(name, done, total, text):
-        if name == "train":
-            steps.append(done)
 
-    certificate = validate(tiny_run(tmp_path, report=report))
+def test_ctrl_c_in_any_stage_costs_only_what_it_was_at(tmp_path, finished):
+    """One run is broken off in each stage in turn, goes on, and ends with the bits of one that never was."""
+    began = {}
+    """Break -> first step of training that the run after it reports."""
+    breaks = [*BREAKS, (None, None)]
+    for before, (stage, when) in zip([None, *BREAKS], breaks, strict=True):
+        stop = interrupted_at(stage, when)
+
+        def report(name, done, total, text, before=before, stop=stop):
+            if name == "train":
+                began.setdefault(before, done)
+            stop(name, done, total, text)
+
+        if stage is None:
+            certificate = validate(tiny_run(tmp_path, report=report))
+            continue
+        with pytest.raises(KeyboardInterrupt):
+            validate(tiny_run(tmp_path, report=report))
+        assert not (tmp_path / "certificate.json").exists()
     for name in ("designs.npz", "held_out.npz"):
         assert (tmp_path / name).read_bytes() == (finished[1] / name).read_bytes()
     assert weights(tmp_path) == weights(finished[1])
     assert certificate["parameters"] == finished[0]["parameters"]
-    if (stage, when) == ("train", 13):
-        assert steps[0] == 14  # step 13 was saved at once, and not only step 10 by checkpoint_every
+    # step 13 was saved at once, and not only step 10 by checkpoint_every; what is trained is not trained again
+    assert {at: step for at, step in began.items() if at in BREAKS[2:]} == {("train", 13): 14}
     assert not (tmp_path / CHECKPOINT).exists()
 
 
@@ -255,8 +264,15 @@ def test_a_checkpoint_of_something_else_is_not_continued(tmp_path, change):
         train(tiny_run(tmp_path, report=interrupted_at("train", 13)))
     assert (tmp_path / CHECKPOINT).exists()
     steps = []
-    train(tiny_run(tmp_path, change, report=lambda name, done, *_: steps.append(done) if name == "train" else 0))
-    assert steps[0] == 1
+
+    def report(name, done, *_):
+        if name == "train":
+            steps.append(done)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_run(tmp_path, change, report=report))
+    assert steps == [1]
 
 
 def test_a_changed_family_of_ones_own_is_sampled_anew(tmp_path, inline):
@@ -443,7 +459,7 @@ def attend_to_ctrl_c():
 
 
 @pytest.mark.slow
-def test_kill_and_ctrl_c_in_processes_of_their_own(tmp_path):
+def test_kill_and_ctrl_c_in_processes_of_their_own(tmp_path, finished):
     """SIGINT while workers solve, SIGKILL of the parent while they solve, SIGKILL in training; then to the end."""
     study, out = write_tiny(tmp_path), tmp_path / "out"
 
@@ -472,7 +488,5 @@ def test_kill_and_ctrl_c_in_processes_of_their_own(tmp_path):
     steps = []
     train(tiny_run(out, report=lambda name, done, *_: steps.append(done) if name == "train" else None))
     assert steps[0] == 11  # of SIGKILL nothing can be saved; the checkpoint is of step 10
-    whole = tmp_path / "never broken"
-    train(tiny_run(whole))
-    assert (out / "designs.npz").read_bytes() == (whole / "designs.npz").read_bytes()
-    assert weights(out) == weights(whole)
+    assert (out / "designs.npz").read_bytes() == (finished[1] / "designs.npz").read_bytes()
+    assert weights(out) == weights(finished[1])

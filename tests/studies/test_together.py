@@ -24,7 +24,8 @@ from tests.studies.study_cases import setup_of, tiny_run, write_tiny
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-MANY = ("training.batch=4", "training.steps=160", "training.check_every=160", "training.checkpoint_every=10")
+STEPS = 60
+MANY = ("training.batch=4", f"training.steps={STEPS}", f"training.check_every={STEPS}", "training.checkpoint_every=5")
 CHECKPOINT = "surrogate.safetensors.checkpoint"
 
 
@@ -77,14 +78,14 @@ def test_a_killed_process_ends_all_and_torchrun_goes_on_with_another_number(tmp_
     assert not list(out.rglob("part-*"))
     assert not (out / "surrogate.safetensors").exists()
     saved = saved_step(out / CHECKPOINT)
-    assert 0 < saved < 160, "the kill came too late to show anything"
+    assert 0 < saved < STEPS, "the kill came too late to show anything"
 
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", *line(study, out)[:2]]
     process = start(*torchrun, *line(study, out)[2:])
     output, errors = process.communicate(timeout=900)
     assert process.returncode == 0, errors
     assert output.count("held out on 2 designs: field u ") == 1  # the first one says it
-    first = next(part for part in errors.split("train: ")[1:] if "/160" in part)
+    first = next(part for part in errors.split("train: ")[1:] if f"/{STEPS}" in part)
     assert int(first.partition("/")[0]) > saved
     _, card = read_weights(out / "surrogate.safetensors")
 
@@ -109,7 +110,7 @@ def test_ctrl_c_and_the_death_of_the_command_leave_no_process(tmp_path):
     output, errors = process.communicate(timeout=900)
     assert process.returncode == 130, errors
     saved = saved_step(out / CHECKPOINT)
-    assert f"interrupted; the training is saved at step {saved} of 160; what was finished is kept" in errors
+    assert f"interrupted; the training is saved at step {saved} of {STEPS}; what was finished is kept" in errors
     assert "Traceback" not in errors + output
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in both)
 
@@ -119,7 +120,7 @@ def test_ctrl_c_and_the_death_of_the_command_leave_no_process(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=900)
     wait_for(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in both))
-    assert saved_step(out / CHECKPOINT) < 160
+    assert saved_step(out / CHECKPOINT) < STEPS
 
 
 def test_more_processes_than_a_batch_has_designs_are_refused(tmp_path):
