@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -279,8 +278,6 @@ def _end_by_verdict(folder: Path) -> NoReturn:
 
 def main(entry: Callable[[], Any] = app) -> None:
     """Entry point."""
-    # torch warns of a deprecated function of its own when it is imported
-    warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
     sys.exit(entry())
 
 

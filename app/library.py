@@ -17,8 +17,10 @@ from shapewright.studies.run import pipeline
 from shapewright.studies.run.resolved import claim_folder
 from shapewright.studies.run.stage import Report, silent
 from shapewright.studies.run.workspace import Workspace
+from shapewright.studies.schema.loader import load_study
 from shapewright.studies.schema.study import StudyModel
 from shapewright.studies.schema.value import Study
+from shapewright.studies.schema.yaml_source import StudyError
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def opened(
 
 
 def run(
-    study: Study[StudyModel],
+    study: Study[StudyModel] | str | Path,
     folder: str | Path,
     *,
     device: str = "auto",
@@ -54,7 +56,7 @@ def run(
     gets none.
 
     Args:
-        study: loaded from a file, or made in Python.
+        study: loaded from a file, or made in Python; or the file.
         folder: of the results.
         device: auto, cpu or cuda.
         overwrite: whether results of another study there are replaced.
@@ -65,6 +67,12 @@ def run(
         WorkspaceError: the folder cannot be used.
         OptimizationError: no start led to a valid design.
     """
+    if isinstance(study, str | Path):
+        study = load_study(study)
+    if not isinstance(study, Study):
+        raise StudyError(f"study: found {type(study).__name__}; expected a Study or the name of its file")
+    if not isinstance(folder, str | Path):
+        raise StudyError(f"folder: found {type(folder).__name__}; expected the name of a folder")
     with opened(study, Workspace(Path(folder)), choose_device(device), report, overwrite) as current:
         certificate = pipeline.certificate_of(current)
         if not any(study.objects()):

@@ -9,10 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from shapewright.studies.certify.certificate import certify as certificate_of
 from shapewright.studies.certify.export import export_cad
@@ -20,9 +19,10 @@ from shapewright.studies.certify.model import Certificate
 from shapewright.studies.optimize.optimizer import Iterate, Optimum
 from shapewright.studies.optimize.optimizer import optimize as search
 from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
-from shapewright.studies.problem.models import FemModel, SurrogateModel
+from shapewright.studies.problem.models import FemModel, SurrogateModel, design_of
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.problem.surrogates import open_surrogate
+from shapewright.studies.schema.describe import found, kind
 from shapewright.studies.schema.learning import ShapeSurrogate
 from shapewright.studies.schema.study import Optimizer, StudyModel
 from shapewright.studies.schema.value import Study
@@ -79,7 +79,7 @@ def fem(study: Study[StudyModel]) -> FemModel:
     Raises:
         StudyError: names the key.
     """
-    return FemModel(build_setup(study))
+    return FemModel(build_setup(_study(study)))
 
 
 def surrogate(study: Study[StudyModel], weights: str | Path | None = None, device: str = "cpu") -> SurrogateModel:
@@ -94,6 +94,9 @@ def surrogate(study: Study[StudyModel], weights: str | Path | None = None, devic
         StudyError: the study names no weights.
         SurrogateFileError: no such file, or trained for another study: says what differs.
     """
+    _study(study)
+    if device not in ("cpu", "cuda"):
+        raise StudyError(f"device: found {found(device)}; expected cpu or cuda")
     if weights is not None:
         path = Path(weights).resolve()
         network = read_weights(path)[1]["trained_for"]["surrogate"]
@@ -125,7 +128,7 @@ def optimize(
     Raises:
         StudyError: the model is of another study, or the method does not go with it.
     """
-    setup = _by_method(_setup_of(study, model), method, "fem" if isinstance(model, FemModel) else "surrogate")
+    setup = _by_method(_setup_of(study, model), _method(method), "fem" if isinstance(model, FemModel) else "surrogate")
     config = setup.study.model.optimizer
     if config.method != "trust_region":
         return search(setup, model, config, report)
@@ -154,20 +157,42 @@ def certify(
     Raises:
         StudyError: a design of another length, or with values that are not finite; a model of another study.
     """
-    setup = build_setup(study) if model is None else _setup_of(study, model)
-    setup = _by_method(setup, method, "fem" if model is None else "surrogate")
-    design = torch.from_numpy(np.array(theta, dtype=np.float64))
-    names = [parameter.name for parameter in setup.family.parameters]
-    if design.shape != (len(names),) or not design.isfinite().all():
-        raise StudyError(f"theta: found {theta!r:.200}; expected {len(names)} finite numbers: {', '.join(names)}")
+    if model is not None and not isinstance(model, SurrogateModel):
+        expected = "the surrogate that found the design, or none where finite elements did"
+        raise StudyError(f"model: found {kind(model)}; expected {expected}")
+    setup = build_setup(_study(study)) if model is None else _setup_of(study, model)
+    method = _method(method)
+    name = study.model.optimizer.method if method is None else method.name
+    by_fem = model is None and name != "trust_region"  # which has a surrogate of its own beside finite elements
+    setup = _by_method(setup, method, "fem" if by_fem else "surrogate")
+    design = design_of(setup, theta)
     with TemporaryDirectory() if folder is None else nullcontext(folder) as kept:
         Path(kept).mkdir(parents=True, exist_ok=True)
         exported = export_cad(setup, design, Path(kept))
         return certificate_of(setup, design, exported, Path(kept), model)
 
 
+def _study(study: Study[StudyModel]) -> Study[StudyModel]:
+    if not isinstance(study, Study):
+        expected = "a Study, such as shapewright.load('study.yaml') returns"
+        raise StudyError(f"study: found {kind(study)}; expected {expected}")
+    return study
+
+
+def _method(method: SLSQP | None) -> SLSQP | None:
+    if method is None or isinstance(method, SLSQP):
+        return method
+    model = "; write model=... before a model" if isinstance(method, FemModel | SurrogateModel) else ""
+    expected = "SLSQP(), TrustConstr() or TrustRegion(), each with its options"
+    raise StudyError(f"method: found {kind(method)}; expected {expected}{model}")
+
+
 def _setup_of(study: Study[StudyModel], model: FemModel | SurrogateModel) -> Setup:
     """The model's setup; refused where it is of another study."""
+    _study(study)
+    if not isinstance(model, FemModel | SurrogateModel):
+        expected = "what shapewright.fem(study) or shapewright.surrogate(study) returns"
+        raise StudyError(f"model: found {kind(model)}; expected {expected}")
     own = model.setup.study
     for section in ("geometry", "physics", "objective", "constraints"):
         if getattr(own.model, section) != getattr(study.model, section):
@@ -183,6 +208,10 @@ def _by_method(setup: Setup, method: SLSQP | None, driver: str) -> Setup:
     try:
         section = Optimizer.model_validate(data)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc'])) or 'method'}: {e['msg']}" for e in error.errors()]
-        raise StudyError(f"method {data['method']}: {'; '.join(faults)}") from None
+        raise StudyError(f"method {data['method']}: {'; '.join(map(_fault, error.errors()))}") from None
     return replace(setup, study=setup.study.updated(optimizer=section))
+
+
+def _fault(error: ErrorDetails) -> str:
+    option, value = ".".join(map(str, error["loc"])) or "method", error["input"]
+    return f"{option}: {'' if isinstance(value, dict) else f'found {value!r:.60}: '}{error['msg']}"

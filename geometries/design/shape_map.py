@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.family.family import Family
+from shapewright.geometries.forward_mode import jvp
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from shapewright.geometries.mesh.mesh import Mesh
@@ -62,7 +63,7 @@ class ShapeMap:
 
     def velocity(self, theta: Tensor, direction: Tensor) -> Tensor:
         """(N, 2) motion of the nodes per unit step along ``direction`` (P,): dX/dtheta . direction."""
-        return torch.func.jvp(self.nodes, (theta,), (direction,))[1]
+        return jvp(self.nodes, (theta,), (direction,))[1]
 
     def pull_back(self, theta: Tensor, nodal_gradient: Tensor) -> Tensor:
         """(P,) gradient in theta from a gradient (N, 2) with respect to the mesh nodes."""

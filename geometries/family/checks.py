@@ -15,6 +15,7 @@ from torch import Tensor
 from shapewright.geometries.family.effort import effort_fault
 from shapewright.geometries.family.parts import FamilyParts
 from shapewright.geometries.family.spline import LoopQuadrature
+from shapewright.geometries.forward_mode import jvp
 
 PROBES = 6
 """Designs of the box, drawn once for all, at which a family is tried beside its default and its middle."""
@@ -120,7 +121,7 @@ def _jump_fault(family: FamilyParts, designs: Tensor) -> str | None:
         along = start + (nodes[:, None] + 1) / 2 * (end - start)
         try:
             towards = (end - start).expand_as(along).contiguous()
-            slopes = torch.func.jvp(family.control_points, (along,), (towards,))[1]
+            slopes = jvp(family.control_points, (along,), (towards,))[1]
         except Exception as error:
             return f"control_points cannot be differentiated by torch: {error}"
         moved = family.control_points(end) - family.control_points(start)

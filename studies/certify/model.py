@@ -422,12 +422,14 @@ def write_certificate(path: Path, certificate: Certificate) -> None:
 
 
 def read_certificate(path: Path | str) -> Certificate:
-    """Read and check a certificate.
+    """Read and check a certificate: the file, or that of an output folder.
 
     Raises:
         CertificateError: there is none, or it does not follow the schema; names the entries that do not.
     """
     path = Path(path)
+    if path.is_dir():
+        path /= "certificate.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

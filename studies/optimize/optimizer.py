@@ -172,6 +172,22 @@ class Optimum:
         confirmed = self.best.reason in unmoved and any(search.reason.ok for search in self.searches)
         return self.best.reason.ok or (confirmed and self.best.violation <= 1.0)
 
+    def __str__(self) -> str:
+        """What a person reads first; ``history`` and ``searches`` have all of it."""
+        last = self.history[-1] if self.history else None
+        lines = [
+            str(self.reason),
+            f"objective: {self.objective:.7g}",
+            f"constraints: {'met' if self.best.violation <= 1.0 else 'violated'}, the largest violation"
+            f" {self.best.violation:.2g} of what is allowed",
+            f"theta: {np.array2string(self.theta, precision=6, separator=', ', max_line_width=100)}",
+            f"starts: {sum(search.violation <= 1.0 for search in self.searches)} of {len(self.searches)} feasible",
+        ]
+        if last is not None:
+            solves = f", {last.fem.forward} solves and {last.fem.adjoint} adjoint solves" if last.fem else ""
+            lines.append(f"best start: {len(self.history)} iterations, {last.evaluations} evaluations{solves}")
+        return "\n".join(lines)
+
 
 def optimize(
     setup: Setup, model: Model, config: Optimizer, report: Callable[[Iterate], None] = lambda iterate: None

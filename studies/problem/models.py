@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from shapewright.geometries.mesh.jacobians import bernstein_jacobians
@@ -18,6 +18,8 @@ from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
 from shapewright.solvers.fem.solver import FemSolution
 from shapewright.studies.problem.setup import Setup
+from shapewright.studies.schema.describe import kind
+from shapewright.studies.schema.yaml_source import StudyError
 from shapewright.surrogate.mgno.latent_grid import OutsideGridError
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate
 
@@ -45,8 +47,9 @@ class SurrogateModel:
     """Parameter -> bounds of the training designs; a query outside them warns, once for each parameter."""
     _warned: set[str] = field(default_factory=set, repr=False)
 
-    def evaluate(self, theta: Array) -> tuple[Array, Array]:
+    def evaluate(self, theta: ArrayLike) -> tuple[Array, Array]:
         """See :class:`Model`."""
+        theta = _designs(self.setup, theta)
         for name, message in outside_box(self.setup, theta, self.box).items():
             if name not in self._warned:
                 self._warned.add(name)
@@ -68,8 +71,9 @@ class SurrogateModel:
             return np.concatenate([a[0] for a in alone]), np.concatenate([a[1] for a in alone])
         return values.cpu().double().numpy(), gradients.cpu().double().numpy()
 
-    def fields(self, theta: Tensor) -> Tensor:
+    def fields(self, theta: ArrayLike | Tensor) -> Tensor:
         """(N, c) fields of one design (P,), float64 on the CPU."""
+        theta = design_of(self.setup, theta)
         like = next(self.surrogate.parameters())
         with torch.no_grad():
             return self.surrogate.fields(theta.to(like)[None])[1][0].cpu().double()
@@ -83,19 +87,22 @@ class FemModel:
         self.solver = solver_of(setup.problem, setup.shape_map.mesh)
         self.solves: Counter[str] = Counter(forward=0, adjoint=0)
 
-    def solve(self, theta: Tensor) -> FemSolution | CaseSolution:
+    def solve(self, theta: ArrayLike | Tensor) -> FemSolution | CaseSolution:
         """Solution at a design (P,)."""
+        theta = design_of(self.setup, theta)
         self.solves["forward"] += max(1, len(self.setup.problem.cases))
         return self.solver.solve(self.setup.shape_map.nodes(theta).numpy())
 
-    def value_and_gradient(self, theta: Tensor) -> tuple[float, Tensor, FemSolution | CaseSolution]:
+    def value_and_gradient(self, theta: ArrayLike | Tensor) -> tuple[float, Tensor, FemSolution | CaseSolution]:
         """Objective, its gradient (P,) by the adjoint, and the solution."""
+        theta = design_of(self.setup, theta)
         solution = self.solve(theta)
         name = self.setup.problem.objective.name
         return solution.values[name], self._gradient(theta, solution, name), solution
 
-    def functionals(self, theta: Tensor) -> tuple[Array, Array, FemSolution | CaseSolution]:
+    def functionals(self, theta: ArrayLike | Tensor) -> tuple[Array, Array, FemSolution | CaseSolution]:
         """(J,) functionals of a design (P,), their (J, P) gradients by as many adjoints, and the solution."""
+        theta = design_of(self.setup, theta)
         solution = self.solve(theta)
         names = [functional.name for functional in self.setup.problem.functionals]
         gradients = np.stack([self._gradient(theta, solution, name).numpy() for name in names])
@@ -107,8 +114,9 @@ class FemModel:
         self.solves["adjoint"] += solution.adjoints - before if isinstance(solution, CaseSolution) else 1
         return self.setup.shape_map.pull_back(theta, torch.from_numpy(gradient))
 
-    def evaluate(self, theta: Array) -> tuple[Array, Array]:
+    def evaluate(self, theta: ArrayLike) -> tuple[Array, Array]:
         """See :class:`Model`."""
+        theta = _designs(self.setup, theta)
         values, gradients = _no_answers(self.setup, theta)
         for index in np.flatnonzero(unfolded(self.setup, torch.from_numpy(theta))):
             try:
@@ -121,6 +129,41 @@ class FemModel:
     def counts(self) -> Mapping[str, int]:
         """Solves so far by kind."""
         return dict(self.solves)
+
+
+def design_of(setup: Setup, theta: ArrayLike | Tensor) -> Tensor:
+    """A design (P,) as a tensor.
+
+    Raises:
+        StudyError: not as many finite numbers as the study has parameters.
+    """
+    names = [parameter.name for parameter in setup.family.parameters]
+    try:
+        design = theta if isinstance(theta, Tensor) else torch.from_numpy(np.array(theta, dtype=np.float64))
+    except (TypeError, ValueError):
+        design = None
+    if design is None or design.shape != (len(names),) or not design.isfinite().all():
+        what = f"{theta!r:.200}" if design is not None else kind(theta)
+        hint = "; write theta=best.theta" if hasattr(theta, "theta") else ""
+        raise StudyError(f"theta: found {what}; expected {len(names)} finite numbers: {', '.join(names)}{hint}")
+    return design
+
+
+def _designs(setup: Setup, theta: ArrayLike) -> Array:
+    """Designs (B, P) as an array, which may hold NaN.
+
+    Raises:
+        StudyError: of another shape.
+    """
+    count = len(setup.family.parameters)
+    try:
+        designs = np.asarray(theta, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise StudyError(f"theta: found {kind(theta)}; expected designs (B, {count})") from None
+    if designs.ndim != 2 or designs.shape[1] != count:
+        one = "; write theta[None] for one design" if designs.shape == (count,) else ""
+        raise StudyError(f"theta: found an array of shape {designs.shape}; expected designs (B, {count}){one}")
+    return designs
 
 
 def _no_answers(setup: Setup, theta: Array) -> tuple[Array, Array]:

@@ -3,11 +3,6 @@
 Not MPI and PETSc, which begin to work when they are imported.
 """
 
-# ruff: noqa: E402  what torch says of itself while it is imported is nothing that a user can act on
-import warnings
-
-warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
-
 import sympy
 import torch
 import torch._dynamo

@@ -91,6 +91,13 @@ def found(value: Any) -> str:
     return f"{value} ({type(value).__name__})"
 
 
+def kind(value: Any) -> str:
+    """An object that is of another kind than expected, in words: a plain value, or the name of its class."""
+    if isinstance(value, str | int | float | Mapping | Sequence | None):
+        return found(value)
+    return getattr(value, "__name__", type(value).__name__)
+
+
 def clipped(text: str, length: int = MAX_SHOWN) -> str:
     """The text, shortened for a message where it is long."""
     return text if len(text) <= length else f"{text[: length - 3]}..."

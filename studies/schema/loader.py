@@ -80,6 +80,10 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Sect
     Raises:
         StudyError: all that is wrong, one line each.
     """
+    if not isinstance(path, str | Path):
+        raise StudyError(f"path: found {type(path).__name__}; expected the name of a study's YAML file")
+    if isinstance(overrides, str | Mapping):
+        raise StudyError(f"overrides: found {found(overrides)}; expected a list such as ['optimizer.starts=1']")
     path = Path(path)
     data, lines = read(path)
     if path.name == RESOLVED:

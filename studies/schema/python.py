@@ -6,7 +6,7 @@ quantities; families, physics and functionals may be objects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,13 @@ class Design:
     thickness: float | None = field(default=None, kw_only=True)
 
     def section(self) -> dict[str, Any]:
-        """Content of ``geometry``; a shipped family stands there by its name and options."""
+        """Content of ``geometry``; a shipped family stands there by its name and options.
+
+        Raises:
+            StudyError: names the argument.
+        """
+        if not isinstance(self.family, Family | str):
+            raise _not_made("Design(family)", self.family, "a Family or its name")
         names = "mesh_size", "bounds", "initial", "fixed", "length_unit", "thickness"
         content = {name: _plain(getattr(self, name)) for name in names}
         family, options = self.family, self.options
@@ -86,7 +92,7 @@ class Problem:
     natural: Conditions = field(default=(), kw_only=True)
     coefficients: Mapping[str, Formula] = field(default_factory=dict, kw_only=True)
     pins: Mapping[str, str] = field(default_factory=dict, kw_only=True)
-    slip: Sequence[str] = field(default=(), kw_only=True)
+    slip: str | Sequence[str] = field(default=(), kw_only=True)
     cases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, kw_only=True)
 
     def section(self, folder: Path) -> dict[str, Any]:
@@ -96,6 +102,10 @@ class Problem:
             StudyError: names the argument.
         """
         components = self._components(folder)
+        for argument in ("coefficients", "pins", "cases"):
+            _check_mapping(f"Problem({argument}=...)", getattr(self, argument))
+        for name, case in self.cases.items():
+            _check_mapping(f"Problem(cases=...) '{name}'", case)
         physics = self.physics
         shipped = isinstance(physics, Physics) and PHYSICS.get(physics.name) is physics
         name = physics.name if isinstance(physics, Physics) and shipped else physics
@@ -104,13 +114,15 @@ class Problem:
             "coefficients": _plain(self.coefficients),
             **_loads("Problem", self.source, self.dirichlet, self.natural, components),
             "pins": [{"component": component, "on": region} for component, region in self.pins.items()],
-            "slip": list(self.slip),
+            "slip": [self.slip] if isinstance(self.slip, str) else list(self.slip),
             "cases": {name: self._case(name, case, components) for name, case in self.cases.items()},
         }
 
     def _components(self, folder: Path) -> tuple[str, ...]:
         if isinstance(self.physics, Physics):
             return self.physics.components
+        if not isinstance(self.physics, str):
+            raise _not_made("Problem(physics)", self.physics, "a Physics or its name")
         try:
             return load_physics(self.physics, folder).components
         except ValueError as error:
@@ -121,6 +133,18 @@ class Problem:
         others = {key: value for key, value in case.items() if key not in ("source", "dirichlet", "natural")}
         given = case.get("source"), case.get("dirichlet", ()), case.get("natural", ())
         return _loads(f"Problem(cases) '{name}'", *given, components) | others
+
+
+def _not_made(where: str, value: Any, expected: str) -> StudyError:
+    """Error of a family or physics of another kind; a function that makes one was not called."""
+    name = getattr(value, "__name__", None) if callable(value) else None
+    what, hint = (found(value), "") if name is None else (f"the function {name}", f"; write {name}(...)")
+    return StudyError(f"{where}: found {what}; expected {expected}{hint}")
+
+
+def _check_mapping(where: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise StudyError(f"{where}: found {found(value)}; expected a mapping from names")
 
 
 def _loads(
@@ -145,7 +169,11 @@ def _by_component(where: str, value: Any, components: tuple[str, ...]) -> dict[s
 def _conditions(where: str, given: Conditions, components: tuple[str, ...]) -> list[dict[str, Any]]:
     """Entries as in a study file."""
     if not isinstance(given, Mapping):
-        return [_plain(entry) for entry in given]
+        entries = [] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+        if not all(isinstance(entry, Mapping) for entry in entries) or (not entries and given not in ((), [])):
+            expected = "a mapping from regions to values, such as {'wall': 0.0}, or a list of entries with 'on'"
+            raise StudyError(f"{where}: found {found(given)}; expected {expected}")
+        return [_plain(entry) for entry in entries]
     return [
         {"on": list(region) if isinstance(region, tuple) else region}
         | _plain(_by_component(f"{where} on {region!r}", value, components))

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from shapewright.studies.schema.base import Section
-from shapewright.studies.schema.describe import Key, clipped, shown
+from shapewright.studies.schema.describe import Key, clipped, found, shown
+from shapewright.studies.schema.describe import kind as kind_of
 from shapewright.studies.schema.fingerprint import object_keys
 from shapewright.studies.schema.messages import Located, key_of, report
 from shapewright.studies.schema.python import Arguments, Design, Problem, Quantity
@@ -42,7 +43,7 @@ class Study[M: Section]:
         *,
         maximize: Quantity | None = None,
         minimize: Quantity | None = None,
-        constraints: Iterable[Mapping[str, Any]] = (),
+        constraints: Mapping[str, Any] | Iterable[Mapping[str, Any]] = (),
         **sections: Any,
     ) -> None:
         """A design study.
@@ -52,12 +53,16 @@ class Study[M: Section]:
             problem: the boundary-value problem.
             maximize, minimize: the objective under one of them: a functional of the physics by its name, an integral of
                 one's own, ``{"name": ..., "integrand": ...}``, or a :class:`Functional`.
-            constraints: made by :func:`equals`, :func:`at_least` and :func:`at_most`.
+            constraints: made by :func:`equals`, :func:`at_least` and :func:`at_most`; one, or several in a list.
             sections: further sections of a study file by name, such as ``name="bar"``, ``validation={...}``.
 
         Raises:
             StudyError: all that is wrong, one line each, with the argument that it stands in.
         """
+        for name, value, kind in (("design", design, Design), ("problem", problem, Problem)):
+            if not isinstance(value, kind):
+                expected = f"a {kind.__name__}(...); shapewright.load(...) reads a file"
+                raise StudyError(f"Study({name}): found {kind_of(value)}; expected {expected}")
         path = Path.cwd() / "study.py"
         goals = {"maximize": maximize, "minimize": minimize}
         data = {
@@ -65,7 +70,7 @@ class Study[M: Section]:
             "geometry": design.section(),
             "physics": problem.section(path.parent),
             "objective": {key: value for key, value in goals.items() if value is not None},
-            "constraints": [dict(constraint) for constraint in constraints],
+            "constraints": _listed(constraints),
             **sections,
         }
         try:
@@ -125,6 +130,34 @@ class Study[M: Section]:
             )
         return yaml_of(self.model, self.folder, folder or self.folder)
 
+    def __str__(self) -> str:
+        """The study in a few lines; ``to_yaml`` has all of it."""
+        lines = [f"study {self.model.name}"]
+        for name in ("geometry", "physics", "objective", "constraints", "optimizer"):
+            section = getattr(self.model, name, None)
+            if section and (text := _told(section)):
+                lines.append(f"  {name}: {text}")
+        return "\n".join(lines)
+
     def objects(self) -> Iterator[Key]:
         """Keys of the Python objects that the study holds."""
         yield from object_keys(self.model.model_dump(mode="json"))
+
+
+def _told(section: Any) -> str:
+    """What a section of a study sets beside its defaults, clipped to a line."""
+    if isinstance(section, Section):
+        given = [(name, value) for name, value in section if name in section.model_fields_set]
+        given = [(name, value) for name, value in given if value not in (None, (), {})]
+        return clipped(", ".join(f"{name} {getattr(value, 'name', value)}" for name, value in given), 110)
+    return "; ".join(map(_told, section))
+
+
+def _listed(constraints: Any) -> list[dict[str, Any]]:
+    given = [constraints] if isinstance(constraints, Mapping) and "quantity" in constraints else constraints
+    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str | Mapping) else [given]
+    for constraint in listed:
+        if not isinstance(constraint, Mapping) or "quantity" not in constraint:
+            expected = "conditions such as shapewright.equals('area', 3.0), in a list"
+            raise StudyError(f"Study(constraints=...): found {found(constraint)}; expected {expected}")
+    return [dict(constraint) for constraint in listed]

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from shapewright.geometries.forward_mode import jvp
 from shapewright.geometries.mesh.integration import CellPoints, cell_points, nodal_weights
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate
 from shapewright.surrogate.training import processes
@@ -199,7 +200,7 @@ def loss_of_inputs(
     gradients: Tensor,
 ) -> Tensor:
     """Loss of what :func:`loss_inputs` gives; it reads no value back from the device."""
-    (fields, values), (tangent, derivative) = torch.func.jvp(surrogate.evaluate, (theta,), (direction,))[:2]
+    (fields, values), (tangent, derivative) = jvp(surrogate.evaluate, (theta,), (direction,))[:2]
     error, tangent_error = fields - solution, tangent - tangents
     exact = torch.einsum("bjp,bp->bj", gradients, direction)
     norms, row = _norms(surrogate, theta), _row(direction, len(scales.tangent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from types import ModuleType
 
@@ -99,6 +100,45 @@ def test_vector_physics_and_functions():
             lambda: sw.run(study(problem=problem(source=lambda ops, q: 2.0)), "unused"),
             r"Problem\(source=...\): physics.source.u: found a Python object in a study whose samples other",
         ),
+        (lambda: sw.fem("torsion.yaml"), r"study: found 'torsion.yaml' \(text\); expected a Study, .*shapewright.load"),
+        (lambda: sw.run(["torsion.yaml"], "unused"), "study: found list; expected a Study or the name of its file"),
+        (lambda: sw.run("no_such.yaml", "unused"), "no_such.yaml: there is no such file"),
+        (lambda: sw.load(study()), "path: found Study; expected the name"),
+        (lambda: sw.load("a.yaml", "optimizer.starts=1"), r"overrides: found .*; expected a list such as \['optimizer"),
+        (
+            lambda: sw.optimize(study(), "slsqp", model=sw.fem(study())),
+            r"method: found 'slsqp' \(text\); expected SLSQP\(\), TrustConstr\(\) or TrustRegion\(\)",
+        ),
+        (lambda: sw.optimize(study(), sw.SLSQP, model=sw.fem(study())), r"method: found SLSQP; expected SLSQP\(\)"),
+        (lambda: sw.optimize(study(), sw.fem, model=sw.fem(study())), "method: found fem; expected"),
+        (lambda: sw.optimize(study(), model="fem"), r"model: found 'fem' \(text\); expected what shapewright.fem"),
+        (
+            lambda: sw.optimize(study(), sw.SLSQP(starts=0), model=sw.fem(study())),
+            "method slsqp: starts: found 0: Input should be greater",
+        ),
+        (lambda: sw.certify(study(), [1.0] * 6, model=sw.fem(study())), "model: found FemModel; expected the surr"),
+        (lambda: sw.certify(study(), study()), "theta: found Study; expected 6 finite numbers"),
+        (lambda: sw.fem(study()).solve([1.0]), r"theta: found \[1.0\]; expected 6 finite numbers: r0"),
+        (
+            lambda: sw.fem(study()).evaluate([1.0] * 6),
+            r"theta: found an array of shape \(6,\); expected designs \(B, 6\); write theta\[None\] for one",
+        ),
+        (lambda: study(constraints=["area"]), r"Study\(constraints=...\): found 'area' \(text\); expected conditions"),
+        (lambda: study(constraints={"area": 3.0}), r"constraints=...\): found a mapping of area; expected conditions"),
+        (lambda: sw.Study(problem(), design(), maximize="area"), r"Study\(design\): found Problem; expected a Design"),
+        (
+            lambda: study(design=sw.Design(sw.families.closed_bar)),
+            r"Design\(family\): found the function closed_bar; .* write closed_bar\(...\)",
+        ),
+        (
+            lambda: study(problem=sw.Problem(sw.physics.poisson)),
+            r"Problem\(physics\): found the function poisson; .* write poisson\(...\)",
+        ),
+        (lambda: study(problem=problem(dirichlet="wall")), "dirichlet: found 'wall' .*; expected a mapping from"),
+        (lambda: study(problem=problem(dirichlet=0.0)), "dirichlet: found 0.0 .*; expected a mapping from regions"),
+        (lambda: study(problem=problem(pins=["u"])), r"Problem\(pins=...\): found a list of 1; expected a mapping"),
+        (lambda: study(problem=problem(cases={"down": 2.0})), r"Problem\(cases=...\) 'down': found 2.0 .*; expected a"),
+        (lambda: sw.surrogate(study(), device="gpu"), r"device: found 'gpu' \(text\); expected cpu or cuda"),
     ],
 )
 def test_errors_name_the_argument(make, message):
@@ -224,3 +264,38 @@ def test_a_study_with_python_objects_runs_and_is_reused(tmp_path):
 def test_plain_data_are_left_to_the_other_parts_of_a_union(value):
     with pytest.raises(PydanticSerializationUnexpectedValue):
         _as_text(value)
+
+
+def test_what_is_plainly_meant_is_accepted():
+    """A design as array or list, one constraint and one region outside a list, a trust region's design by itself."""
+    one = study(constraints=sw.equals("area", 3.0), optimizer={"method": "trust_region"})
+    assert one == study(constraints=[sw.equals("area", 3.0)], optimizer={"method": "trust_region"})
+    stokes = sw.Problem(sw.physics.stokes(), slip="wall")
+    assert stokes.section(one.folder)["slip"] == ["wall"]
+    model = sw.fem(one)
+    theta = model.setup.initial
+    value = model.solve(theta).values
+    assert model.solve(theta.numpy()).values == model.solve(theta.tolist()).values == value
+    assert model.value_and_gradient(theta.numpy())[0] == model.evaluate([theta.tolist()])[0][0, 0]
+    assert "KKT residual" in {check.name for check in sw.certify(one, theta).design.checks}
+
+
+def test_values_print_in_a_few_lines():
+    made = study(constraints=[sw.equals("area", 3.0)])
+    best = sw.optimize(made, sw.SLSQP(starts=1, max_iterations=3), model=sw.fem(made))
+    assert str(made).splitlines() == [
+        "study bar",
+        "  geometry: family closed_bar, options {'control_points': 6, 'start': 'disc'}, length_unit m, mesh_size 0.3",
+        "  physics: name poisson, source {'u': 2.0}, dirichlet (BoundaryCondition(on='wall', u=0.0),)",
+        "  objective: maximize torsional_constant",
+        "  constraints: quantity area, equals 3.0",
+    ]
+    lines = str(best).splitlines()
+    assert lines[:2] == [str(best.reason), f"objective: {best.objective:.7g}"]
+    assert [line.partition(":")[0] for line in lines[2:]] == ["constraints", "theta", "starts", "best start"]
+
+
+def test_a_python_program_sees_no_warning_of_torch():
+    code = "import shapewright as sw; sw.families.closed_bar(control_points=6)"
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
