@@ -73,6 +73,7 @@ class TrustRegionProblem:
         gradient_scale: size of the objective's gradient that a residual is relative to where nothing is active.
         feasible, expensive_feasible: largest violation of an exact, an expensive gap that counts as met.
         noise: of the expensive values, relative to their size or to one, whichever is larger.
+        learns: whether the cheap model is another one after each evaluation of the expensive one.
     """
 
     expensive: Evaluate
@@ -84,6 +85,7 @@ class TrustRegionProblem:
     feasible: float = 1e-7
     expensive_feasible: float = 1e-7
     noise: float = 1e-12
+    learns: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,8 @@ def minimize_by_trust_region(
             ratio, accepted = evaluate(step)
             step = replace(step, ratio=ratio, accepted=accepted)
             known.append(Known(step, *problem.cheap(z)))
+            if problem.learns:
+                known[:] = [Known(one.step, *problem.cheap(one.step.z)) for one in known]
         steps.append(step)
         report(step)
         return step

@@ -41,7 +41,7 @@ from shapewright.studies.problem.constraints import (
     geometric_values,
     worst_violation,
 )
-from shapewright.studies.problem.models import Model, unfolded
+from shapewright.studies.problem.models import LearningModel, Model, unfolded
 from shapewright.studies.problem.samples import random_directions, solve_design
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.study import Optimizer
@@ -190,6 +190,8 @@ def trust_region_problem(setup: Setup, surrogate: Model, store: SolutionStore, s
         values, gradients = surrogate.evaluate(scaling.theta(z)[None])
         return scaled(values[0], gradients[0])
 
+    learns = isinstance(surrogate, LearningModel)
+
     def exact(z: Array) -> tuple[Array, Array]:
         values, rows = geometric_values(setup, scaling.theta(z))
         return constraint_gaps(geometric, values, rows * scaling.span)
@@ -199,13 +201,14 @@ def trust_region_problem(setup: Setup, surrogate: Model, store: SolutionStore, s
 
     return TrustRegionProblem(
         expensive,
-        remembered(cheap),
+        remembered(cheap, stage=lambda: len(store.solved) if learns else 0),
         remembered(exact),
         np.array([c.kind == "equals" for c in geometric], dtype=bool),
         np.array([c.kind == "equals" for c in expensive_ones], dtype=bool),
         gradient_scale,
         min([0.1 * c.tolerance for c in geometric], default=1e-7),
         min([0.1 * c.tolerance for c in expensive_ones], default=1e-7),
+        learns=learns,
     )
 
 
@@ -214,12 +217,15 @@ def _functionals(solution: Dataset) -> Functionals:
     return solution.values[0].numpy(), solution.gradients[0].numpy()
 
 
-def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
-    """The same function, which knows its last answers: scipy asks for values and Jacobian apart."""
-    answers: dict[bytes, tuple[Array, Array]] = {}
+def remembered(evaluate: Evaluate, last: int = 8, stage: Callable[[], int] = lambda: 0) -> Evaluate:
+    """The same function, which knows its last answers: scipy asks for values and Jacobian apart.
+
+    It forgets them where ``stage`` is another one.
+    """
+    answers: dict[tuple[bytes, int], tuple[Array, Array]] = {}
 
     def answer(z: Array) -> tuple[Array, Array]:
-        key = z.tobytes()
+        key = z.tobytes(), stage()
         if key not in answers:
             if len(answers) == last:
                 del answers[next(iter(answers))]

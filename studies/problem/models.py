@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,6 +37,13 @@ class Model(Protocol):
         """(B, J) values and (B, J, P) gradients for designs (B, P); rows of NaN where there is no answer."""
 
 
+@runtime_checkable
+class LearningModel(Model, Protocol):
+    """A model that takes up finite-element solutions of the study as they come."""
+
+    solutions: Callable[[], Sequence[Tensor]]
+
+
 @dataclass(frozen=True)
 class SurrogateModel:
     """The surrogate, differentiated exactly in reverse mode; any number of designs at once."""
@@ -49,12 +56,12 @@ class SurrogateModel:
 
     def evaluate(self, theta: ArrayLike) -> tuple[Array, Array]:
         """See :class:`Model`."""
-        theta = _designs(self.setup, theta)
+        theta = designs_of(self.setup, theta)
         for name, message in outside_box(self.setup, theta, self.box).items():
             if name not in self._warned:
                 self._warned.add(name)
                 warnings.warn(message, OutsideBoxWarning, stacklevel=2)
-        values, gradients = _no_answers(self.setup, theta)
+        values, gradients = no_answers(self.setup, theta)
         valid = unfolded(self.setup, torch.from_numpy(theta))
         if valid.any():
             values[valid], gradients[valid] = self._functionals(theta[valid])
@@ -66,7 +73,7 @@ class SurrogateModel:
             values, gradients = self.surrogate.value_and_gradient(designs)
         except OutsideGridError:
             if len(theta) == 1:
-                return _no_answers(self.setup, theta)
+                return no_answers(self.setup, theta)
             alone = [self._functionals(design[None]) for design in theta]  # the others do have an answer
             return np.concatenate([a[0] for a in alone]), np.concatenate([a[1] for a in alone])
         return values.cpu().double().numpy(), gradients.cpu().double().numpy()
@@ -116,8 +123,8 @@ class FemModel:
 
     def evaluate(self, theta: ArrayLike) -> tuple[Array, Array]:
         """See :class:`Model`."""
-        theta = _designs(self.setup, theta)
-        values, gradients = _no_answers(self.setup, theta)
+        theta = designs_of(self.setup, theta)
+        values, gradients = no_answers(self.setup, theta)
         for index in np.flatnonzero(unfolded(self.setup, torch.from_numpy(theta))):
             try:
                 values[index], gradients[index], _ = self.functionals(torch.from_numpy(theta[index]))
@@ -149,7 +156,7 @@ def design_of(setup: Setup, theta: ArrayLike | Tensor) -> Tensor:
     return design
 
 
-def _designs(setup: Setup, theta: ArrayLike) -> Array:
+def designs_of(setup: Setup, theta: ArrayLike) -> Array:
     """Designs (B, P) as an array, which may hold NaN.
 
     Raises:
@@ -166,7 +173,7 @@ def _designs(setup: Setup, theta: ArrayLike) -> Array:
     return designs
 
 
-def _no_answers(setup: Setup, theta: Array) -> tuple[Array, Array]:
+def no_answers(setup: Setup, theta: Array) -> tuple[Array, Array]:
     count = len(setup.problem.functionals)
     return np.full((len(theta), count), np.nan), np.full((len(theta), count, theta.shape[1]), np.nan)
 

@@ -1,0 +1,118 @@
+"""An operator for all shapes as a study's model, against finite elements, their adjoints and differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.setup import Setup, build_setup
+from shapewright.studies.problem.shape_models import OperatorModel, operator_novelty, unfit
+from shapewright.studies.schema.loader import load_study
+from shapewright.surrogate.models.shape_descriptors import DESCRIPTORS
+from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard, sizes_of
+from tests.studies.study_cases import write_tiny
+from tests.surrogate.shape_cases import TINY, tiny
+
+HEAT = (
+    ("  dirichlet:\n    - {on: wall, u: 0.0}\n", "  natural:\n    - {on: wall, u: 3 - 2*u}\n"),
+    ("{u: 2.0}", "{u: 2.0 + x}"),
+    ("{maximize: torsional_constant}", "{maximize: integral}"),
+)
+CLAMPED = """\
+name: clamped
+geometry:
+  family: plate_with_hole
+  mesh_size: 0.5
+physics:
+  name: PHYSICS
+  coefficients: {youngs_modulus: 210.0, poisson_ratio: 0.3}
+  dirichlet:
+    - {on: left, u: 0.0}
+    - {on: bottom, v: 0.0}
+  natural:
+    - {on: right, u: 2.0}
+objective: {minimize: compliance}
+sampling: {designs: 6, held_out: 3, tangents: 1, workers: 1}
+training: {batch: 2}
+"""
+
+
+def fem_fields(setup: Setup, theta: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """Nodal fields, values and gradients by finite elements."""
+    values, gradients, solution = FemModel(setup).functionals(theta)
+    fields = [torch.from_numpy(solution.fields[f.name]) for f in setup.problem.physics.fields]
+    return torch.cat(fields, -1), values, gradients
+
+
+def setup_of(folder: Path, kind: str) -> Setup:
+    if kind in ("torsion", "heat"):
+        return build_setup(load_study(write_tiny(folder, *(HEAT if kind == "heat" else ()))))
+    path = folder / "clamped.yaml"
+    path.write_text(CLAMPED.replace("PHYSICS", kind))
+    return build_setup(load_study(path))
+
+
+def aside(setup: Setup) -> Tensor:
+    """A design somewhat off the start."""
+    lower, upper = setup.family.bounds.T
+    share = torch.rand(len(lower), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return (setup.initial + 0.1 * (upper - lower) * (share - 0.5)).clamp(lower, upper)
+
+
+@pytest.mark.parametrize("kind", ["torsion", "heat", "plane_stress", "plane_strain"])
+def test_with_the_finite_element_solution_in_the_span_value_and_gradient_are_those_of_finite_elements(
+    kind: str, tmp_path: Path
+) -> None:
+    setup = setup_of(tmp_path, kind)
+    theta = aside(setup)
+    fields, values, gradients = fem_fields(setup, theta)
+    model = OperatorModel(setup, None, solutions=lambda: [fields])
+    found, slopes = model.evaluate(theta.numpy()[None])
+    np.testing.assert_allclose(found[0], values, rtol=1e-6)
+    if kind != "heat":  # whose objective is not that of its own load
+        np.testing.assert_allclose(slopes[0, 0], gradients[0], atol=1e-5 * np.abs(gradients[0]).max())
+    np.testing.assert_allclose(model.fields(theta), fields, atol=1e-7 * float(fields.abs().max()))
+
+
+@pytest.mark.parametrize("kind", ["torsion", "heat", "plane_strain"])
+def test_gradients_through_the_operator_are_those_of_its_values(kind: str, tmp_path: Path) -> None:
+    setup = setup_of(tmp_path, kind)
+    operator = "elasticity_2d" if kind == "plane_strain" else "poisson_2d"
+    model = OperatorModel(setup, tiny(operator), "through_operator")
+    theta = aside(setup)
+    direction = np.random.default_rng(0).standard_normal(len(theta)) * np.ptp(setup.family.bounds.numpy(), axis=1)
+    _, gradients = model.evaluate(theta.numpy()[None])
+    step = 1e-5
+    both = np.stack([theta.numpy() + s * step * direction for s in (1, -1)])
+    values, _ = model.evaluate(both)
+    slope = (values[0] - values[1]) / (2 * step)
+    np.testing.assert_allclose(gradients[0] @ direction, slope, rtol=1e-5)
+
+
+def test_a_study_outside_the_card_is_told_why(tmp_path: Path) -> None:
+    card = ShapeOperatorCard(
+        {"operator": "poisson_2d", "sizes": sizes_of(TINY)}, {}, {}, {name: [0.0, 1.5] for name in DESCRIPTORS}, {},
+        {"seen": {"mean": 0.1}}, {}, 1.0,
+    )  # fmt: skip
+    setup = setup_of(tmp_path, "torsion")
+    assert unfit(setup, card) == []
+    assert operator_novelty(setup, card, setup.initial)["aspect"] == 0.0
+    assert operator_novelty(setup, card, setup.initial)["extent"] > 0
+    assert "physics is 'plane_stress'" in unfit(setup_of(tmp_path, "plane_stress"), card)[0]
+    varying = ("  source: {u: 2.0}", "  source: {u: 2.0}\n  coefficients: {conductivity: 1 + x**2}")
+    assert "'conductivity' varies in space" in unfit(build_setup(load_study(write_tiny(tmp_path, varying))), card)[0]
+
+
+def test_a_domain_that_is_none_has_no_answer(tmp_path: Path) -> None:
+    setup = setup_of(tmp_path, "torsion")
+    values, gradients = OperatorModel(setup, tiny("poisson_2d")).evaluate(
+        np.stack([setup.initial.numpy(), setup.family.bounds[:, 0].numpy() * 0])
+    )
+    assert np.isfinite(values[0]).all()
+    assert np.isfinite(gradients[0]).all()
+    assert np.isnan(values[1]).all()
