@@ -17,11 +17,11 @@ import torch
 
 from shapewright.geometries.population import read_domains
 from shapewright.studies.problem.design_training import hardware
+from shapewright.studies.problem.linear_physics import PHYSICS
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.shape_descriptors import describe, limits
 from shapewright.surrogate.models.shape_operator import ShapeOperator, ShapeOperatorConfig
 from shapewright.surrogate.models.shape_operator_file import (
-    PHYSICS,
     ShapeOperatorCard,
     load_shape_operator,
     make_operator,
@@ -116,7 +116,7 @@ def train(chosen: argparse.Namespace) -> None:
     torch.manual_seed(0)
     sizes = OperatorConfig(chosen.width, chosen.width, (chosen.modes,) * 2, chosen.layers)
     config = ShapeOperatorConfig(sizes, chosen.fields, chosen.nodes)
-    network = make_operator(name, config) if chosen.start is None else load_shape_operator(chosen.start)[0].train()
+    network = make_operator(PHYSICS[name], config) if chosen.start is None else load_shape_operator(chosen.start, PHYSICS)[0].train()
     references = {
         part: reference_problems(network, of, how, 128, seed) for seed, (part, (of, _)) in enumerate(others.items())
     }

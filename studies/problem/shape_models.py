@@ -30,6 +30,7 @@ from shapewright.geometries.fields.quantities import Component, Quantities, posi
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.jacobians import area_vectors
 from shapewright.geometries.mesh.simplex import SIMPLICES
+from shapewright.studies.problem.linear_physics import PHYSICS, PHYSICS_OF
 from shapewright.studies.problem.models import Array, designs_of, no_answers, unfolded
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.loader import StudyError
@@ -39,7 +40,7 @@ from shapewright.surrogate.models.galerkin import LinearPhysics, assemble, solve
 from shapewright.surrogate.models.point_quantities import at_points
 from shapewright.surrogate.models.shape_descriptors import describe, novelty
 from shapewright.surrogate.models.shape_operator import ShapeOperator
-from shapewright.surrogate.models.shape_operator_file import PHYSICS, ShapeOperatorCard, load_shape_operator
+from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard, load_shape_operator
 from shapewright.surrogate.models.shapes import Frame, Shapes, dimensionless
 from shapewright.surrogate.models.weights_file import SurrogateFileError
 
@@ -47,8 +48,6 @@ GradientForm = Literal["lagrangian", "through_operator"]
 FOLDER = Path(__file__).resolve().parents[1] / "operators"
 OPERATORS = {name: FOLDER / f"{name}.safetensors" for name in PHYSICS}
 """Shipped operators."""
-PHYSICS_OF = {"poisson_2d": ("poisson",), "elasticity_2d": ("plane_stress", "plane_strain")}
-"""Name of an operator -> physics of studies that it serves."""
 AT_ONCE = 4
 """Designs evaluated together."""
 LAST = 12
@@ -260,7 +259,7 @@ def load_operator_for(setup: Setup, name: str) -> tuple[ShapeOperator, ShapeOper
     if name not in OPERATORS and path.suffix != ".safetensors":
         raise setup.study.error("model.operator", f"'{name}'", f"{', '.join(OPERATORS)}, or a .safetensors file")
     try:
-        return load_shape_operator(path)
+        return load_shape_operator(path, PHYSICS)
     except SurrogateFileError as error:
         raise StudyError(f"{setup.study.location('model.operator')}: model.operator: {error}") from error
 

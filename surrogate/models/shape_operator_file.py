@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from shapewright.solvers.physics.elasticity import elasticity
-from shapewright.solvers.physics.poisson import poisson
 from shapewright.surrogate.mgno.latent_grid import grid_around
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.galerkin import LinearPhysics
@@ -23,19 +22,13 @@ from shapewright.surrogate.models.weights_file import (
     write_weights,
 )
 
-PHYSICS = {
-    "poisson_2d": LinearPhysics(poisson(2), "conductivity"),
-    "elasticity_2d": LinearPhysics(elasticity(2), "youngs_modulus", ("poisson_ratio",)),
-}
-"""Name of an operator -> its physics; elasticity is that of plane stress, of which plane strain is a case."""
-
 
 @dataclass(frozen=True)
 class ShapeOperatorCard(Card):
     """Of an operator for all shapes of a physics.
 
     Attributes:
-        trained_for: ``operator``, a name of :data:`PHYSICS`, and ``sizes`` of the network.
+        trained_for: ``operator``, its name, and ``sizes`` of the network.
         training: configuration of the training and of the problems that were drawn.
         population: ``trained``: kinds of domains, ``meshes``: how many, ``unseen``: kinds kept for tests.
         limits: descriptor -> [low, high] over the population, see :mod:`models.shape_descriptors`.
@@ -76,10 +69,10 @@ class ShapeOperatorCard(Card):
         return str(self.trained_for["operator"])
 
 
-def make_operator(name: str, config: ShapeOperatorConfig) -> ShapeOperator:
-    """An untrained operator of a name of :data:`PHYSICS`."""
+def make_operator(physics: LinearPhysics, config: ShapeOperatorConfig) -> ShapeOperator:
+    """An untrained operator."""
     corner, nodes = (EXTENT, EXTENT), (config.nodes, config.nodes)
-    return ShapeOperator(PHYSICS[name], grid_around((-EXTENT, -EXTENT), corner, nodes, 2), config)
+    return ShapeOperator(physics, grid_around((-EXTENT, -EXTENT), corner, nodes, 2), config)
 
 
 def sizes_of(config: ShapeOperatorConfig) -> dict[str, Any]:
@@ -92,19 +85,21 @@ def save_shape_operator(path: Path, network: ShapeOperator, card: ShapeOperatorC
     write_weights(path, half_precision(network), card)
 
 
-def load_shape_operator(path: Path) -> tuple[ShapeOperator, ShapeOperatorCard]:
-    """The network of a file, and its card.
+def load_shape_operator(
+    path: Path, physics: Mapping[str, LinearPhysics]
+) -> tuple[ShapeOperator, ShapeOperatorCard]:
+    """The network of a file, and its card; ``physics`` by the operators' names.
 
     Raises:
         SurrogateFileError: no such file, not that of an operator for all shapes, or weights that do not fit its card.
     """
     weights, content = read_weights(path)
     card = read_card(path, content, ShapeOperatorCard)
-    if card.operator not in PHYSICS:
-        raise SurrogateFileError(f"{path}: operator is '{card.operator}'; known are {', '.join(PHYSICS)}")
+    if card.operator not in physics:
+        raise SurrogateFileError(f"{path}: operator is '{card.operator}'; known are {', '.join(physics)}")
     sizes = dict(card.trained_for["sizes"])
     operator = sizes.pop("operator")
     config = ShapeOperatorConfig(OperatorConfig(**operator | {"modes": tuple(operator["modes"])}), **sizes)
-    network = make_operator(card.operator, config)
+    network = make_operator(physics[card.operator], config)
     load_weights(path, network, {name: tensor.float() for name, tensor in weights.items()})
     return network.eval(), card

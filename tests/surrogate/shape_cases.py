@@ -10,6 +10,7 @@ import torch
 from shapewright.geometries.design.extension import build_shape_map
 from shapewright.geometries.family.closed_bar import closed_bar
 from shapewright.geometries.mesh.mesh import Mesh
+from shapewright.studies.problem.linear_physics import PHYSICS
 from shapewright.surrogate.mgno.operator import OperatorConfig
 from shapewright.surrogate.models.shape_operator import ShapeOperator, ShapeOperatorConfig
 from shapewright.surrogate.models.shape_operator_file import make_operator
@@ -48,4 +49,4 @@ def population(operator: str) -> Population:
 def tiny(operator: str, seed: int = 0) -> ShapeOperator:
     """An untrained network in double precision."""
     torch.manual_seed(seed)
-    return make_operator(operator, TINY).double()
+    return make_operator(PHYSICS[operator], TINY).double()

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shapewright.studies.problem.linear_physics import PHYSICS
 from shapewright.surrogate.models.galerkin import System, assemble, energy_error, gain, solve
 from shapewright.surrogate.models.shape_descriptors import DESCRIPTORS, describe, limits, novelty
 from shapewright.surrogate.models.shape_operator import EXTENT
 from shapewright.surrogate.models.shape_operator_file import (
-    PHYSICS,
     ShapeOperatorCard,
     load_shape_operator,
     save_shape_operator,
@@ -161,7 +161,7 @@ def test_a_file_gives_back_network_and_card(tmp_path: Path) -> None:
     )  # fmt: skip
     path = tmp_path / "o.safetensors"
     save_shape_operator(path, network, card)
-    other, found = load_shape_operator(path)
+    other, found = load_shape_operator(path, PHYSICS)
     assert found == card
     few = shapes.subset(slice(0, 2)).to(torch.zeros(0))
     torch.testing.assert_close(other.basis(few), network.basis(few))
@@ -175,10 +175,10 @@ def test_a_file_gives_back_network_and_card(tmp_path: Path) -> None:
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SurrogateFileError, match="there is no such file"):
-        load_shape_operator(tmp_path / "none.safetensors")
+        load_shape_operator(tmp_path / "none.safetensors", PHYSICS)
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(SurrogateFileError, match="not a safetensors file"):
-        load_shape_operator(tmp_path / "junk.safetensors")
+        load_shape_operator(tmp_path / "junk.safetensors", PHYSICS)
 
 
 def test_the_finite_element_solution_is_that_of_a_disc() -> None:
