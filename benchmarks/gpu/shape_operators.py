@@ -116,7 +116,9 @@ def train(chosen: argparse.Namespace) -> None:
     torch.manual_seed(0)
     sizes = OperatorConfig(chosen.width, chosen.width, (chosen.modes,) * 2, chosen.layers)
     config = ShapeOperatorConfig(sizes, chosen.fields, chosen.nodes)
-    network = make_operator(PHYSICS[name], config) if chosen.start is None else load_shape_operator(chosen.start, PHYSICS)[0].train()
+    network = make_operator(PHYSICS[name], config)
+    if chosen.start is not None:
+        network = load_shape_operator(chosen.start, PHYSICS)[0].train()
     references = {
         part: reference_problems(network, of, how, 128, seed) for seed, (part, (of, _)) in enumerate(others.items())
     }
