@@ -22,4 +22,5 @@ def _loaded() -> None:
 def jvp(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     """Value and directional derivative of ``function``, as :func:`torch.func.jvp` gives them."""
     _loaded()
-    return torch.func.jvp(function, primals, tangents)
+    value, derivative = torch.func.jvp(function, primals, tangents)[:2]
+    return value, derivative

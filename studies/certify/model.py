@@ -35,6 +35,8 @@ CHANGES = {
 }
 """What changed with each version of the certificate."""
 VERSION: Literal[6] = 6
+OLDEST = 4
+"""Oldest version that is compared with its folder."""
 
 
 class CertificateError(RuntimeError):
@@ -427,6 +429,19 @@ def read_certificate(path: Path | str) -> Certificate:
     Raises:
         CertificateError: there is none, or it does not follow the schema; names the entries that do not.
     """
+    return _read(path, VERSION)[0]
+
+
+def read_any_version(path: Path | str) -> tuple[Certificate, int]:
+    """A certificate under the present names of its entries, and the version that its file has: this one or an older.
+
+    Raises:
+        CertificateError: as of :func:`read_certificate`; also where an older version lacks what this one needs.
+    """
+    return _read(path, OLDEST)
+
+
+def _read(path: Path | str, oldest: int) -> tuple[Certificate, int]:
     path = Path(path)
     if path.is_dir():
         path /= "certificate.json"
@@ -437,15 +452,33 @@ def read_certificate(path: Path | str) -> Certificate:
     except (OSError, ValueError, RecursionError) as error:
         raise CertificateError(f"{path}: is no JSON ({error})") from error
     version = content.get("version") if isinstance(content, dict) else None
-    if version != VERSION:
+    if not isinstance(version, int) or not oldest <= version <= VERSION:
         found = "no version" if version is None else f"version {version!r:.40}"
         raise CertificateError(
             f"{path}: version: found {found}; expected {VERSION}, which `shapewright validate STUDY.yaml` makes"
         )
     try:
-        return Certificate.model_validate(content)
+        return Certificate.model_validate(_presented(content)), version
     except ValidationError as error:
         raise CertificateError(f"{path}: {faults(error)}") from None
+
+
+def _presented(content: dict[str, Any]) -> dict[str, Any]:
+    """The data of an older certificate under the names that version 6 gave to entries."""
+    named = {"novelty" if name == "familiarity" else name: _with_points(entry) for name, entry in content.items()}
+    return named | {"version": VERSION}
+
+
+def _with_points(entry: Any) -> Any:
+    """An entry in which coordinates, of corners and peaks, are named point and not place."""
+    if isinstance(entry, list):
+        return [_with_points(item) for item in entry]
+    if not isinstance(entry, dict):
+        return entry
+    return {
+        "point" if name == "place" and isinstance(item, list) else name: _with_points(item)
+        for name, item in entry.items()
+    }
 
 
 def faults(error: ValidationError) -> str:

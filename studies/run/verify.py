@@ -32,11 +32,12 @@ from shapewright.studies.certify.convergence import (
 )
 from shapewright.studies.certify.digest import study_digest
 from shapewright.studies.certify.model import (
+    VERSION,
     Certificate,
     CertificateError,
     ConstraintResult,
     Objective,
-    read_certificate,
+    read_any_version,
 )
 from shapewright.studies.certify.refinement import refine, step_mesher
 from shapewright.studies.certify.remarks import stopped
@@ -56,6 +57,8 @@ from shapewright.studies.schema.study import StudyModel
 
 EXACT = 1e-9
 """Relative difference of numbers that are computed anew from the same data."""
+_SENTENCE = "verdict is "
+"""How a fault in the verdict's sentence begins."""
 STAGES = ("sample", "train", "optimize", "infill", "export", "validate")
 
 
@@ -76,18 +79,22 @@ def verify(folder: Path, resolve: bool = False) -> list[Finding]:
         resolve: solve the design again by finite elements on fresh meshes of the STEP file.
     """
     try:
-        certificate = read_certificate(folder / "certificate.json")
+        certificate, version = read_any_version(folder / "certificate.json")
     except CertificateError as error:
         return [Finding("certificate.json", False, str(error))]
-    version = f"follows its schema, version {certificate.version}"
-    found = [Finding("certificate.json", True, version), *_files(folder, certificate), *_records(folder)]
-    found.append(_finding("numbers", contradictions(certificate), "the certificate does not contradict itself"))
+    older = version < VERSION
+    text = f"follows its schema, version {version}"
+    if older:
+        text = f"is of version {version}, older than this program's {VERSION}; what both versions have is compared"
+    found = [Finding("certificate.json", True, text), *_files(folder, certificate), *_records(folder)]
+    faults = contradictions(certificate, version)
+    found.append(_finding("numbers", faults, "the certificate does not contradict itself"))
     try:
         study = load_study(folder / "resolved.yaml").forced()  # whatever its size, it was run
         setup = build_setup(study)
     except (StudyError, OSError) as error:
         return [*found, Finding("resolved.yaml", False, str(error))]
-    found += [*_sources(folder, certificate, study), _design(folder, certificate)]
+    found += [*_sources(folder, certificate, study, older), _design(folder, certificate)]
     theta = _theta(certificate, setup)
     if theta is None:
         return [*found, Finding("parameters", False, "are not those of the study's geometry family")]
@@ -126,7 +133,9 @@ def _records(folder: Path) -> Iterator[Finding]:
         yield _finding(f"stage {stage}", faults, "left the files that are there")
 
 
-def _sources(folder: Path, certificate: Certificate, study: Study[StudyModel]) -> Iterator[Finding]:
+def _sources(
+    folder: Path, certificate: Certificate, study: Study[StudyModel], older: bool = False
+) -> Iterator[Finding]:
     """Study, files of one's own and weights, against the hashes in the certificate."""
     sources = certificate.sources
     if sources is None:
@@ -134,6 +143,8 @@ def _sources(folder: Path, certificate: Certificate, study: Study[StudyModel]) -
         return
     same = study_digest(study) == sources.study
     text = "is the study of the certificate" if same else "is not the study that the certificate is of"
+    if older and not same:  # the hash is of keys by their names
+        same, text = True, "has keys that may have had other names, and its SHA-256 was not compared"
     yield Finding("resolved.yaml", same, text)
     weights = study.model.surrogate.weights
     searched = (folder / WEIGHTS if weights is None else study.folder / weights).resolve()
@@ -175,10 +186,16 @@ def _theta(certificate: Certificate, setup: Setup) -> Tensor | None:
     return torch.tensor([entry.value for entry in certificate.parameters.values()], dtype=torch.float64)
 
 
-def contradictions(certificate: Certificate) -> list[str]:
-    """Numbers and results of a certificate that do not follow from its other numbers."""
-    kinds = (_check_faults, _objective_faults, _row_faults, _resolution_faults, _verdict_faults)
-    return [fault for kind in kinds for fault in kind(certificate)]
+def contradictions(certificate: Certificate, version: int = VERSION) -> list[str]:
+    """Numbers and results of a certificate that do not follow from its other numbers.
+
+    Of an older ``version`` its sentences are not compared, whose words have changed since, nor checks that it had not.
+    """
+    kinds = [_check_faults, _objective_faults, _row_faults, _verdict_faults]
+    if version >= 5:
+        kinds.append(_resolution_faults)
+    found = [fault for kind in kinds for fault in kind(certificate)]
+    return [fault for fault in found if version == VERSION or not fault.startswith(_SENTENCE)]
 
 
 def _check_faults(certificate: Certificate) -> Iterator[str]:
@@ -304,7 +321,7 @@ def _verdict_faults(certificate: Certificate) -> Iterator[str]:
     if accepted != certificate.accepted:
         yield f"accepted is {certificate.accepted}; the verdicts give {accepted}"
     elif verdict != certificate.verdict:
-        yield f"verdict is '{certificate.verdict}'; checks and limits give '{verdict}'"
+        yield f"{_SENTENCE}'{certificate.verdict}'; checks and limits give '{verdict}'"
 
 
 def _same(first: float | None, second: float | None, size: float = 0.0) -> bool:

@@ -104,8 +104,8 @@ class Problem:
         components = self._components(folder)
         for argument in ("coefficients", "pins", "cases"):
             _check_mapping(f"Problem({argument}=...)", getattr(self, argument))
-        for name, case in self.cases.items():
-            _check_mapping(f"Problem(cases=...) '{name}'", case)
+        for of_case, case in self.cases.items():
+            _check_mapping(f"Problem(cases=...) '{of_case}'", case)
         physics = self.physics
         shipped = isinstance(physics, Physics) and PHYSICS.get(physics.name) is physics
         name = physics.name if isinstance(physics, Physics) and shipped else physics

@@ -132,7 +132,7 @@ class Study[M: Section]:
 
     def __str__(self) -> str:
         """The study in a few lines; ``to_yaml`` has all of it."""
-        lines = [f"study {self.model.name}"]
+        lines = [f"study {getattr(self.model, 'name', '')}"]
         for name in ("geometry", "physics", "objective", "constraints", "optimizer"):
             section = getattr(self.model, name, None)
             if section and (text := _told(section)):

@@ -74,6 +74,26 @@ def swap_step(folder, stretch):
     forge(folder, lambda c: c["files"].update({"optimum.step": sha256(folder / "optimum.step")}))
 
 
+def of_version_5(content):
+    """The certificate as the version before named its entries; its sentences had other words."""
+    content["version"] = 5
+    content["familiarity"] = content.pop("novelty")
+    content["part"]["corners"] = [{"place": [0.0, 1.0], "angle": 90.0}]
+    content["verdict"] = "Accepted, in other words"
+
+
+def test_a_certificate_of_an_older_version_is_compared_in_what_both_have(folder):
+    forge(folder, of_version_5)
+    assert differing(folder) == {}
+    assert verify(folder)[0].text == (
+        f"is of version 5, older than this program's {VERSION}; what both versions have is compared"
+    )
+    with pytest.raises(CertificateError, match="version: found version 5"):
+        read_certificate(folder)
+    forge(folder, lambda c: c["objective"].update(improvement=0.9))
+    assert "objective.improvement is 0.9" in differing(folder)["numbers"]
+
+
 def test_a_finished_folder_is_in_order_and_stays_so_when_it_is_moved(whole, folder):
     assert differing(whole, resolve=True) == {}
     found = verify(folder)
