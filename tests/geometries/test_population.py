@@ -1,5 +1,8 @@
 """Random domains: normalized, well meshed, with regions that cover the boundary; the same for a seed; files."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,7 @@ from shapewright.geometries.mesh.integration import cell_points, facet_points
 from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from shapewright.geometries.mesh.mesh import Mesh, MeshError
 from shapewright.geometries.population import domain
-from shapewright.geometries.population.__main__ import kind_of, main
+from shapewright.geometries.population.command import kind_of, main
 from shapewright.geometries.population.domain import random_domain
 from shapewright.geometries.population.kinds import DRAW, KINDS, UNSEEN
 from shapewright.geometries.population.loops import control_loop, loop_through, polygon, random_cuts
@@ -158,9 +161,13 @@ def test_the_command_refuses(tmp_path, capsys, wrong, message) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_writes_a_file(tmp_path) -> None:
+def test_the_command_writes_a_file_with_two_processes(tmp_path) -> None:
+    """As a user calls it: a function of ``__main__`` is unknown to the processes that it starts."""
     path = tmp_path / "unseen.npz"
-    main(["--count", "4", "--seed", "2", "--unseen", "--processes", "1", "--out", str(path)])
+    command = [sys.executable, "-m", "shapewright.geometries.population", "--count", "4", "--seed", "2", "--unseen"]
+    done = subprocess.run([*command, "--out", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 domains" in done.stderr
     domains = read_domains(path)
     assert [kind for kind, _ in domains] == list(UNSEEN)
     assert_same(domains[1][1], random_domain(UNSEEN[1], 2_000_001))
