@@ -27,6 +27,7 @@ MOST_ASPECT = 4.0
 
 
 def _aspect(generator: Generator, most: float = MOST_ASPECT) -> float:
+    """A ratio from 1 to ``most``, its logarithm uniformly distributed."""
     return float(most ** generator.random())
 
 
@@ -70,7 +71,8 @@ def _ellipse(generator: Generator, aspect: float) -> Loop:
     return loop_through(_turned(points, generator.uniform(0, math.pi)))
 
 
-def _placed(loop: Loop, radius: float, x: float, y: float) -> Loop:
+def _positioned(loop: Loop, radius: float, x: float, y: float) -> Loop:
+    """A loop around the origin, ``radius`` times as large and around (x, y)."""
     return loop.moved(radius * np.eye(2), np.array([x, y]))
 
 
@@ -189,7 +191,7 @@ def plate_with_holes(generator: Generator) -> list[Loop]:
         between = np.linalg.norm(centers[:, None] - centers, axis=-1) - margins - margins.T
         if between[np.triu_indices(count, 1)].min(initial=0.0) > -0.16 * scale:
             break
-    holes = [_placed(hole, *at) for hole, at in zip(holes, np.column_stack([radii, centers]), strict=True)]
+    holes = [_positioned(hole, *at) for hole, at in zip(holes, np.column_stack([radii, centers]), strict=True)]
     return [outer, *holes]
 
 
@@ -198,7 +200,7 @@ def body_in_channel(generator: Generator) -> list[Loop]:
     length = generator.uniform(1.3, 3.5)
     body = control_loop(_body(generator, 6, 16, 2.5, 0.3))
     x, y = generator.uniform(0.2, 0.7) * length, generator.uniform(0.3, 0.7)
-    return [polygon(_rectangle(length, 1.0), np.zeros(4)), _placed(body, generator.uniform(0.13, 0.28), x, y)]
+    return [polygon(_rectangle(length, 1.0), np.zeros(4)), _positioned(body, generator.uniform(0.13, 0.28), x, y)]
 
 
 def cavity(generator: Generator) -> list[Loop]:
@@ -227,7 +229,7 @@ def eccentric_ring(generator: Generator) -> list[Loop]:
     """The domain between two circles of different centers."""
     inner = generator.uniform(0.2, 0.65)
     off = generator.uniform(0.1, 0.9) * (1 - inner)
-    hole = _placed(loop_through(_on_circle(16)), inner, off, 0.0)
+    hole = _positioned(loop_through(_on_circle(16)), inner, off, 0.0)
     return [loop_through(_on_circle(16), random_cuts(generator)), hole]
 
 
@@ -245,7 +247,7 @@ def splined_plate_with_hole(generator: Generator) -> list[Loop]:
     length = float(outer.points[:, 0].max())
     hole = control_loop(_body(generator, 6, 14, 2.0, 0.35))
     x, y = generator.uniform(0.25, 0.75) * length, generator.uniform(0.35, 0.65)
-    return [outer, _placed(hole, generator.uniform(0.15, 0.3), x, y)]
+    return [outer, _positioned(hole, generator.uniform(0.15, 0.3), x, y)]
 
 
 Draw = Callable[[Generator], list[Loop]]
