@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
 from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.autograd import Variable
 
 from shapewright.surrogate.optim.in_backward import ReleasedGradient, step_when_ready
 from shapewright.surrogate.optim.options import Options, completed_state, refuse_former_names
@@ -29,7 +31,7 @@ from shapewright.surrogate.optim.state import (
     working_gradient,
 )
 from shapewright.surrogate.optim.subspace import Rank
-from shapewright.surrogate.optim.update import batches, decay
+from shapewright.surrogate.optim.update import STACKED_ENTRIES, batches, decay
 
 
 class TensorGaLore(torch.optim.Optimizer):
@@ -49,8 +51,9 @@ class TensorGaLore(torch.optim.Optimizer):
         matrices: whether tensors of order 2 are projected too; vectors never are.
         moments: "full", "bfloat16" or "8bit", see :mod:`optim.moments`.
         complex_pairs: parameters are real with a last dimension 2 and mean complex tensors.
-        step_in_backward: each parameter is stepped as soon as its gradient is accumulated, and the gradient freed, so
-            that only one layer's gradient exists at a time. ``step`` then only checks. Gradient accumulation,
+        step_in_backward: parameters are stepped as soon as their gradients are accumulated and have 2^17 entries
+            together, or at the end of the backward pass, and the gradients freed, so that only one large layer's
+            gradient exists at a time. ``step`` then only checks. Gradient accumulation,
             clipping by the global norm, gradient scaling and distributed training are refused with an error, the
             first three when they are tried: a step has been taken by then.
 
@@ -90,6 +93,7 @@ class TensorGaLore(torch.optim.Optimizer):
         step_in_backward: bool = False,
     ) -> None:
         self._step_in_backward = step_in_backward
+        self._waiting: dict[int, list[Tensor]] = {}
         defaults = Options(
             lr=lr,
             betas=betas,
@@ -144,6 +148,7 @@ class TensorGaLore(torch.optim.Optimizer):
             (Options.of(group), [p for p in group["params"] if p.grad is not None]) for group in self.param_groups
         ]
         if self._step_in_backward:
+            self._waiting.clear()  # of a backward pass that broke off
             for _, parameters in present:
                 _refuse_unreleased(parameters)
             return loss
@@ -180,6 +185,7 @@ class TensorGaLore(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._step_in_backward = getattr(self, "_step_in_backward", False)
+        self._waiting = {}
         self._numbers = self._number()
 
     def _number(self) -> dict[Tensor, int]:
@@ -242,14 +248,32 @@ class TensorGaLore(torch.optim.Optimizer):
         self.refresh_count += 1
         self.refresh_seconds += _clock(gradient.device) - began
 
-    @torch.no_grad()
     def _step_and_release(self, parameter: Tensor) -> None:
+        """Once parameters that wait have enough entries together, or at the end of the backward pass: few launches."""
         _refuse_distributed()
-        group = next(group for group in self.param_groups if any(p is parameter for p in group["params"]))
-        options = Options.of(group)
-        self._check(parameter, options)
-        self._step_all([parameter], options)
-        parameter.grad = ReleasedGradient(parameter)
+        backward = torch._C._current_graph_task_id()  # one may run inside another
+        waiting = self._waiting.setdefault(backward, [])
+        waiting.append(parameter)
+        if sum(each.numel() for each in waiting) > STACKED_ENTRIES:
+            self._step_waiting(backward)
+        elif len(waiting) == 1:
+            Variable._execution_engine.queue_callback(partial(self._step_waiting, backward))
+
+    def _step_waiting(self, backward: int) -> None:
+        self._step_released(self._waiting.pop(backward, []))
+
+    @torch.no_grad()
+    def _step_released(self, parameters: list[Tensor]) -> None:
+        ready = set(map(id, parameters))
+        for group in self.param_groups:
+            own = [parameter for parameter in group["params"] if id(parameter) in ready]
+            if own:
+                options = Options.of(group)
+                for parameter in own:
+                    self._check(parameter, options)
+                self._step_all(own, options)
+        for parameter in parameters:
+            parameter.grad = ReleasedGradient(parameter)
 
 
 def _clock(device: torch.device) -> float:

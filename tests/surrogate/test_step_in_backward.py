@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from shapewright.surrogate.optim import tensor_galore
 from shapewright.surrogate.optim.in_backward import ReleasedGradient
 from tests.surrogate.galore_cases import galore, random
 
@@ -45,8 +46,9 @@ def test_steps_are_those_of_the_ordinary_way(stepping):
         torch.testing.assert_close(p, q, rtol=0, atol=1e-10)
 
 
-def test_one_gradient_is_alive_at_a_time():
+def test_one_large_gradient_is_alive_at_a_time(monkeypatch):
     """Memory and not Python's wrappers of it, seen by hooks that come before the optimizer's; a leak makes it 3."""
+    monkeypatch.setattr(tensor_galore, "STACKED_ENTRIES", 0)
     model, seen, alive = network(), [], []
 
     def watch(parameter):
@@ -61,6 +63,35 @@ def test_one_gradient_is_alive_at_a_time():
     assert all(isinstance(parameter.grad, ReleasedGradient) for parameter in model.parameters())
     optimizer.zero_grad(set_to_none=False)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("most", "expected"), [(10**6, [6]), (8 * 8 * 5 + 8, [3, 3]), (0, [1] * 6)])
+def test_small_parameters_wait_for_each_other(stepping, monkeypatch, most, expected):
+    """Six parameters, each layer's bias first, of 8 and 320 entries."""
+    model, optimizer = stepping
+    monkeypatch.setattr(tensor_galore, "STACKED_ENTRIES", most)
+    together, step = [], optimizer._step_all
+    monkeypatch.setattr(optimizer, "_step_all", lambda own, options: (together.append(len(own)), step(own, options)))
+    loss_of(model).backward()
+    assert together == expected
+    assert all(isinstance(parameter.grad, ReleasedGradient) for parameter in model.parameters())
+
+
+def test_a_backward_pass_that_breaks_off_leaves_nothing_waiting(stepping):
+    model, optimizer = stepping
+
+    def fail(gradient):
+        raise ValueError("in the first layer")
+
+    handle = model[0].weight.register_hook(fail)
+    with pytest.raises(ValueError, match="in the first layer"):
+        loss_of(model).backward()
+    handle.remove()
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+    assert all(int(optimizer.state[parameter]["step"]) == 2 for parameter in model.parameters())
 
 
 def test_hooks_go_with_the_optimizer():
