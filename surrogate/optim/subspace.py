@@ -57,11 +57,11 @@ def lift(core: Tensor, factors: Factors) -> Tensor:
     return core
 
 
-def lift_onto(target: Tensor, core: Tensor, factors: Factors, keep: float) -> None:
-    """``target`` becomes ``keep`` times itself plus the lifted core; both without batch, ``target`` contiguous.
+def lift_onto(target: Tensor, core: Tensor, factors: Factors, keep: float, scale: float = 1.0) -> None:
+    """``target`` becomes ``keep`` times itself plus ``scale`` times the lifted core.
 
-    The last mode's product is added to it directly, so that nothing of its size is allocated. At least one mode has
-    a factor.
+    Both are without batch, ``target`` is contiguous. The last mode's product is added to it directly, so that nothing
+    of its size is allocated. At least one mode has a factor.
     """
     *others, (last, matrix) = reversed(_order(factors))
     core = core[None]
@@ -70,11 +70,11 @@ def lift_onto(target: Tensor, core: Tensor, factors: Factors, keep: float) -> No
     matrix, shape = matrix.resolve_conj(), target.shape
     after = torch.Size(shape[last + 1 :]).numel()
     if after == 1:
-        target.view(-1, shape[last]).addmm_(core.reshape(-1, matrix.shape[1]), matrix.mT, beta=keep)
+        target.view(-1, shape[last]).addmm_(core.reshape(-1, matrix.shape[1]), matrix.mT, beta=keep, alpha=scale)
     else:
         blocks = target.view(-1, shape[last], after)
         core = core.reshape(len(blocks), matrix.shape[1], after)
-        blocks.baddbmm_(matrix.expand(len(blocks), *matrix.shape), core, beta=keep)
+        blocks.baddbmm_(matrix.expand(len(blocks), *matrix.shape), core, beta=keep, alpha=scale)
 
 
 def spectra_and_bases(tensor: Tensor) -> tuple[list[Tensor], list[Tensor]]:

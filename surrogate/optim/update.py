@@ -26,6 +26,10 @@ from shapewright.surrogate.optim.subspace import as_real, lift, lift_onto, proje
 STACKED_ENTRIES = 2**17
 """Parameters of equal shape are stepped together up to this many entries: larger stacks cost memory and save no time,
 which then is that of arithmetic and not of launches."""
+TOGETHER_ENTRIES = 2**23
+"""Larger ones on a GPU are stepped together, unstacked, up to this many entries of their cores, of which two copies are
+held until the step ends: 128 MiB of complex numbers. For one by one the host would take longer to launch forty kernels
+each than the GPU to run them."""
 _RESOLVED = 1e-12
 """A single precision norm from here on has lost nothing to squares that underflow."""
 
@@ -40,14 +44,43 @@ def batches(
     for parameter in parameters:
         state = states[parameter]
         key: tuple[Any, ...] = (update_dense, parameter.dtype, parameter.device)
-        if not is_dense(parameter, state, options):
+        if is_unstacked(parameter, state, options):
+            key = (update_unstacked, *key[1:], float(state["step"]))
+        elif not is_dense(parameter, state, options):
             shapes = tuple((name, value.shape) for name, value in sorted(state.items()))
             key = (update, *key[1:], parameter.shape, float(state["step"]), shapes)
         alike.setdefault(key, []).append(parameter)
     for (method, *_), members in alike.items():
+        if method is update_unstacked:
+            for group in _of_entries(members, [states[each]["mean"].numel() for each in members], TOGETHER_ENTRIES):
+                yield method, group
+            continue
         most = len(members) if method is update_dense else max(1, STACKED_ENTRIES // max(1, members[0].numel()))
         for begin in range(0, len(members), most):
             yield method, members[begin : begin + most]
+
+
+def _of_entries(members: Sequence[Tensor], entries: Sequence[int], most: int) -> Iterator[list[Tensor]]:
+    """Consecutive members of at most so many entries together, or of one."""
+    group: list[Tensor] = []
+    held = 0
+    for member, count in zip(members, entries, strict=True):
+        if group and held + count > most:
+            yield group
+            group, held = [], 0
+        group.append(member)
+        held += count
+    if group:
+        yield group
+
+
+def is_unstacked(parameter: Tensor, state: State, options: Options) -> bool:
+    """Whether it is large and on a GPU, with a subspace and moments that can be changed in place, as it itself."""
+    large = parameter.device.type == "cuda" and parameter.numel() > STACKED_ENTRIES and options.moments == "full"
+    if not large or not has_subspace(state):
+        return False
+    target = as_working(parameter, options.complex_pairs)
+    return target is not None and target.is_contiguous() and target.dtype == state["mean"].dtype
 
 
 def is_dense(parameter: Tensor, state: State, options: Options) -> bool:
@@ -95,7 +128,9 @@ def update(parameters: Sequence[Tensor], states: Sequence[State], options: Optio
     if any(factor is not None for factor in factors):
         scale = options.scale or math.sqrt(gradient[0].numel() / core[0].numel())
         weight = options.residual_weight
-        rate = weight * _residual_rate(gradient, core, direction) if weight else None
+        rate = None
+        if weight:
+            rate = weight * _residual_rate(_norms(gradient), _norms(core), _norms(direction), direction.dtype)
         if rate is not None:  # lifting is linear: the gradient's part inside is subtracted before it
             as_real(direction).sub_(as_real(core).mul_(_spread(rate, as_real(core))))
         target = as_working(parameters[0], options.complex_pairs) if len(parameters) == 1 else None
@@ -111,6 +146,49 @@ def update(parameters: Sequence[Tensor], states: Sequence[State], options: Optio
         direction.mul_(scale)
     for parameter, change, state in zip(parameters, direction, states, strict=True):
         descend(parameter, change, options, int(state["step"]))
+
+
+def update_unstacked(parameters: Sequence[Tensor], states: Sequence[State], options: Options) -> None:
+    """As :func:`update` up to rounding, of parameters of any shapes: one launch for all of them where torch has it."""
+    for state in states:
+        state["step"] += 1
+    gradients = [working_gradient(parameter, options.complex_pairs) for parameter in parameters]
+    factors = [factors_of([state], gradient.dim()) for state, gradient in zip(states, gradients, strict=True)]
+    cores = [project(gradient[None], own)[0] for gradient, own in zip(gradients, factors, strict=True)]
+    directions = _adam_unstacked(cores, states, options)
+    rates = None
+    if options.residual_weight:
+        norms = [torch.stack(torch._foreach_norm([as_real(each) for each in tensors], 2, dtype=torch.float64))
+                 for tensors in (gradients, cores, directions)]  # fmt: skip
+        rates = options.residual_weight * _residual_rate(norms[0], norms[1], norms[2], directions[0].dtype)
+    for index, (parameter, gradient, core) in enumerate(zip(parameters, gradients, cores, strict=True)):
+        target = as_working(parameter, options.complex_pairs)
+        assert target is not None  # as is_unstacked has seen
+        factor = -options.lr * (options.scale or math.sqrt(gradient.numel() / core.numel()))
+        if rates is not None:
+            as_real(directions[index]).addcmul_(as_real(core), rates[index], value=-1)
+        own = tuple(each if each is None else each[0] for each in factors[index])
+        lift_onto(target, directions[index], own, options.keep, factor)
+        if rates is not None:
+            _add(target, gradient, rates[index], factor)
+
+
+def _adam_unstacked(cores: Sequence[Tensor], states: Sequence[State], options: Options) -> list[Tensor]:
+    """As :func:`_adam`, of moments in full precision."""
+    (beta1, beta2), step = options.betas, float(states[0]["step"])
+    means, squares = [as_real(state["mean"]) for state in states], [state["mean_square"] for state in states]
+    torch._foreach_lerp_(means, [as_real(core) for core in cores], 1 - beta1)
+    torch._foreach_mul_(squares, beta2)
+    for core, square in zip(cores, squares, strict=True):
+        for part in (torch.view_as_real(core) if core.is_complex() else core[..., None]).unbind(-1):
+            square.addcmul_(part, part, value=1 - beta2)
+    roots = torch._foreach_div(squares, 1 - beta2**step)
+    torch._foreach_sqrt_(roots)
+    torch._foreach_add_(roots, options.eps)
+    torch._foreach_mul_(roots, 1 - beta1**step)
+    if not cores[0].is_complex():
+        return list(torch._foreach_div(means, roots))
+    return [torch.view_as_complex(mean / root[..., None]) for mean, root in zip(means, roots, strict=True)]
 
 
 def descend(parameter: Tensor, direction: Tensor, options: Options, step: int) -> None:
@@ -146,15 +224,14 @@ def _adam(core: Tensor, states: Sequence[State], options: Options) -> Tensor:
     return torch.view_as_complex(direction) if core.is_complex() else direction[..., 0]
 
 
-def _residual_rate(gradient: Tensor, core: Tensor, direction: Tensor) -> Tensor:
-    """Step per unit of gradient outside the subspace, (batch,).
+def _residual_rate(whole: Tensor, inside: Tensor, length: Tensor, dtype: torch.dtype) -> Tensor:
+    """Step per unit of gradient outside the subspace, (batch,), from norms of gradients, cores and directions.
 
     That of Adam inside on average, limited so that the step outside is never the longer one; 0 without a gradient.
     """
-    whole, inside, length = map(_norms, (gradient, core, direction))
     outside = (whole.square() - inside.square()).clamp_min(0).sqrt()
-    rate = (length / torch.maximum(inside, outside)).clamp_max(torch.finfo(direction.dtype).max)
-    return torch.where(whole > 0, rate, 0.0).to(direction.real.dtype)
+    rate = (length / torch.maximum(inside, outside)).clamp_max(torch.finfo(dtype).max)
+    return torch.where(whole > 0, rate, 0.0).to(dtype.to_real())
 
 
 def _norms(batch: Tensor) -> Tensor:

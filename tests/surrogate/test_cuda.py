@@ -13,6 +13,7 @@ from shapewright.surrogate.mgno.latent_grid import grid_around
 from shapewright.surrogate.mgno.mollifier import mollifier_named
 from shapewright.surrogate.mgno.window_sums import gather, scatter
 from shapewright.surrogate.models.novelty import novelty_over
+from shapewright.surrogate.optim import update
 from shapewright.surrogate.optim.tensor_galore import TensorGaLore
 from shapewright.surrogate.training.accuracy import correlation_with_error, measure
 from shapewright.surrogate.training.derivative_informed import TrainingConfig, train
@@ -100,6 +101,24 @@ def test_tensor_galore_steps_and_refreshes(moments, rank, in_backward):
     tolerance = 1e-8 if moments == "full" else 2e-3
     for expected, found in zip(*ends, strict=True):
         torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("in_backward", [False, True])
+def test_large_parameters_step_as_on_the_cpu(in_backward, monkeypatch):
+    """Large means above no entry here, so that a GPU steps them together and unstacked."""
+    monkeypatch.setattr(update, "STACKED_ENTRIES", 0)
+    ends = []
+    for device in ("cpu", DEVICE):
+        weights = [random((6, 5, 4 + k), torch.complex128, k).to(device).requires_grad_() for k in range(3)]
+        truth = [random(each.shape, torch.complex128, 9).to(device) for each in weights]
+        optimizer = TensorGaLore(weights, lr=1e-2, rank=0.4, update_gap=3, step_in_backward=in_backward)
+        for _ in range(7):
+            optimizer.zero_grad()
+            sum((each - true).abs().square().mean() for each, true in zip(weights, truth, strict=True)).backward()
+            optimizer.step()
+        ends.append([each.detach().cpu() for each in weights])
+    for expected, found in zip(*ends, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
 
 
 def test_a_broken_off_training_goes_on(tmp_path):

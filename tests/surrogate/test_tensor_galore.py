@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from shapewright.surrogate.optim import update
 from shapewright.surrogate.optim.state import factors_of
 from shapewright.surrogate.optim.subspace import lift, project
 from shapewright.surrogate.optim.tensor_galore import TensorGaLore
@@ -158,6 +159,35 @@ def test_descent_is_kept_across_refreshes():
     between = [ratios[step] for step in range(10, 75) if step % 15]
     assert max(at_refresh) < max(between) < 1.0
     assert losses[-1] < 1e-2 * losses[0]
+
+
+@pytest.mark.parametrize("residual_weight", [1.0, 0.0])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_large_parameters_step_together_as_one_by_one(monkeypatch, dtype, residual_weight):
+    """As on a GPU; of different shapes and ranks, with refreshes, real, complex and in pairs."""
+    shapes, ends, calls = [(6, 5, 4), (3, 8, 4), (6, 5, 4)], [], []
+    alone, whole = update.is_unstacked, update.update_unstacked
+    monkeypatch.setattr(update, "update_unstacked", lambda *given: (calls.append(len(given[0])), whole(*given)))
+    for chosen in (alone, lambda each, state, options: update.has_subspace(state)):
+        monkeypatch.setattr(update, "is_unstacked", chosen)
+        weights = [random(shape, dtype, seed).requires_grad_() for seed, shape in enumerate(shapes)]
+        pairs = random((4, 5, 6, 2), seed=9).requires_grad_()
+        groups = [{"params": weights, "rank": 0.4}, {"params": [pairs], "rank": (1.0, 0.5, 1.0), "complex_pairs": True}]
+        optimizer = TensorGaLore(groups, lr=1e-2, update_gap=3, residual_weight=residual_weight)
+        for step in range(7):
+            for seed, each in enumerate([*weights, pairs]):
+                each.grad = random(each.shape, each.dtype, 100 * step + seed)
+            optimizer.step()
+        ends.append([each.detach() for each in [*weights, pairs]])
+    assert calls == [3, 1] * 7
+    for expected, found in zip(*ends, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_what_steps_together_is_bounded():
+    members = [torch.ones(count) for count in (3, 4, 9, 1, 2, 2)]
+    groups = update._of_entries(members, [len(each) for each in members], 7)
+    assert [[len(each) for each in group] for group in groups] == [[3, 4], [9], [1, 2, 2]]
 
 
 def test_group_options_are_each_groups_own():
