@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from shapewright.surrogate.mgno import window_kernels as kernels
+from shapewright.surrogate.mgno import window_sums
+from tests.surrogate.design_cases import lively_surrogate, random_designs
 
 POINTS, NODES, EDGES = 70, 40, 9  # the last program of 32 points is not full
 
@@ -56,7 +58,22 @@ def check(dtype: torch.dtype, width: int, tolerance: float) -> None:
         close(mine, theirs)
 
 
+def check_surrogate() -> None:
+    """Values, design gradients and a weight's derivative of a surrogate whose sums run by the kernels."""
+    surrogate, theta = lively_surrogate(), random_designs(2, seed=5)
+
+    def found() -> list[Tensor]:
+        of_weights = torch.autograd.grad(surrogate.evaluate(theta)[1].square().sum(), list(surrogate.parameters()))
+        return [*surrogate.value_and_gradient(theta), *of_weights]
+
+    by_torch = found()
+    window_sums.kernels_for = lambda like: kernels
+    for ours, theirs in zip(found(), by_torch, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
 if __name__ == "__main__":
+    check_surrogate()
     for width in (8, 5):
         check(torch.float32, width, 1e-5)
         check(torch.float64, width, 1e-12)
