@@ -8,7 +8,8 @@ and z_nk = rows_n + stencil_k for a scatter:
     gathered_n = sum_k weight_nk gelu(z_nk)           scattered_m = sum over index_nk = m of mass_nk gelu(z_nk)
 
 Tensors are contiguous and of one type, float32 or float64, ``index`` int64. Sums into nodes are atomic additions, as
-torch's own, in no fixed order. Of all sizes that a kernel is compiled for only the number of points is not one.
+torch's own, in no fixed order, and order no other access ("relaxed"). A kernel is compiled for each number of
+neighbours and of channels, not of points.
 """
 
 from __future__ import annotations
@@ -144,9 +145,9 @@ def _gather_slopes(
         tl.store(of_weight + point * edges + k, tl.sum(slope * z * part, 1), there)
         of_z = share[:, None] * slope * (part + z * _density(z))
         if of_nodes is not None:
-            tl.atomic_add(of_nodes + where, of_z, mask)
+            tl.atomic_add(of_nodes + where, of_z, mask, sem="relaxed")
         if of_stencil is not None:
-            tl.atomic_add(of_stencil + k * width + channel, tl.sum(of_z, 0), channel < width)
+            tl.atomic_add(of_stencil + k * width + channel, tl.sum(of_z, 0), channel < width, sem="relaxed")
         total += of_z
     tl.store(of_position + at, -total, mask)
 
@@ -163,7 +164,8 @@ def _scatter(
         share = tl.load(mass + point * edges + k, there, other=0.0)
         step = tl.load(stencil + k * width + channel, channel < width, other=0.0)
         z = row + step[None, :]
-        tl.atomic_add(total + node[:, None] * width + channel[None, :], share[:, None] * z * _distribution(z), mask)
+        where = node[:, None] * width + channel[None, :]
+        tl.atomic_add(total + where, share[:, None] * z * _distribution(z), mask, sem="relaxed")
 
 
 @triton.jit(do_not_specialize=["count"])
@@ -184,6 +186,6 @@ def _scatter_slopes(
         tl.store(of_mass + point * edges + k, tl.sum(slope * z * part, 1), there)
         of_z = share[:, None] * slope * (part + z * _density(z))
         if of_stencil is not None:
-            tl.atomic_add(of_stencil + k * width + channel, tl.sum(of_z, 0), channel < width)
+            tl.atomic_add(of_stencil + k * width + channel, tl.sum(of_z, 0), channel < width, sem="relaxed")
         total += of_z
     tl.store(of_rows + at, total, mask)
