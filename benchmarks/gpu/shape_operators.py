@@ -7,15 +7,19 @@ unseen.npz --seconds 300 --out FOLDER``, with files of ``python -m shapewright.g
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from shapewright.geometries.population import read_domains
+from shapewright.geometries.population.stored import read_domains
 from shapewright.studies.problem.design_training import hardware
 from shapewright.studies.problem.linear_physics import PHYSICS
 from shapewright.surrogate.mgno.operator import OperatorConfig
@@ -36,6 +40,8 @@ from shapewright.surrogate.training.shape_population import (
     conditions_of_scalar,
     conditions_of_solid,
     draw,
+    joined,
+    sizes_for,
 )
 from shapewright.surrogate.training.shape_training import (
     ReferenceProblems,
@@ -45,7 +51,7 @@ from shapewright.surrogate.training.shape_training import (
 )
 
 CHOOSE = {"poisson_2d": conditions_of_scalar, "elasticity_2d": conditions_of_solid}
-DRAWS = {"poisson_2d": Draw(), "elasticity_2d": Draw(parameters=((0.0, 0.49),))}
+DRAWS = {"poisson_2d": Draw(), "elasticity_2d": Draw(lifted=0.15, parameters=((0.0, 0.49),))}
 TIMED = 40
 KEPT_FOR_THE_END = 8.0
 """Seconds for the last errors and the file."""
@@ -58,10 +64,14 @@ class _Timed(BaseException):
 def population_of(operator: str, path: Path, choices: int, seed: int) -> tuple[Population, dict[str, int]]:
     """Problems on the domains of a file, and how many there are of each kind."""
     domains = read_domains(path)
-    components = len(PHYSICS[operator].components)
-    meshes = [mesh for _, mesh in domains if len(mesh.tag_names) > 1 or components == 1]
+    meshes = [mesh for _, mesh in domains if len(mesh.tag_names) > 1 or len(PHYSICS[operator].components) == 1]
     kinds = Counter(kind for kind, _ in domains)
-    return build_population(meshes, components, CHOOSE[operator], choices, seed), dict(kinds)
+    count = min(os.cpu_count() or 1, 12)
+    part = partial(build_population, choose=CHOOSE[operator], choices=choices, sizes=sizes_for(meshes))
+    groups = [meshes[start::count] for start in range(count)]
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        made = [pool.submit(part, group, seed=seed + index) for index, group in enumerate(groups)]
+        return joined([each.result() for each in made]), dict(kinds)
 
 
 def seconds_per_step(
@@ -120,7 +130,7 @@ def train(chosen: argparse.Namespace) -> None:
     if chosen.start is not None:
         network = load_shape_operator(chosen.start, PHYSICS)[0].train()
     references = {
-        part: reference_problems(network, of, how, 128, seed) for seed, (part, (of, _)) in enumerate(others.items())
+        part: reference_problems(network, of, how, 96, seed) for seed, (part, (of, _)) in enumerate(others.items())
     }
     sample = draw(population, how, 2000, torch.Generator().manual_seed(5))
     known = limits(describe(sample))

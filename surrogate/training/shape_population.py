@@ -80,20 +80,34 @@ class Population:
         return Population(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
-def build_population(meshes: Sequence[Mesh], components: int, choose: Choose, choices: int, seed: int) -> Population:
-    """Meshes with ``choices`` of conditions each, in single precision."""
-    generator = np.random.default_rng(seed)
-    sizes = [max(len(getattr(mesh, name)) for mesh in meshes) for name in ("nodes", "cells", "facets")]
+def sizes_for(meshes: Sequence[Mesh]) -> tuple[int, int, int]:
+    """Nodes, cells and facets of the largest ones."""
+    nodes, cells, facets = (max(len(getattr(mesh, name)) for mesh in meshes) for name in ("nodes", "cells", "facets"))
+    return nodes, cells, facets
+
+
+def build_population(
+    meshes: Sequence[Mesh], choose: Choose, choices: int, seed: int, sizes: tuple[int, int, int] | None = None
+) -> Population:
+    """Meshes with ``choices`` of conditions each, in single precision, padded to ``sizes`` or as far as they need."""
+    generator, sizes = np.random.default_rng(seed), sizes or sizes_for(meshes)
     padded = [_padded(mesh, *sizes) for mesh in meshes]
     rows: list[tuple[Tensor, ...]] = []
     for index, mesh in enumerate(meshes):
         for _ in range(choices):
             found = choose(generator, mesh)
-            arrays = _condition_arrays(generator, mesh, found, components, (sizes[0], sizes[2]))
+            arrays = _condition_arrays(generator, mesh, found, (sizes[0], sizes[2]))
             rows.append((torch.tensor(index), *arrays))
     own = [torch.stack(column) for column in zip(*padded, strict=True)]
     chosen = [torch.stack(column) for column in zip(*rows, strict=True)]
     return Population(*own, *chosen)
+
+
+def joined(parts: Sequence[Population]) -> Population:
+    """One population of several that are padded alike."""
+    starts = np.cumsum([0, *(len(part.nodes) for part in parts)])
+    moved = [replace(part, mesh=part.mesh + int(start)) for part, start in zip(parts, starts, strict=False)]
+    return Population(*(torch.cat([getattr(part, f.name) for part in moved]) for f in fields(Population)))
 
 
 def _padded(mesh: Mesh, nodes: int, cells: int, facets: int) -> tuple[Tensor, ...]:
@@ -116,16 +130,16 @@ def _padded(mesh: Mesh, nodes: int, cells: int, facets: int) -> tuple[Tensor, ..
 
 
 def _condition_arrays(
-    generator: np.random.Generator, mesh: Mesh, found: Conditions, components: int, sizes: tuple[int, int]
+    generator: np.random.Generator, mesh: Mesh, found: Conditions, sizes: tuple[int, int]
 ) -> tuple[Tensor, ...]:
-    nodes, facets = sizes
+    (nodes, facets), components = sizes, found.prescribed.shape[1]
     factor, lifting = torch.zeros(nodes, components), torch.zeros(nodes, components)
     prescribed = torch.zeros(facets, components)
     for c in range(components):
         tags = [tag for tag, on in zip(mesh.tag_names, found.prescribed[:, c], strict=True) if on]
         own = torch.from_numpy(dirichlet_factor(mesh, tags)).float()
         factor[: len(own), c] = own
-        values = generator.standard_normal(len(tags)) * (generator.random() < 0.5)
+        values = generator.standard_normal(len(tags))
         if tags and values.any():
             lifting[: len(own), c] = torch.from_numpy(_continued(mesh, tags, values)).float()
         on_facet = found.prescribed[mesh.facet_tags, c]
@@ -207,6 +221,7 @@ class Draw:
         bend: sum of the gradients of the waves that bend a domain.
         shortest: of these waves, least length in units of the domain's size.
         film: Robin coefficients times size over stiffness, between these.
+        lifted: share of the problems whose prescribed values are not zero.
         parameters: lowest and highest value of each parameter of the physics.
     """
 
@@ -214,6 +229,7 @@ class Draw:
     bend: float = 0.45
     shortest: float = 0.4
     film: tuple[float, float] = (0.1, 30.0)
+    lifted: float = 0.35
     parameters: tuple[tuple[float, float], ...] = ()
 
 
@@ -247,7 +263,7 @@ def problems(population: Population, how: Draw, which: Tensor, generator: torch.
         facets=facets,
         facet_mask=population.facet_mask[of],
         factor=population.factor[which],
-        lifting=population.lifting[which] * (uniform(1, 1) < 0.6) * torch.exp(0.7 * normal(1, 1)),
+        lifting=population.lifting[which] * (uniform(1, 1) < how.lifted) * torch.exp(0.7 * normal(1, 1)),
         prescribed=population.prescribed[which],
         source=torch.zeros_like(population.factor[which]),
         flux=torch.zeros(*facets.shape, components, device=device),

@@ -43,7 +43,7 @@ def meshes() -> tuple[Mesh, ...]:
 def population(operator: str) -> Population:
     """Problems of an operator's physics on these domains."""
     scalar = operator == "poisson_2d"
-    return build_population(meshes(), 1 if scalar else 2, conditions_of_scalar if scalar else conditions_of_solid, 3, 0)
+    return build_population(meshes(), conditions_of_scalar if scalar else conditions_of_solid, 3, 0)
 
 
 def tiny(operator: str, seed: int = 0) -> ShapeOperator:

@@ -194,7 +194,7 @@ def test_the_finite_element_solution_is_that_of_a_disc() -> None:
     def held(generator: np.random.Generator, mesh: object) -> Conditions:
         return Conditions(np.ones((count, 1), dtype=bool), np.zeros(count, dtype=bool), np.zeros(count, dtype=bool))
 
-    one = build_population([mesh], 1, held, 1, 0)
+    one = build_population([mesh], held, 1, 0)
     shapes = drawn("poisson_2d", 1)
     shape = Shapes(
         one.nodes, one.cells, one.cell_mask, one.facets, one.facet_mask, one.factor, 0 * one.lifting, one.prescribed,
