@@ -150,7 +150,7 @@ def train(chosen: argparse.Namespace) -> None:
             error = f"error {progress.error:.4f}"
             print(f"{name}: step {progress.step}, loss {progress.loss:.4f}, {error}, {_since(began)}", flush=True)
 
-    train_on_energy(network, population, how, references["seen"], trainer, report=report)
+    train_on_energy(network, population, how, references["seen"], trainer, chosen.out / f"{name}.checkpoint", report)
     held_out = {}
     for part, reference in references.items():
         errors = energy_errors(network, reference)

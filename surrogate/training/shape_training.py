@@ -19,6 +19,8 @@ from shapewright.surrogate.training.step_graph import GraphedLoss
 
 FIRST_SEED = 2_000_003
 """Least seed of the problems that a training draws; held-out ones have smaller seeds."""
+TRIVIAL = 1e-3
+"""Energy, with data of order one, below which a problem hardly counts: the same value prescribed all round has none."""
 DRAWN_AT_ONCE = 8
 """Batches of problems; drawing them is many small operations, which take a GPU as long for eight as for one."""
 
@@ -79,7 +81,7 @@ def train_on_energy(
 def _loss(network: ShapeOperator, population: Population, how: Draw, config: TrainerConfig) -> Callable[..., Tensor]:
     def loss(*arrays: Tensor) -> Tensor:
         system = network(Shapes(*arrays))
-        return -(gain(system) + system.lifting_matrix).clamp_min(1e-30).log().mean()
+        return -(gain(system) + system.lifting_matrix + TRIVIAL).log().mean()
 
     if population.nodes.device.type != "cuda":
         return loss
