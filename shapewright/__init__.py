@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from shapewright.studies.library import TrustRegion as TrustRegion
     from shapewright.studies.library import certify as certify
     from shapewright.studies.library import fem as fem
+    from shapewright.studies.library import operator as operator
     from shapewright.studies.library import optimize as optimize
     from shapewright.studies.library import surrogate as surrogate
     from shapewright.studies.schema.loader import load_study as load  # noqa: F401
@@ -70,6 +71,7 @@ _HOME = {
     "families": "geometries.family.built_in",
     "fem": f"{_LIBRARY}:fem",
     "load": "studies.schema.loader:load_study",
+    "operator": f"{_LIBRARY}:operator",
     "optimize": f"{_LIBRARY}:optimize",
     "physics": "solvers.physics.built_in",
     "read_certificate": "studies.certify.model:read_certificate",

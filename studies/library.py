@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from numpy.typing import ArrayLike
 from pydantic import ValidationError
@@ -20,13 +20,15 @@ from shapewright.studies.optimize.optimizer import Iterate, Optimum
 from shapewright.studies.optimize.optimizer import optimize as search
 from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
 from shapewright.studies.problem.models import FemModel, SurrogateModel, design_of
+from shapewright.studies.problem.operators import StudyOperator, open_operator
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.problem.surrogates import open_surrogate
 from shapewright.studies.schema.describe import found, kind
 from shapewright.studies.schema.learning import ShapeSurrogate
-from shapewright.studies.schema.study import Optimizer, StudyModel
+from shapewright.studies.schema.study import Optimizer, PretrainedOperator, StudyModel
 from shapewright.studies.schema.value import Study
 from shapewright.studies.schema.yaml_source import StudyError
+from shapewright.studies.schema.yaml_text import WEIGHTS
 from shapewright.surrogate.models.weights_file import read_weights
 
 
@@ -108,11 +110,43 @@ def surrogate(study: Study[StudyModel], weights: str | Path | None = None, devic
     return SurrogateModel(setup, network, card.box)
 
 
+@dataclass(frozen=True)
+class Operator:
+    """An operator for all shapes of a physics, for any study that lies within its card; made by :func:`operator`."""
+
+    choice: PretrainedOperator
+    device: str = "cpu"
+
+    def of(self, study: Study[StudyModel]) -> StudyOperator:
+        """It as a model of a study.
+
+        Raises:
+            StudyError: no such operator, or the study lies outside its card: says by how much.
+        """
+        return open_operator(build_setup(study.updated(model=self.choice)), self.choice, self.device)
+
+
+def operator(
+    name: str | Path,
+    gradient: Literal["lagrangian", "through_operator"] = "lagrangian",
+    device: str = "cpu",
+) -> Operator:
+    """An operator for all shapes, which takes the place of a :func:`surrogate` and needs neither samples nor training.
+
+    Args:
+        name: of one that ships, such as ``"poisson_2d"``, or a file of weights.
+        gradient: of the Lagrangian with the predicted fields held, or of the predicted functionals exactly.
+        device: cpu or cuda.
+    """
+    file = str(Path(name).resolve()) if str(name).endswith(WEIGHTS) else str(name)
+    return Operator(PretrainedOperator(operator=file, gradient=gradient), device)
+
+
 def optimize(
     study: Study[StudyModel],
     method: SLSQP | None = None,
     *,
-    model: FemModel | SurrogateModel,
+    model: FemModel | SurrogateModel | Operator,
     folder: str | Path | None = None,
     report: Callable[[Iterate], None] = lambda iterate: None,
 ) -> Optimum:
@@ -121,27 +155,30 @@ def optimize(
     Args:
         study: that the model is of.
         method: :class:`SLSQP`, :class:`TrustConstr` or :class:`TrustRegion`; the study's own if left out.
-        model: made by :func:`fem` or :func:`surrogate`.
+        model: made by :func:`fem`, :func:`surrogate` or :func:`operator`.
         folder: where a trust region keeps its solutions, and goes on from them; they are thrown away if left out.
         report: called with every iterate.
 
     Raises:
         StudyError: the model is of another study, or the method does not go with it.
     """
-    setup = _by_method(_setup_of(study, model), _method(method), "fem" if isinstance(model, FemModel) else "surrogate")
+    of_study = _of_study(study, model)
+    driver = "fem" if isinstance(model, FemModel) else "surrogate"
+    setup = _by_method(_setup_of(study, of_study), _method(method), driver)
     config = setup.study.model.optimizer
     if config.method != "trust_region":
-        return search(setup, model, config, report)
+        return search(setup, of_study, config, report)
+    cheap = None if isinstance(of_study, FemModel) else of_study
     with TemporaryDirectory() if folder is None else nullcontext(folder) as kept:
         store = SolutionStore(setup, Path(kept))
-        return search_by_trust_region(setup, model, config, store, Path(kept) / "starts.json", report)
+        return search_by_trust_region(setup, cheap, config, store, Path(kept) / "starts.json", report)
 
 
 def certify(
     study: Study[StudyModel],
     theta: ArrayLike,
     *,
-    model: SurrogateModel | None = None,
+    model: SurrogateModel | Operator | None = None,
     method: SLSQP | None = None,
     folder: str | Path | None = None,
 ) -> Certificate:
@@ -150,26 +187,24 @@ def certify(
     Args:
         study: that the design is of.
         theta: (P,) design.
-        model: surrogate that found it; None where finite elements did.
+        model: surrogate or operator that found it; None where finite elements did.
         method: that found it; the study's own if left out.
         folder: for CAD, meshes and fields; they are thrown away if left out.
 
     Raises:
         StudyError: a design of another length, or with values that are not finite; a model of another study.
     """
-    if model is not None and not isinstance(model, SurrogateModel):
-        expected = "the surrogate that found the design, or none where finite elements did"
+    if model is not None and not isinstance(model, SurrogateModel | Operator):
+        expected = "the surrogate or operator that found the design, or none where finite elements did"
         raise StudyError(f"model: found {kind(model)}; expected {expected}")
-    setup = build_setup(_study(study)) if model is None else _setup_of(study, model)
-    method = _method(method)
-    name = study.model.optimizer.method if method is None else method.name
-    by_fem = model is None and name != "trust_region"  # which has a surrogate of its own beside finite elements
-    setup = _by_method(setup, method, "fem" if by_fem else "surrogate")
+    of_study = None if model is None else _of_study(study, model)
+    setup = build_setup(_study(study)) if of_study is None else _setup_of(study, of_study)
+    setup = _by_method(setup, _method(method), "fem" if model is None else "surrogate")
     design = design_of(setup, theta)
     with TemporaryDirectory() if folder is None else nullcontext(folder) as kept:
         Path(kept).mkdir(parents=True, exist_ok=True)
         exported = export_cad(setup, design, Path(kept))
-        return certificate_of(setup, design, exported, Path(kept), model)
+        return certificate_of(setup, design, exported, Path(kept), of_study)
 
 
 def _study(study: Study[StudyModel]) -> Study[StudyModel]:
@@ -182,16 +217,21 @@ def _study(study: Study[StudyModel]) -> Study[StudyModel]:
 def _method(method: SLSQP | None) -> SLSQP | None:
     if method is None or isinstance(method, SLSQP):
         return method
-    model = "; write model=... before a model" if isinstance(method, FemModel | SurrogateModel) else ""
+    model = "; write model=... before a model" if isinstance(method, FemModel | SurrogateModel | Operator) else ""
     expected = "SLSQP(), TrustConstr() or TrustRegion(), each with its options"
     raise StudyError(f"method: found {kind(method)}; expected {expected}{model}")
 
 
-def _setup_of(study: Study[StudyModel], model: FemModel | SurrogateModel) -> Setup:
+def _of_study[M](study: Study[StudyModel], model: M | Operator) -> M | StudyOperator:
+    """An operator as a model of the study; another model as it is."""
+    return model.of(_study(study)) if isinstance(model, Operator) else model
+
+
+def _setup_of(study: Study[StudyModel], model: FemModel | SurrogateModel | StudyOperator) -> Setup:
     """The model's setup; refused where it is of another study."""
     _study(study)
-    if not isinstance(model, FemModel | SurrogateModel):
-        expected = "what shapewright.fem(study) or shapewright.surrogate(study) returns"
+    if not isinstance(model, FemModel | SurrogateModel | StudyOperator):
+        expected = "what shapewright.fem(study), shapewright.surrogate(study) or shapewright.operator(name) returns"
         raise StudyError(f"model: found {kind(model)}; expected {expected}")
     own = model.setup.study
     for section in ("geometry", "physics", "objective", "constraints"):

@@ -32,6 +32,7 @@ from shapewright.studies.optimize.stationarity import Stationarity, Stop, statio
 from shapewright.studies.problem.derived_fields import derived_arrays
 from shapewright.studies.problem.jumps import jumps
 from shapewright.studies.problem.models import SurrogateModel
+from shapewright.studies.problem.operators import StudyOperator
 from shapewright.studies.problem.samples import stack_fields
 from shapewright.studies.problem.setup import Setup
 
@@ -43,7 +44,7 @@ def certify(
     theta: Tensor,
     exported: Exported,
     folder: Path,
-    surrogate: SurrogateModel | None,
+    surrogate: SurrogateModel | StudyOperator | None,
     correlation: Mapping[str, float] | None = None,
 ) -> Certificate:
     """Solve, compare and check the design theta (P,) whose CAD lies in ``folder``; writes its fields there as VTU.
@@ -128,6 +129,7 @@ def check(
         multipliers=found.stationary.multipliers,
         bounds_that_stop=tuple(BoundStop(**asdict(stop)) for stop in found.stops),
         novelty=None if compared is None else compared.novelty,
+        operator=None if compared is None else compared.operator,
         part=found.part,
         cad=cad_entry(exported),
         warnings=_warnings(setup, solved, compared, found, verdicts),
@@ -159,7 +161,8 @@ def _verdicts(
     lines = None
     if compared is not None:
         lines = surrogate_checks(compared, given.objective_error, given.field_error, given.gradient_cosine)
-    verdicts = verdicts_of(setup, checks, found.rows, lines)
+    by_operator = compared is not None and compared.operator is not None
+    verdicts = verdicts_of(setup, checks, found.rows, lines, "operator" if by_operator else "surrogate")
     return verdicts.extended(stopped(found.stops, solved.reference)) if verdicts.accepted else verdicts
 
 

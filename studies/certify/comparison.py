@@ -13,11 +13,12 @@ from torch import Tensor
 
 from shapewright.geometries.mesh.integration import nodal_weights
 from shapewright.studies.certify.final_solutions import Solved
-from shapewright.studies.certify.model import Gradient, NoveltyResult
+from shapewright.studies.certify.model import Gradient, NoveltyResult, OperatorResult
 from shapewright.studies.certify.verdict_model import Check
 from shapewright.studies.optimize.stationarity import VANISHED
 from shapewright.studies.problem.models import SurrogateModel, outside_box
 from shapewright.studies.problem.novelty import describe_novelty, novelty_of
+from shapewright.studies.problem.operators import StudyOperator
 from shapewright.studies.problem.samples import stack_fields
 from shapewright.studies.problem.setup import Setup
 from shapewright.surrogate.training.accuracy import field_errors
@@ -35,7 +36,8 @@ class Comparison:
         field_errors: component -> relative L2 error over the domain.
         gradient: by directions and sizes.
         fields: (N, c) by the surrogate.
-        novelty: distance of the optimum from the training designs.
+        novelty: distance of the optimum from the training designs; None of an operator.
+        operator: what it is, if an operator for all shapes searched.
         outside: a warning for each parameter outside the surrogate's training box.
     """
 
@@ -44,7 +46,8 @@ class Comparison:
     field_errors: dict[str, float]
     gradient: Gradient
     fields: Array
-    novelty: NoveltyResult
+    novelty: NoveltyResult | None
+    operator: OperatorResult | None
     outside: tuple[str, ...]
 
 
@@ -52,7 +55,7 @@ def compare(
     setup: Setup,
     theta: Tensor,
     solved: Solved,
-    surrogate: SurrogateModel,
+    surrogate: SurrogateModel | StudyOperator,
     correlation: Mapping[str, float] | None = None,
 ) -> Comparison:
     """Values, fields and gradient of the surrogate at the optimum theta (P,), and its gradient at the start.
@@ -64,16 +67,37 @@ def compare(
     weights = nodal_weights(setup.shape_map.mesh, torch.from_numpy(solved.mapped.nodes))
     fields = torch.from_numpy(stack_fields(solved.mapped, setup))
     errors = field_errors(predicted[None], fields[None], weights[None])[0]
-    novelty = describe_novelty(novelty_of(setup, surrogate.surrogate, surrogate.box), theta)
+    novelty, operator, outside = _training_range(surrogate, theta, correlation)
     return Comparison(
         functionals=values[0],
         objective_error=relative(float(values[0, 0]) - solved.limit.value, solved.reference),
         field_errors=dict(zip(setup.space.components, errors.tolist(), strict=True)),
         gradient=_gradient(setup, solved, gradients[:, 0]),
         fields=predicted.numpy(),
-        novelty=NoveltyResult.model_validate(novelty | {"correlation": correlation}),
-        outside=tuple(outside_box(setup, theta.numpy()[None], surrogate.box).values()),
+        novelty=novelty,
+        operator=operator,
+        outside=outside,
     )
+
+
+def _training_range(
+    surrogate: SurrogateModel | StudyOperator, theta: Tensor, correlation: Mapping[str, float] | None
+) -> tuple[NoveltyResult | None, OperatorResult | None, tuple[str, ...]]:
+    """How far the optimum is from what the surrogate or operator was trained on, and warnings where it is outside."""
+    if isinstance(surrogate, SurrogateModel):
+        setup = surrogate.setup
+        known = describe_novelty(novelty_of(setup, surrogate.surrogate, surrogate.box), theta)
+        novelty = NoveltyResult.model_validate(known | {"correlation": correlation})
+        return novelty, None, tuple(outside_box(setup, theta.numpy()[None], surrogate.box).values())
+    outside = surrogate.outside(theta)
+    operator = OperatorResult(
+        name=surrogate.name,
+        gradient=surrogate.model.gradient,
+        novelty=outside.share,
+        outside_by=outside.descriptor,
+    )
+    warning = f"The optimum lies outside the population that operator {surrogate.name} was trained on ({outside})."
+    return None, operator, () if outside.descriptor is None else (warning,)
 
 
 def _gradient(setup: Setup, solved: Solved, gradients: Array) -> Gradient:

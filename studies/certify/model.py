@@ -249,6 +249,20 @@ class NoveltyResult(Entry):
     correlation: Correlation | None
 
 
+class OperatorResult(Entry):
+    """The operator for all shapes that searched."""
+
+    name: str
+    """By its card."""
+    gradient: Literal["lagrangian", "through_operator"]
+    """Form of its design gradient."""
+    novelty: Number
+    """Largest distance of a descriptor of the problem at the optimum from the range of the population that it was
+    trained on, in shares of that range; 0 inside."""
+    outside_by: str | None
+    """Which descriptor; null inside."""
+
+
 class Extent(Entry):
     """Lengths of the part along x and y, and their ratio."""
 
@@ -377,6 +391,9 @@ class Certificate(Entry):
     bounds_that_stop: tuple[BoundStop, ...] = ()
     """The largest gain first; negligible ones are left out."""
     novelty: NoveltyResult | None
+    """Null where finite elements alone or an operator for all shapes searched."""
+    operator: OperatorResult | None = None
+    """Null where no operator for all shapes searched."""
     part: Part
     cad: Cad
     warnings: tuple[str, ...]

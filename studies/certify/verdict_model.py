@@ -59,7 +59,7 @@ class DesignVerdict(Entry):
 class ModelVerdict(Entry):
     """Of the surrogate that searched, against finite elements at the optimum."""
 
-    by: Literal["surrogate"]
+    by: Literal["surrogate", "operator"]
     decisive: bool
     """Whether the design is accepted only if this is: where no finite elements were in the loop of the search."""
     accepted: bool

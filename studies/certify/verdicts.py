@@ -36,13 +36,17 @@ class Verdicts:
 
 
 def verdicts_of(
-    setup: Setup, checks: Sequence[Check], rows: Sequence[ConstraintResult], of_model: Sequence[Check] | None
+    setup: Setup,
+    checks: Sequence[Check],
+    rows: Sequence[ConstraintResult],
+    of_model: Sequence[Check] | None,
+    by: Literal["surrogate", "operator"] = "surrogate",
 ) -> Verdicts:
-    """Verdicts by the checks of the design, its constraints, and the checks of the surrogate, if one searched."""
+    """Verdicts by the checks of the design, its constraints, and the checks of the model ``by`` which was searched."""
     study = setup.study.model
     found = limits(study, setup.constraints)
     design = design_verdict(checks, rows, found)
-    model = None if of_model is None else model_verdict(of_model, not has_fem_in_loop(study), found)
+    model = None if of_model is None else model_verdict(of_model, not has_fem_in_loop(study), found, by)
     return Verdicts(*overall(design, model, found), design, model, found)
 
 
@@ -126,22 +130,27 @@ def _missed(row: ConstraintResult) -> str:
     return f"constraint '{row.name}': {found} against {row.target:.9g}{miss}"
 
 
-def model_verdict(checks: Sequence[Check], decisive: bool, found: Sequence[Limit]) -> ModelVerdict:
-    """Of the surrogate that searched."""
+def model_verdict(
+    checks: Sequence[Check],
+    decisive: bool,
+    found: Sequence[Limit],
+    by: Literal["surrogate", "operator"] = "surrogate",
+) -> ModelVerdict:
+    """Of the surrogate or operator that searched."""
     failed = [check.name for check in checks if not check.satisfied]
     names = ("objective", "fields", "gradient cosine")
     loose = loosened([limit for limit in found if limit.name in names])
     if not failed:
-        verdict = "The surrogate that searched agrees with finite elements at the optimum"
+        verdict = f"The {by} that searched agrees with finite elements at the optimum"
         verdict += f" within loosened limits: {loose}." if loose else "."
     elif decisive:
-        verdict = f"The surrogate that searched is poor at the optimum ({', '.join(failed)}), and the search relied"
+        verdict = f"The {by} that searched is poor at the optimum ({', '.join(failed)}), and the search relied"
         verdict += " on it alone."
     else:
-        verdict = f"The surrogate that searched is poor at the optimum ({', '.join(failed)}); finite elements in the"
+        verdict = f"The {by} that searched is poor at the optimum ({', '.join(failed)}); finite elements in the"
         verdict += " loop of the search decided every step, so that the design does not depend on it."
     return ModelVerdict(
-        by="surrogate",
+        by=by,
         decisive=decisive,
         accepted=not failed,
         verdict=verdict,

@@ -126,7 +126,7 @@ class SolutionStore:
 
 def search_by_trust_region(
     setup: Setup,
-    surrogate: Model,
+    surrogate: Model | None,
     config: Optimizer,
     store: SolutionStore,
     proposals: Path,
@@ -135,9 +135,10 @@ def search_by_trust_region(
     """Search on the surrogate from many starts, then lead its best design to a stationary one by finite elements.
 
     The last of the searches is that of the trust region. What the surrogate found is kept in the file ``proposals``,
-    so that a run which is broken off goes on from it and from the solutions in ``store``.
+    so that a run which is broken off goes on from it and from the solutions in ``store``. Without a surrogate the trust
+    region goes from the study's start, on the interpolation of what finite elements gave at its centres.
     """
-    proposed = _proposed(setup, surrogate, config, proposals, report)
+    proposed = None if surrogate is None else _proposed(setup, surrogate, config, proposals, report)
     theta = _start(setup, surrogate, store, proposed)
     solution = store(theta)
     scaling = _scaling(setup, solution)
@@ -146,7 +147,8 @@ def search_by_trust_region(
     region = Region(
         config.radius, config.least_radius, tolerance=config.kkt_tolerance, budget=max(1, config.max_solves - spent)
     )
-    index = len(proposed.searches)
+    before = () if proposed is None else proposed.searches
+    index = len(before)
     history: list[Iterate] = []
 
     def record(step: Step) -> None:
@@ -159,7 +161,7 @@ def search_by_trust_region(
     violation = worst_violation(setup, _quantities(setup, theta, store))
     objective = setup.sign * scaling.objective * float(found.centre.values[0])
     best = Search(index, theta, objective, violation, found.reason, tuple(history))
-    return Optimum(best, (*proposed.searches, best))
+    return Optimum(best, (*before, best))
 
 
 def _scaling(setup: Setup, solution: Dataset | None) -> Scaling:
@@ -169,7 +171,9 @@ def _scaling(setup: Setup, solution: Dataset | None) -> Scaling:
     return scaling_of(setup, float(values[0]), gradients[0])
 
 
-def trust_region_problem(setup: Setup, surrogate: Model, store: SolutionStore, scaling: Scaling) -> TrustRegionProblem:
+def trust_region_problem(
+    setup: Setup, surrogate: Model | None, store: SolutionStore, scaling: Scaling
+) -> TrustRegionProblem:
     """The study in scaled parameters: conditions on functionals are corrected like the objective, others exact."""
     factor = setup.sign / scaling.objective
     geometric = [c for c in setup.constraints if c.functional is None]
@@ -180,13 +184,16 @@ def trust_region_problem(setup: Setup, surrogate: Model, store: SolutionStore, s
         gaps, rows = constraint_gaps(expensive_ones, values[indices], gradients[indices] * scaling.span)
         return np.append(factor * values[0], gaps), np.vstack([factor * gradients[0] * scaling.span, rows])
 
+    def no_answer(z: Array) -> tuple[Array, Array]:
+        return np.full(1 + len(indices), np.nan), np.full((1 + len(indices), len(z)), np.nan)
+
     def expensive(z: Array) -> tuple[Array, Array]:
         solution = store(scaling.theta(z))
-        if solution is None:
-            return np.full(1 + len(indices), np.nan), np.full((1 + len(indices), len(z)), np.nan)
-        return scaled(*_functionals(solution))
+        return no_answer(z) if solution is None else scaled(*_functionals(solution))
 
     def cheap(z: Array) -> tuple[Array, Array]:
+        if surrogate is None:
+            return no_answer(z)
         values, gradients = surrogate.evaluate(scaling.theta(z)[None])
         return scaled(values[0], gradients[0])
 
@@ -235,12 +242,14 @@ def remembered(evaluate: Evaluate, last: int = 8, stage: Callable[[], int] = lam
     return answer
 
 
-def _start(setup: Setup, surrogate: Model, store: SolutionStore, proposed: Optimum) -> Array:
+def _start(setup: Setup, surrogate: Model | None, store: SolutionStore, proposed: Optimum | None) -> Array:
     """The surrogate's design, or the study's start where the surrogate is too inaccurate at its own optimum."""
     unit = _scaling(setup, None)
     problem = trust_region_problem(setup, surrogate, store, unit)
-    designs = setup.initial.numpy(), proposed.best.theta
-    start, first = (unit.theta(restore(problem, unit.z(theta))) for theta in designs)
+    start = unit.theta(restore(problem, unit.z(setup.initial.numpy())))
+    if surrogate is None or proposed is None:
+        return start
+    first = unit.theta(restore(problem, unit.z(proposed.best.theta)))
     solution = store(first) if proposed.ok else None
     if solution is None:
         return start

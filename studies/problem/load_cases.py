@@ -57,9 +57,13 @@ def with_cases(study: Study[StudyModel], family: Family, problem: Problem) -> Pr
     if not model.cases:
         _no_combination(study)
         return problem
-    if study.model.optimizer.on != "fem":
+    if study.model.operator is not None:
+        raise study.error("model", "an operator with physics.cases", "fem or auto: an operator knows no load cases")
+    if study.model.optimizer.on != "fem" and not study.model.undecided:
         expected = "fem: a surrogate does not learn load cases; or none of physics.cases"
         raise study.error("optimizer.on", f"'{study.model.optimizer.on}' with physics.cases", expected)
+    if study.model.optimizer.method == "trust_region":
+        raise study.error("optimizer.method", "trust_region with physics.cases", "slsqp or trust_constr")
     selectors = {case: selector_of(case) for case in model.cases}
     physics = problem.physics
     components, coordinates = physics.components, physics.coordinates

@@ -190,7 +190,9 @@ def _make(run: Run[Setup], results: Results, key: str) -> Output:
     def report(p: Progress) -> None:
         run.report("infill", p.step, steps, f"loss {p.loss:.4f}")
 
-    tuned = tune(results[SURROGATE], results[SAMPLE], Learnt(solved, nearest), target, report)
+    surrogate = results[SURROGATE]
+    assert isinstance(surrogate, Surrogate)  # the schema refuses infill beside an operator
+    tuned = tune(surrogate, results[SAMPLE], Learnt(solved, nearest), target, report)
     if not tuned.kept:
         target.unlink(missing_ok=True)  # of an earlier tuning
     change = tuned.held_out

@@ -43,10 +43,10 @@ STAGES: tuple[Stage[Any], ...] = (SAMPLE, TRAIN, SURROGATE, OPTIMIZE, INFILL, EX
 def design_stages(study: StudyModel) -> tuple[Stage[Any], ...]:
     """The stages of a study, each behind those that it needs."""
     unused: set[str] = set()
-    by_fem, ships, tunes = study.optimizer.on == "fem", study.surrogate.weights is not None, study.infill is not None
-    if by_fem:
+    tunes = study.infill is not None
+    if study.optimizer.on == "fem" or study.undecided:
         unused |= {SAMPLE.name, TRAIN.name, SURROGATE.name, INFILL.name}
-    if ships:
+    elif study.operator is not None or study.surrogate.weights is not None:
         unused |= {TRAIN.name, *(() if tunes else (SAMPLE.name,))}
     if not tunes:
         unused.add(INFILL.name)

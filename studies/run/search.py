@@ -1,4 +1,4 @@
-"""Stage ``optimize``: the optimum on the surrogate, by a trust region with finite elements, or by those alone."""
+"""Stage ``optimize``: the optimum on the surrogate or operator, by a trust region with FEM, or by FEM alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shapewright.studies.run.multistart import optimize_on_engine
 from shapewright.studies.run.optimum import FoundOptimum, found_optimum, history_table, read_optimum, write_optimum
 from shapewright.studies.run.sample import physical_inputs
 from shapewright.studies.run.stage import Inputs, Output, Results, Run, Stage
-from shapewright.studies.run.train import SURROGATE, Surrogate
+from shapewright.studies.run.train import SURROGATE, Operator, Surrogate
 
 FILES = ("optimum.json", "history.csv", "shapes.json")
 
@@ -43,12 +43,20 @@ def _inputs(run: Run[Setup], results: Results) -> Inputs:
     config = setup.study.model.optimizer
     by_trust_region = surrogate is not None and config.method == "trust_region"
     return {
-        "model": "fem" if surrogate is None else file_key(surrogate.path),
+        "model": _model_key(surrogate),
         **physical_inputs(setup),
         **search_inputs(setup),
         "optimizer": config.model_dump(),
         **(_recorded(setup) if by_trust_region else {}),
     }
+
+
+def _model_key(model: Surrogate | Operator | None) -> str:
+    """What stands for the model that is searched."""
+    if model is None:
+        return "fem"
+    key = file_key(model.path)
+    return key if isinstance(model, Surrogate) else f"{key} {model.model.model.gradient}"
 
 
 def _recorded(setup: Setup) -> dict[str, Any]:
@@ -69,10 +77,10 @@ def _make(run: Run[Setup], results: Results, key: str) -> Output:
         # the last line of a search, at its end, is no iteration
         run.report(stage, min(i.iteration, limit), limit, f"start {i.start}: {i.objective:.6g}")
 
-    if surrogate is None:
-        found = _by_fem(run, report)
-    elif config.method == "trust_region":
+    if config.method == "trust_region":
         found = _by_trust_region(run, surrogate, report)
+    elif surrogate is None:
+        found = _by_fem(run, report)
     else:
         found = _Searched(optimize(setup, surrogate.model, config, report), {"forward": 0, "adjoint": 0})
     check_optimum(setup, found.optimum)
@@ -94,15 +102,18 @@ def _by_fem(run: Run[Setup], report: Callable[[Iterate], None]) -> _Searched:
     return _Searched(optimum, model.counts)
 
 
-def _by_trust_region(run: Run[Setup], surrogate: Surrogate, report: Callable[[Iterate], None]) -> _Searched:
+def _by_trust_region(
+    run: Run[Setup], surrogate: Surrogate | Operator | None, report: Callable[[Iterate], None]
+) -> _Searched:
     """The trust region; solutions and what the surrogate proposed are files of their own, so that a run resumes."""
     setup, config, recorded = run.setup, run.setup.study.model.optimizer, _recorded(run.setup)
     solutions = content_key("centres", *physical_inputs(setup).values(), *recorded.values())
     folder = run.workspace.path(f"centres/{solutions}")
     store = SolutionStore(setup, folder, recorded.get("sampling.tangents", 0))
     asked = config.model_dump(include={"max_iterations", "tolerance", "starts", "seed"})
-    starts = content_key("starts", file_key(surrogate.path), *search_inputs(setup).values(), asked)
-    optimum = search_by_trust_region(setup, surrogate.model, config, store, folder / f"starts-{starts}.json", report)
+    starts = content_key("starts", _model_key(surrogate), *search_inputs(setup).values(), asked)
+    model = None if surrogate is None else surrogate.model
+    optimum = search_by_trust_region(setup, model, config, store, folder / f"starts-{starts}.json", report)
     solved = tuple(str(file.relative_to(run.workspace.folder)) for file in store.files)
     return _Searched(optimum, dict(store.solves), solved)
 

@@ -1,4 +1,4 @@
-"""Stage ``train``: the study's surrogate from nothing; and the surrogate, trained here or shipped, opened."""
+"""Stage ``train``: the study's surrogate from nothing; and what is searched, trained here or shipped, opened."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from shapewright.studies.files import content_key
 from shapewright.studies.problem.models import SurrogateModel
+from shapewright.studies.problem.operators import StudyOperator, open_operator
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.problem.surrogates import open_surrogate, refreshing, train_surrogate
 from shapewright.studies.run.sample import SAMPLE
@@ -16,6 +17,7 @@ from shapewright.studies.run.together import Train
 from shapewright.studies.run.workspace import Record
 from shapewright.surrogate.models.design_surrogate import DesignSurrogate
 from shapewright.surrogate.models.model_card import ModelCard
+from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard
 from shapewright.surrogate.models.weights_file import read_weights
 from shapewright.surrogate.training.loop import Progress
 
@@ -77,17 +79,43 @@ class Surrogate:
         """A new model of it, which has warned of nothing yet."""
         return SurrogateModel(self.setup, self.network, self.card.box)
 
+    @property
+    def correlation(self) -> dict[str, float] | None:
+        """Of its errors with the novelty of held-out designs, where it was measured."""
+        return self.card.correlation
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator for all shapes, opened for the study."""
+
+    model: StudyOperator
+    correlation: None = None
+
+    @property
+    def card(self) -> ShapeOperatorCard:
+        """Of its weights."""
+        return self.model.card
+
+    @property
+    def path(self) -> Path:
+        """File of its weights."""
+        return self.model.path
+
 
 def _shipped(run: Run[Setup], results: Results) -> Inputs:
     return {"weights": content_key(run.setup.study.model.surrogate.weights)}
 
 
-def _open(run: Run[Setup], results: Results, record: object) -> Surrogate:
+def _open(run: Run[Setup], results: Results, record: object) -> Surrogate | Operator:
+    operator = run.setup.study.model.operator
+    if operator is not None:
+        return Operator(open_operator(run.setup, operator, run.device))
     weights = run.setup.study.model.surrogate.weights
     path = results[TRAIN] if weights is None else run.setup.study.folder / weights
     network, card = open_surrogate(run.setup, path, run.device)
     return Surrogate(run.setup, network, card, path)
 
 
-SURROGATE: Stage[Surrogate] = Stage("surrogate", (TRAIN,), _shipped, None, _open)
-"""The surrogate that searches: weights that the study ships, else those trained here."""
+SURROGATE: Stage[Surrogate | Operator] = Stage("surrogate", (TRAIN,), _shipped, None, _open)
+"""What the search is on: an operator for all shapes, weights that the study ships, else those trained here."""

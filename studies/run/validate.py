@@ -66,7 +66,7 @@ def _validate(run: Run[Setup], results: Results, key: str) -> Output:
     run.report("validate", 0, 1, "")
     surrogate = results.get(SURROGATE)
     found, exported, folder = results[OPTIMIZE], results[EXPORT], run.workspace.folder
-    model, correlation = (None, None) if surrogate is None else (surrogate.model, surrogate.card.correlation)
+    model, correlation = (None, None) if surrogate is None else (surrogate.model, surrogate.correlation)
     certificate = certify(run.setup, found.theta, exported, folder, model, correlation)
     solves = {name: count + found.fem_solves.get(name, 0) for name, count in certificate.fem_solves.items()}
     inputs = _validate_inputs(run, results)
@@ -98,7 +98,7 @@ VALIDATE = Stage(
 
 
 def leave_card(run: Run[Setup], results: Results) -> None:
-    """The card of the surrogate that searched, for the report; none where finite elements did it alone."""
+    """The card of the surrogate or operator that searched, for the report; none where finite elements did it alone."""
     surrogate = results.get(SURROGATE)
     if surrogate is None:
         run.workspace.path(CARD).unlink(missing_ok=True)

@@ -47,6 +47,7 @@ from shapewright.studies.certify.verdicts import design_verdict, limits, model_v
 from shapewright.studies.files import sha256
 from shapewright.studies.problem.constraints import geometric_values
 from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.operators import operator_path
 from shapewright.studies.problem.own_files import own_file
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.run.optimum import read_optimum
@@ -146,8 +147,10 @@ def _sources(
     if older and not same:  # the hash is of keys by their names
         same, text = True, "has keys that may have had other names, and its SHA-256 was not compared"
     yield Finding("resolved.yaml", same, text)
-    weights = study.model.surrogate.weights
+    weights, operator = study.model.surrogate.weights, study.model.operator
     searched = (folder / WEIGHTS if weights is None else study.folder / weights).resolve()
+    if operator is not None:
+        searched = operator_path(study, operator.operator).resolve()
     for what, path, digest in (
         ("family", own_file(study, "geometry"), sources.family),
         ("physics", own_file(study, "physics"), sources.physics),
@@ -310,7 +313,7 @@ def _verdict_faults(certificate: Certificate) -> Iterator[str]:
     design = design_verdict(certificate.design.checks, certificate.constraints, found)
     stated, model = certificate.model, None
     if stated is not None:
-        model = model_verdict(stated.checks, stated.decisive, found)
+        model = model_verdict(stated.checks, stated.decisive, found, stated.by)
         if model.accepted != stated.accepted:
             yield f"model.accepted is {stated.accepted}; its checks give {model.accepted}"
     if design.accepted != certificate.design.accepted:

@@ -9,6 +9,7 @@ where these are known.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -340,9 +341,13 @@ class Optimizer(Section):
     """How the shape is found."""
 
     method: Literal["slsqp", "trust_constr", "trust_region"] = "slsqp"
-    """slsqp, trust_constr: scipy, on one model; trust_region: the surrogate, corrected at every centre by FEM."""
+    """slsqp, trust_constr: scipy, on one model; trust_region: the surrogate, corrected at every centre by FEM.
+
+    With an operator as `model` trust_region is the default. On fem, trust_region has no surrogate: it interpolates what
+    finite elements gave at its centres, from one start.
+    """
     on: Literal["surrogate", "fem"] = "surrogate"
-    """Model that gives objective and gradient."""
+    """Model that gives objective and gradient: fem, or the surrogate, which is an operator where `model` names one."""
     max_iterations: Count = 200
     """Largest number of iterations from each start."""
     tolerance: Positive = 1e-8
@@ -359,12 +364,6 @@ class Optimizer(Section):
     """Of trust_region: half the width of the first box around a centre, relative to the bounds."""
     least_radius: Positive = 1e-5
     """Of trust_region: radius at which it gives up."""
-
-    @model_validator(mode="after")
-    def _trust_region_uses_both_models(self) -> Self:
-        if self.method == "trust_region" and self.on == "fem":
-            raise fault("on", "found fem; expected surrogate, which method trust_region corrects by finite elements")
-        return self
 
 
 class Validation(Section):
@@ -388,6 +387,19 @@ class Validation(Section):
     """Relative loss of the objective for which the certificate states the tolerance of each parameter."""
 
 
+class PretrainedOperator(Section):
+    """An operator that was trained for all shapes of a physics: it needs neither samples nor training."""
+
+    operator: Name
+    """One that ships, such as poisson_2d, or a file of weights (*.safetensors) relative to this file."""
+    gradient: Literal["lagrangian", "through_operator"] = "lagrangian"
+    """Design gradient: of the Lagrangian with the predicted fields held, or exactly that of the predicted objective."""
+
+
+_OF_A_SURROGATE = ("surrogate", "sampling", "training", "infill")
+"""Sections by which a study without `model` says that a surrogate is trained for it."""
+
+
 class StudyModel(Section):
     """A design study: a parametric shape, its physics, an objective and constraints."""
 
@@ -408,9 +420,35 @@ class StudyModel(Section):
     surrogate: ShapeSurrogate = Field(default_factory=ShapeSurrogate)
     training: Training = Field(default_factory=Training)
     optimizer: Optimizer = Field(default_factory=Optimizer)
+    model: Literal["surrogate", "fem", "auto"] | PretrainedOperator | None = None
+    """Model that the search is on: an operator for all shapes, {operator: poisson_2d}; surrogate, trained for this
+    study; fem; or auto, the cheapest of finite elements, an operator that fits, and weights that the study names.
+
+    `shapewright plan` shows what each would cost. If left out, it is auto in a study that says nothing of surrogate,
+    sampling, training, infill, optimizer.on and optimizer.method but seeds, and else what optimizer.on says.
+    """
     infill: Infill | None = None
     """Tuning of the surrogate by the solutions of trust_region; none if left out."""
     validation: Validation = Field(default_factory=Validation)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _optimizer_goes_with_model(cls, data: Any) -> Any:
+        """Fill in what `model` implies for the optimizer where the study does not say it, and the default, auto."""
+        if not isinstance(data, Mapping):
+            return data
+        data, optimizer = dict(data), data.get("optimizer", {})
+        if not isinstance(optimizer, Mapping):
+            return data
+        choice = data.get("model")
+        trains = any(data.get(name) and set(data[name]) != {"seed"} for name in _OF_A_SURROGATE)
+        if choice is None and not trains and not {"on", "method"} & optimizer.keys():
+            data["model"] = "auto"
+        elif choice == "fem":
+            data["optimizer"] = {"on": "fem", **optimizer}
+        elif isinstance(choice, Mapping | PretrainedOperator):
+            data["optimizer"] = {"method": "trust_region", **optimizer}
+        return data
 
     @field_validator("constraints")
     @classmethod
@@ -424,10 +462,32 @@ class StudyModel(Section):
                 raise fault(str(index), f"found more than one '{what}'; expected each once")
         return constraints
 
+    @property
+    def operator(self) -> PretrainedOperator | None:
+        """The operator that the search is on; None where it is on something else."""
+        on_it = isinstance(self.model, PretrainedOperator) and self.optimizer.on == "surrogate"
+        return self.model if on_it else None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the model is still to be chosen by what each costs."""
+        return self.model == "auto" and self.optimizer.on == "surrogate"
+
     @model_validator(mode="after")
     def _infill_has_solutions(self) -> Self:
-        if self.infill is not None and self.optimizer.method != "trust_region":
+        if self.infill is None:
+            return self
+        if self.optimizer.method != "trust_region":
             raise fault("infill", f"found it with optimizer.method {self.optimizer.method}; expected trust_region")
+        if self.optimizer.on == "fem" or isinstance(self.model, PretrainedOperator):
+            found = "finite elements alone" if self.optimizer.on == "fem" else "an operator for all shapes"
+            raise fault("infill", f"found it with {found}; expected a surrogate of this study, which it tunes")
+        return self
+
+    @model_validator(mode="after")
+    def _search_is_on_the_model(self) -> Self:
+        if self.model == "fem" and self.optimizer.on != "fem":
+            raise fault("model", f"found fem with optimizer.on {self.optimizer.on}; expected optimizer.on fem or none")
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,9 @@ from ruamel.yaml import YAML
 from shapewright.studies.schema.base import Section
 from shapewright.studies.schema.fingerprint import PREFIX
 
+WEIGHTS = ".safetensors"
+"""End of a file's name, which tells it from the name of an operator that ships."""
+
 
 def yaml_of(model: Section, old: Path, new: Path) -> str:
     """The content of a study with every default written out; paths in it become relative to ``new``, not ``old``."""
@@ -19,6 +22,9 @@ def yaml_of(model: Section, old: Path, new: Path) -> str:
         weights = data["surrogate"].get("weights")
         if weights is not None:
             data["surrogate"]["weights"] = _relative(old / weights, new)
+        choice = data.get("model")
+        if isinstance(choice, dict) and choice["operator"].endswith(WEIGHTS):
+            choice["operator"] = _relative(old / choice["operator"], new)
         for section, key in (("geometry", "family"), ("physics", "name")):
             file, own, name = data.get(section, {}).get(key, "").rpartition(":")
             if own and file != PREFIX.rstrip(":"):

@@ -152,9 +152,10 @@ def test_what_is_wrong_is_refused(sections):
             {"geometry": {"family": "f", "bounds": {"r0": [1, 2]}, "initial": {"r0": 3}}},
             "initial.r0 found 3.0; expected",
         ),
+        ({"model": "fem", "optimizer": {"on": "surrogate"}}, "found fem with optimizer.on surrogate; expected"),
         (
-            {"optimizer": {"method": "trust_region", "on": "fem"}},
-            "found fem; expected surrogate, which method trust_region corrects",
+            {"model": {"operator": "poisson_2d"}, "infill": {}},
+            "infill found it with an operator for all shapes; expected a surrogate of this study",
         ),
         (
             {"training": {"optimizer": "adamw", "moments": "8bit"}},

@@ -1,0 +1,99 @@
+"""The operator for all shapes that a study names, opened; refused where the study lies outside what it was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from shapewright.studies.problem.models import Array
+from shapewright.studies.problem.setup import Setup
+from shapewright.studies.problem.shape_models import (
+    OPERATORS,
+    OperatorModel,
+    load_operator_for,
+    operator_novelty,
+    unfit,
+)
+from shapewright.studies.schema.loader import Study, StudyError
+from shapewright.studies.schema.study import PretrainedOperator, StudyModel
+from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard
+
+
+@dataclass(frozen=True)
+class Outside:
+    """How far a problem lies outside the population that an operator was trained on.
+
+    Attributes:
+        share: the largest distance of a descriptor from the population's range, in shares of that; zero inside.
+        descriptor: which one; None inside.
+    """
+
+    share: float
+    descriptor: str | None
+
+    def __str__(self) -> str:
+        if self.descriptor is None:
+            return "novelty 0, all descriptors are within its range"
+        return f"novelty {self.share:.2g}, {self.descriptor} is outside its range by that share of it"
+
+
+@dataclass(frozen=True)
+class StudyOperator:
+    """An operator for all shapes as a study's surrogate.
+
+    Attributes:
+        model: its fields, functionals and gradients on the study's mesh.
+        card: of its weights.
+        path: their file.
+    """
+
+    model: OperatorModel
+    card: ShapeOperatorCard
+    path: Path
+
+    @property
+    def setup(self) -> Setup:
+        """The study, built."""
+        return self.model.setup
+
+    @property
+    def name(self) -> str:
+        """That its card gives it."""
+        return self.card.operator
+
+    def evaluate(self, theta: Array) -> tuple[Array, Array]:
+        """See :class:`models.Model`."""
+        return self.model.evaluate(theta)
+
+    def fields(self, theta: Tensor) -> Tensor:
+        """(N, c) fields of one design (P,), float64."""
+        return self.model.fields(theta)
+
+    def outside(self, theta: Tensor) -> Outside:
+        """How far the problem of a design (P,) lies outside the population."""
+        distances: Mapping[str, float] = operator_novelty(self.model.setup, self.card, theta)
+        name = max(distances, key=lambda descriptor: distances[descriptor])
+        return Outside(distances[name], name if distances[name] > 0 else None)
+
+
+def operator_path(study: Study[StudyModel], name: str) -> Path:
+    """File of an operator that ships, by its name, or of one beside the study."""
+    return OPERATORS.get(name, study.folder / name)
+
+
+def open_operator(setup: Setup, choice: PretrainedOperator, device: str = "cpu") -> StudyOperator:
+    """The operator, for a study that lies within its card.
+
+    Raises:
+        StudyError: no such operator, or the study lies outside its card: names all reasons, with what is allowed.
+    """
+    network, card = load_operator_for(setup, choice.operator)
+    reasons = unfit(setup, card)
+    if reasons:
+        where = f"{setup.study.location('model.operator')}: model.operator"
+        raise StudyError(f"{where}: found {choice.operator}, which does not fit this study: {'; '.join(reasons)}")
+    model = OperatorModel(setup, network.to(device).requires_grad_(False), choice.gradient)
+    return StudyOperator(model, card, operator_path(setup.study, choice.operator))
