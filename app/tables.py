@@ -31,9 +31,9 @@ def print_certificate(console: Console, certificate: Certificate, folder: Path) 
         console.print(_constraints(certificate))
     model = certificate.model
     if model is not None:
-        _print_checks(console, f"{title}, the surrogate that searched", model, certificate.limits)
+        _print_checks(console, f"{title}, the {model.by} that searched", model, certificate.limits)
     objective = certificate.objective
-    surrogate = "" if objective.surrogate is None else f", surrogate {objective.surrogate:.8g}"
+    surrogate = "" if objective.surrogate is None else f", {model.by if model else 'surrogate'} {objective.surrogate:.8g}"
     values = objective.initial_fem, objective.fem, objective.fem_extrapolated
     start, fem, limit = (_plain(value, 8) for value in values)
     console.print(

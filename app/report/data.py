@@ -30,6 +30,7 @@ from shapewright.studies.schema.loader import StudyError, load_study
 from shapewright.studies.schema.named import in_case
 from shapewright.studies.schema.study import Constraint, StudyModel
 from shapewright.surrogate.models.model_card import ModelCard
+from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard
 
 Array = NDArray[np.float64]
 
@@ -72,13 +73,13 @@ class SearchedBy:
     """The surrogate that searched, and what the certificate says of it at the optimum.
 
     Attributes:
-        card: of its weights.
+        card: of its weights; of another kind where an operator for all shapes searched.
         verdict: with its checks.
         field_errors: component -> relative L2 error over the domain; None where it is no number.
         gradient: against that of finite elements.
     """
 
-    card: ModelCard
+    card: ModelCard | ShapeOperatorCard
     verdict: ModelVerdict
     field_errors: Mapping[str, float | None]
     gradient: Gradient
@@ -216,7 +217,8 @@ def _searched_by(folder: Path, certificate: Certificate) -> SearchedBy:
     if verdict is None or errors is None or gradient is None:
         what = "has objective.surrogate, but not all of model, field_relative_l2_error and gradient"
         raise _broken(folder, "certificate.json", what)
-    return SearchedBy(_typed(folder, "surrogate.card.json", ModelCard), verdict, errors, gradient)
+    kind = ModelCard if certificate.operator is None else ShapeOperatorCard
+    return SearchedBy(_typed(folder, "surrogate.card.json", kind), verdict, errors, gradient)
 
 
 def _typed[T](folder: Path, name: str, kind: type[T]) -> T:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from shapewright.app.formatting import (
     NOTHING,
     capital,
@@ -18,6 +20,8 @@ from shapewright.app.formatting import (
 )
 from shapewright.app.report.data import Finished
 from shapewright.app.report.design_tables import Row, Table
+from shapewright.surrogate.models.model_card import Accuracy, ModelCard
+from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard
 
 
 def mesh_table(finished: Finished) -> Table:
@@ -82,12 +86,12 @@ def _change(before: float | None, after: float | None) -> str:
 
 
 def surrogate_table(finished: Finished) -> Table | None:
-    """Errors of the surrogate on designs it was not trained on, and at the optimum; None without one."""
+    """Errors of the surrogate or operator on what it was not trained on, and at the optimum; None without one."""
     surrogate, certificate, limits = finished.surrogate, finished.certificate, finished.study.validation
     if surrogate is None:
         return None
     card, gradient = surrogate.card, surrogate.gradient
-    held_out = card.held_out
+    held_out = card.held_out if isinstance(card, ModelCard) else _UNKNOWN
     rows: list[Row] = [
         (
             (f"Field {name}", "Relative L2 error over the domain"),
@@ -120,13 +124,44 @@ def surrogate_table(finished: Finished) -> Table | None:
             f"≥ {limit(limits.gradient_cosine)}",
         ),
     ]
-    hardware = card.hardware
+    machine = ", ".join(f"{words(key)} {value}" for key, value in card.hardware.items())
+    if not isinstance(card, ModelCard):
+        found = [(name, optimum, limit) for name, _, optimum, limit in rows]
+        return Table(("Error", "#At this optimum", "#Limit"), found, _of_operator(finished, card, machine))
     note = (
-        f"Trained on {card.designs} finite-element solutions in {seconds(card.seconds)}"
-        f" ({', '.join(f'{words(key)} {value}' for key, value in hardware.items())}); data {card.data_hash}."
+        f"Trained on {card.designs} finite-element solutions in {seconds(card.seconds)} ({machine});"
+        f" data {card.data_hash}."
     )
     return Table(
         ("Error", f"#Mean of {held_out.designs} held-out designs", "#At this optimum", "#Limit"), rows, note
+    )
+
+
+_UNKNOWN = Accuracy(field={}, objective=math.nan, gradient=math.nan, cosine=math.nan, designs=0)
+"""An operator's card states errors in the energy norm only, of problems that are not of this study."""
+_FORMS = {
+    "lagrangian": "that of the Lagrangian, with the predicted fields held",
+    "through_operator": "exactly that of the predicted objective, through the operator",
+}
+"""Form of an operator's design gradient -> in words."""
+
+
+def _of_operator(finished: Finished, card: ShapeOperatorCard, machine: str) -> str:
+    """What the operator for all shapes is, and its own errors."""
+    used = finished.certificate.operator
+    assert used is not None  # the folder's card is of this kind where it is given
+    learnt = f"{card.solves} finite-element solutions" if card.solves else "the energy alone, without a solution"
+    own = "; ".join(
+        f"{words(name)} {', '.join(f'{words(key)} {number(value, 3)}' for key, value in errors.items())}"
+        for name, errors in card.held_out.items()
+    )
+    errors = f" Errors in the energy norm on problems that it was not trained on: {own}." if own else ""
+    where = "inside" if used.outside_by is None else f"outside by {used.outside_by}"
+    return (
+        f"Operator {used.name} for all shapes of a physics: this study needed no samples and no training. Its design"
+        f" gradient is {_FORMS[used.gradient]}. Novelty of the optimum {number(used.novelty, 3)} ({where}): distance"
+        f" from the range of the problems that it was trained on, in shares of that range. Trained on {learnt} in"
+        f" {seconds(card.seconds)} ({machine}).{errors}"
     )
 
 
