@@ -92,6 +92,8 @@ def sample(options: Options) -> None:
     with _run(options) as current:
         from shapewright.studies.run import pipeline
 
+        if current.setup.study.model.operator is not None:
+            return
         data, held_out, _ = pipeline.sample(current)
     _say(f"{len(data)} designs and {len(held_out)} held-out ones in {current.workspace.folder}")
 
@@ -108,6 +110,8 @@ def train(options: Options, processes: Processes = 1) -> None:
         from shapewright.studies.run import pipeline
         from shapewright.studies.run.together import Lead, in_processes
 
+        if current.setup.study.model.operator is not None:
+            return
         if torchrun:
             lead = Lead(current.device)
             path = pipeline.train(current, lead.train)
@@ -133,6 +137,8 @@ def _train_with_others(options: Options) -> None:
     from shapewright.surrogate.training.loop import TrainingError
 
     study, workspace, device = _loaded(options)
+    if study.model.operator is not None:
+        return
     try:
         with forcing(options.force):
             follow(study, workspace.path("surrogate.safetensors"), device)

@@ -11,6 +11,7 @@ from shapewright.app.provenance import provenance
 from shapewright.geometries.family.effort import forcing
 from shapewright.studies.certify.model import Certificate
 from shapewright.studies.problem.jumps import JumpWarning, jumps
+from shapewright.studies.problem.operators import open_operator
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.problem.surrogates import choose_device
 from shapewright.studies.run import pipeline
@@ -36,10 +37,26 @@ def opened(
     with forcing(study.force), workspace.lock():
         claim_folder(study, workspace, overwrite)
         current = pipeline.Run(build_setup(study), workspace, device, report)
+        _tell_of_operator(current)
         for text in jumps(current.setup):
             warnings.warn(text, JumpWarning, stacklevel=4)
         pipeline.write_resolved(current, provenance(device, study.model.training.seed))
         yield current
+
+
+def _tell_of_operator(current: pipeline.Run) -> None:
+    """Open the operator of a study, if it names one, and report what it is and how new the study is to it.
+
+    Raises:
+        StudyError: the study lies outside the operator's card.
+    """
+    setup = current.setup
+    choice = setup.study.model.operator
+    if choice is not None:
+        operator = open_operator(setup, choice, current.device)
+        current.report("sample, train", 1, 1, f"skipped: operator {operator.name} needs neither samples nor training")
+        text = f"{operator.name}, gradient {choice.gradient}; start: {operator.outside(setup.initial)}"
+        current.report("operator", 1, 1, text)
 
 
 def run(
@@ -50,7 +67,7 @@ def run(
     overwrite: bool = False,
     report: Report = silent,
 ) -> Certificate:
-    """Everything of a study: sample, train or take weights, optimize, export, validate, report.
+    """Everything of a study: sample, train or take weights or an operator, optimize, export, validate, report.
 
     What is finished in the folder is reused. ``report.html`` needs a study that YAML can hold: one with Python objects
     gets none.

@@ -33,7 +33,8 @@ def print_certificate(console: Console, certificate: Certificate, folder: Path) 
     if model is not None:
         _print_checks(console, f"{title}, the {model.by} that searched", model, certificate.limits)
     objective = certificate.objective
-    surrogate = "" if objective.surrogate is None else f", {model.by if model else 'surrogate'} {objective.surrogate:.8g}"
+    by = "surrogate" if model is None else model.by
+    surrogate = "" if objective.surrogate is None else f", {by} {objective.surrogate:.8g}"
     values = objective.initial_fem, objective.fem, objective.fem_extrapolated
     start, fem, limit = (_plain(value, 8) for value in values)
     console.print(

@@ -171,6 +171,7 @@ def optimize(
     cheap = None if isinstance(of_study, FemModel) else of_study
     with TemporaryDirectory() if folder is None else nullcontext(folder) as kept:
         store = SolutionStore(setup, Path(kept))
+        cheap = cheap.knowing(store.fields) if isinstance(cheap, StudyOperator) else cheap
         return search_by_trust_region(setup, cheap, config, store, Path(kept) / "starts.json", report)
 
 

@@ -67,7 +67,7 @@ def compare(
     weights = nodal_weights(setup.shape_map.mesh, torch.from_numpy(solved.mapped.nodes))
     fields = torch.from_numpy(stack_fields(solved.mapped, setup))
     errors = field_errors(predicted[None], fields[None], weights[None])[0]
-    novelty, operator, outside = _training_range(surrogate, theta, correlation)
+    novelty, operator, outside = _training_range(setup, surrogate, theta, correlation)
     return Comparison(
         functionals=values[0],
         objective_error=relative(float(values[0, 0]) - solved.limit.value, solved.reference),
@@ -81,11 +81,10 @@ def compare(
 
 
 def _training_range(
-    surrogate: SurrogateModel | StudyOperator, theta: Tensor, correlation: Mapping[str, float] | None
+    setup: Setup, surrogate: SurrogateModel | StudyOperator, theta: Tensor, correlation: Mapping[str, float] | None
 ) -> tuple[NoveltyResult | None, OperatorResult | None, tuple[str, ...]]:
     """How far the optimum is from what the surrogate or operator was trained on, and warnings where it is outside."""
-    if isinstance(surrogate, SurrogateModel):
-        setup = surrogate.setup
+    if not isinstance(surrogate, StudyOperator):
         known = describe_novelty(novelty_of(setup, surrogate.surrogate, surrogate.box), theta)
         novelty = NoveltyResult.model_validate(known | {"correlation": correlation})
         return novelty, None, tuple(outside_box(setup, theta.numpy()[None], surrogate.box).values())

@@ -77,6 +77,10 @@ class SolutionStore:
             self.solved[key] = self._solve(theta, self._file(key))
         return self.solved[key]
 
+    def fields(self) -> list[Tensor]:
+        """(N, c) solutions asked for, in their order."""
+        return [found.solution[0] for found in self.solved.values() if found is not None]
+
     @property
     def files(self) -> list[Path]:
         """Those of the solutions asked for, in their order."""
@@ -104,7 +108,6 @@ class SolutionStore:
         self.solves["adjoint"] += found.gradients.shape[1]
         self.solves["tangent"] += found.tangents.shape[1]
         return found
-
 
     def _left(self, file: Path, design: Tensor) -> Dataset | None:
         """What an earlier run left of a design; None where there is no whole solution of it."""
@@ -250,10 +253,12 @@ def _start(setup: Setup, surrogate: Model | None, store: SolutionStore, proposed
     if surrogate is None or proposed is None:
         return start
     first = unit.theta(restore(problem, unit.z(proposed.best.theta)))
-    solution = store(first) if proposed.ok else None
+    if not proposed.ok:
+        return start
+    values, _ = surrogate.evaluate(np.stack([start, first]))  # before the solution, which a learning model takes up
+    solution = store(first)
     if solution is None:
         return start
-    values, _ = surrogate.evaluate(np.stack([start, first]))
     predicted, exact = setup.sign * values[:, 0], setup.sign * float(solution.values[0, 0])
     if abs(exact - predicted[1]) <= MAXIMAL_MODEL_ERROR * (predicted[0] - predicted[1]):
         return first

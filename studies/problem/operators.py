@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -71,6 +71,15 @@ class StudyOperator:
     def fields(self, theta: Tensor) -> Tensor:
         """(N, c) fields of one design (P,), float64."""
         return self.model.fields(theta)
+
+    @property
+    def solutions(self) -> Callable[[], Sequence[Tensor]]:
+        """See :class:`models.LearningModel`."""
+        return self.model.solutions
+
+    def knowing(self, solutions: Callable[[], Sequence[Tensor]]) -> StudyOperator:
+        """It with finite-element solutions (N, c) of other designs of the study, asked for anew at every call."""
+        return replace(self, model=replace(self.model, solutions=solutions))
 
     def outside(self, theta: Tensor) -> Outside:
         """How far the problem of a design (P,) lies outside the population."""

@@ -13,6 +13,7 @@ from shapewright.studies.files import content_key, file_key, write_json, write_t
 from shapewright.studies.optimize.optimizer import Iterate, Optimum, optimize
 from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
 from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.operators import StudyOperator
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.run.failed_search import check_optimum
 from shapewright.studies.run.multistart import optimize_on_engine
@@ -113,6 +114,8 @@ def _by_trust_region(
     asked = config.model_dump(include={"max_iterations", "tolerance", "starts", "seed"})
     starts = content_key("starts", _model_key(surrogate), *search_inputs(setup).values(), asked)
     model = None if surrogate is None else surrogate.model
+    if isinstance(model, StudyOperator):
+        model = model.knowing(store.fields)
     optimum = search_by_trust_region(setup, model, config, store, folder / f"starts-{starts}.json", report)
     solved = tuple(str(file.relative_to(run.workspace.folder)) for file in store.files)
     return _Searched(optimum, dict(store.solves), solved)

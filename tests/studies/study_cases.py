@@ -8,10 +8,22 @@ from tempfile import mkdtemp
 import numpy as np
 import torch
 
+from shapewright.studies.problem.linear_physics import PHYSICS
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.run.pipeline import Run
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import load_study
+from shapewright.surrogate.mgno.operator import OperatorConfig
+from shapewright.surrogate.models.shape_descriptors import DESCRIPTORS
+from shapewright.surrogate.models.shape_operator import ShapeOperatorConfig
+from shapewright.surrogate.models.shape_operator_file import (
+    ShapeOperatorCard,
+    make_operator,
+    save_shape_operator,
+    sizes_of,
+)
+
+TINY_OPERATOR = ShapeOperatorConfig(OperatorConfig(width=4, hidden=4, modes=(3, 3), layers=1), fields=2, nodes=12)
 
 TINY = """\
 name: tiny
@@ -100,3 +112,20 @@ def quadratic(centre) -> Analytic:
     """|theta - centre|^2 + 1."""
     target = torch.as_tensor(np.asarray(centre, dtype=float))
     return Analytic(lambda design: ((design - target) ** 2).sum() + 1)
+
+
+def write_tiny_operator(path: Path, name: str = "poisson_2d", reach: float = 100.0) -> Path:
+    """An untrained operator for all shapes whose card reaches over descriptors from 0 to ``reach``."""
+    torch.manual_seed(0)
+    card = ShapeOperatorCard(
+        trained_for={"operator": name, "sizes": sizes_of(TINY_OPERATOR)},
+        training={},
+        population={"trained": [], "meshes": 0, "unseen": []},
+        limits={descriptor: [0.0, reach] for descriptor in DESCRIPTORS},
+        parameters={parameter: [0.0, 0.49] for parameter in PHYSICS[name].parameters},
+        held_out={},
+        hardware={"processor": "none"},
+        seconds=0.0,
+    )
+    save_shape_operator(path, make_operator(PHYSICS[name], TINY_OPERATOR), card)
+    return path
