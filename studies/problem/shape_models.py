@@ -13,7 +13,7 @@ for Partial Differential Equations* (2016), chapter 3) that the operator complet
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -208,21 +208,46 @@ class OperatorModel:
 
     def _functionals(self, theta: Array) -> tuple[Array, Array]:
         designs = torch.from_numpy(theta).requires_grad_()
-        nodes = self.setup.shape_map.nodes(designs)
         try:
-            fields = self._solution(nodes)
+            values, gradients = self._through(designs) if self.gradient == "through_operator" else self._held(designs)
         except OutsideGridError:
             if len(theta) == 1:
                 return no_answers(self.setup, theta)
             alone = [self._functionals(design[None]) for design in theta]  # the others do have an answer
             return np.concatenate([a[0] for a in alone]), np.concatenate([a[1] for a in alone])
-        values = integrate_all(
-            self.setup.problem.functionals, self.setup.space, self.setup.shape_map.mesh, nodes, fields
-        )
-        gradients = [
-            torch.autograd.grad(values[:, j].sum(), designs, retain_graph=True)[0] for j in range(values.shape[1])
-        ]
         return values.detach().numpy(), torch.stack(gradients, 1).numpy()
+
+    def _through(self, designs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, J) values, and J gradients (B, P) of all that they depend on."""
+        nodes = self.setup.shape_map.nodes(designs)
+        values = self._integrals(nodes, self._solution(nodes))
+        return values, [_gradient(values[:, j].sum(), designs) for j in range(values.shape[1])]
+
+    def _held(self, designs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The same with the fields held at the nodes, by the adjoint y of the amplitudes x.
+
+        With A x = b and A y = -dJ/dx, the gradient is that of J + y . (A x - b) with x and y held.
+        """
+        nodes = self.setup.shape_map.nodes(designs)
+        shapes, frame = dimensionless(*self.problem.shapes(nodes))
+        with torch.no_grad():
+            basis = torch.cat([self._basis(shapes), self._known(shapes, frame)], -1)
+            system = assemble(self.problem.physics, shapes, basis)
+        x = solve(system).requires_grad_()
+        fields = (shapes.lifting + torch.einsum("bnck,bk->bnc", basis, x)) * frame.load[:, None, None]
+        values, gradients = self._integrals(nodes, fields), []
+        for j in range(values.shape[1]):
+            by_x, direct = torch.autograd.grad(values[:, j].sum(), (x, designs), retain_graph=True)
+            y = -solve(replace(system, load=by_x))
+            both = torch.einsum("bnck,bkf->bncf", basis, torch.stack([x.detach(), y], -1))
+            pair = assemble(self.problem.physics, shapes, both)
+            gradients.append(direct + _gradient((pair.matrix[:, 0, 1] - pair.load[:, 1]).sum(), designs))
+        return values, gradients
+
+    def _integrals(self, nodes: Tensor, fields: Tensor) -> Tensor:
+        """(B, J) functionals."""
+        setup = self.setup
+        return integrate_all(setup.problem.functionals, setup.space, setup.shape_map.mesh, nodes, fields)
 
     def _solution(self, nodes: Tensor) -> Tensor:
         """(B, N, c) fields in the study's units for nodes (B, N, 2)."""
@@ -247,6 +272,10 @@ class OperatorModel:
         like = next(self.network.parameters())
         with torch.set_grad_enabled(self.gradient == "through_operator" and torch.is_grad_enabled()):
             return self.network.basis(shapes.to(like)).to(shapes.nodes)
+
+
+def _gradient(value: Tensor, designs: Tensor) -> Tensor:
+    return torch.autograd.grad(value, designs, retain_graph=True)[0]
 
 
 def load_operator_for(setup: Setup, name: str) -> tuple[ShapeOperator, ShapeOperatorCard]:
