@@ -65,13 +65,15 @@ def _loaded(options: Options) -> tuple[Study[StudyModel], Workspace, str]:
 
 
 @contextmanager
-def _run(options: Options) -> Iterator[Run]:
-    """A study in its locked output folder, with progress bars."""
+def _run(options: Options, searches: bool = True) -> Iterator[Run]:
+    """A study in its locked output folder, with progress bars; see :func:`library.opened`."""
     from shapewright.app.library import opened
 
     study, workspace, device = _loaded(options)
     results_go_to(workspace.folder)
-    with ProgressBars() as bars, opened(study, workspace, device, bars, options.overwrite) as run:
+    with ProgressBars() as bars, opened(
+        study, workspace, device, bars, options.overwrite, searches=searches
+    ) as run:
         yield run
 
 
@@ -89,7 +91,7 @@ def run(options: Options) -> None:
 @study_command(app)
 def sample(options: Options) -> None:
     """Solve designs by finite elements for a surrogate to learn from."""
-    with _run(options) as current:
+    with _run(options, searches=False) as current:
         from shapewright.studies.run import pipeline
 
         if current.setup.study.model.operator is not None:
@@ -105,7 +107,7 @@ def train(options: Options, processes: Processes = 1) -> None:
     if torchrun and os.environ["RANK"] != "0":
         _train_with_others(options)
         return
-    with _run(options) as current:
+    with _run(options, searches=False) as current:
         from shapewright.studies.problem.surrogates import open_surrogate
         from shapewright.studies.run import pipeline
         from shapewright.studies.run.together import Lead, in_processes
@@ -210,6 +212,21 @@ def check(study: StudyFile, overrides: Set = None, seed: TestSeed = 0, force: Fo
     )
     passed = print_taylor_tests(console, check_study(setup, seed))
     raise typer.Exit(Exit.OK if passed else Exit.FAILED)
+
+
+@app.command()
+def plan(study: StudyFile, overrides: Set = None, as_json: AsJson = False, force: Force = False) -> None:
+    """What an optimum costs by finite elements, an operator or a surrogate, measured here; what `model: auto` takes."""
+    from shapewright.app import plan as plans
+    from shapewright.studies.problem.setup import build_setup
+    from shapewright.studies.run.plan import make_plan
+    from shapewright.studies.schema.loader import load_study
+
+    found = make_plan(build_setup(load_study(study, overrides or []).forced(force)))
+    if as_json:
+        typer.echo(plans.as_json(found))
+    else:
+        plans.print_plan(console, found)
 
 
 @app.command()

@@ -26,9 +26,18 @@ from shapewright.studies.schema.yaml_source import StudyError
 
 @contextmanager
 def opened(
-    study: Study[StudyModel], workspace: Workspace, device: str, report: Report, overwrite: bool = False
+    study: Study[StudyModel],
+    workspace: Workspace,
+    device: str,
+    report: Report,
+    overwrite: bool = False,
+    *,
+    searches: bool = True,
 ) -> Iterator[pipeline.Run]:
-    """A study in its locked output folder, its stages ready to run; arguments and errors as of :func:`run`."""
+    """A study in its locked output folder, its stages ready to run; arguments and errors as of :func:`run`.
+
+    Where it is to search, a model that the study leaves open is chosen now.
+    """
     objects = [".".join(map(str, key)) for key in study.objects()]
     stages = [stage.name for stage in pipeline.design_stages(study.model)]
     if objects and ("sample" in stages or study.model.engine is not None):
@@ -37,6 +46,7 @@ def opened(
     with forcing(study.force), workspace.lock():
         claim_folder(study, workspace, overwrite)
         current = pipeline.Run(build_setup(study), workspace, device, report)
+        current = pipeline.decided(current) if searches else current
         _tell_of_operator(current)
         for text in jumps(current.setup):
             warnings.warn(text, JumpWarning, stacklevel=4)

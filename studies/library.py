@@ -162,7 +162,7 @@ def optimize(
     Raises:
         StudyError: the model is of another study, or the method does not go with it.
     """
-    of_study = _of_study(study, model)
+    of_study = model.of(_study(study)) if isinstance(model, Operator) else model
     driver = "fem" if isinstance(model, FemModel) else "surrogate"
     setup = _by_method(_setup_of(study, of_study), _method(method), driver)
     config = setup.study.model.optimizer
@@ -198,7 +198,7 @@ def certify(
     if model is not None and not isinstance(model, SurrogateModel | Operator):
         expected = "the surrogate or operator that found the design, or none where finite elements did"
         raise StudyError(f"model: found {kind(model)}; expected {expected}")
-    of_study = None if model is None else _of_study(study, model)
+    of_study = model.of(_study(study)) if isinstance(model, Operator) else model
     setup = build_setup(_study(study)) if of_study is None else _setup_of(study, of_study)
     setup = _by_method(setup, _method(method), "fem" if model is None else "surrogate")
     design = design_of(setup, theta)
@@ -221,11 +221,6 @@ def _method(method: SLSQP | None) -> SLSQP | None:
     model = "; write model=... before a model" if isinstance(method, FemModel | SurrogateModel | Operator) else ""
     expected = "SLSQP(), TrustConstr() or TrustRegion(), each with its options"
     raise StudyError(f"method: found {kind(method)}; expected {expected}{model}")
-
-
-def _of_study[M](study: Study[StudyModel], model: M | Operator) -> M | StudyOperator:
-    """An operator as a model of the study; another model as it is."""
-    return model.of(_study(study)) if isinstance(model, Operator) else model
 
 
 def _setup_of(study: Study[StudyModel], model: FemModel | SurrogateModel | StudyOperator) -> Setup:

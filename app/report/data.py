@@ -217,8 +217,9 @@ def _searched_by(folder: Path, certificate: Certificate) -> SearchedBy:
     if verdict is None or errors is None or gradient is None:
         what = "has objective.surrogate, but not all of model, field_relative_l2_error and gradient"
         raise _broken(folder, "certificate.json", what)
-    kind = ModelCard if certificate.operator is None else ShapeOperatorCard
-    return SearchedBy(_typed(folder, "surrogate.card.json", kind), verdict, errors, gradient)
+    by_operator, file = certificate.operator is not None, "surrogate.card.json"
+    card = _typed(folder, file, ShapeOperatorCard) if by_operator else _typed(folder, file, ModelCard)
+    return SearchedBy(card, verdict, errors, gradient)
 
 
 def _typed[T](folder: Path, name: str, kind: type[T]) -> T:

@@ -12,6 +12,7 @@ from shapewright.studies.problem.models import Array
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.problem.shape_models import (
     OPERATORS,
+    PHYSICS_OF,
     OperatorModel,
     load_operator_for,
     operator_novelty,
@@ -106,3 +107,20 @@ def open_operator(setup: Setup, choice: PretrainedOperator, device: str = "cpu")
         raise StudyError(f"{where}: found {choice.operator}, which does not fit this study: {'; '.join(reasons)}")
     model = OperatorModel(setup, network.to(device).requires_grad_(False), choice.gradient)
     return StudyOperator(model, card, operator_path(setup.study, choice.operator))
+
+
+def fitting_operator(setup: Setup, device: str = "cpu") -> StudyOperator | str:
+    """The operator that the study names, or the shipped one that serves its physics; or why there is none that fits."""
+    named = setup.study.model.model
+    physics = setup.problem.physics.name
+    shipped = [name for name, served in PHYSICS_OF.items() if physics in served]
+    if not isinstance(named, PretrainedOperator) and not shipped:
+        return f"no operator serves physics '{physics}'"
+    choice = named if isinstance(named, PretrainedOperator) else PretrainedOperator(operator=shipped[0])
+    file = operator_path(setup.study, choice.operator)
+    if not file.is_file():
+        return f"{file}: there is no such file"
+    try:
+        return open_operator(setup, choice, device)
+    except StudyError as error:
+        return str(error).partition("model.operator: ")[2]

@@ -13,12 +13,13 @@ from shapewright.studies.problem.surrogates import train_surrogate
 from shapewright.studies.run.failed_search import OptimizationError
 from shapewright.studies.run.infill import INFILL, Tuned
 from shapewright.studies.run.optimum import FoundOptimum
+from shapewright.studies.run.plan import decided
 from shapewright.studies.run.resolved import write_study
 from shapewright.studies.run.sample import SAMPLE
 from shapewright.studies.run.search import OPTIMIZE
 from shapewright.studies.run.stage import Run, Stage, run_stages
 from shapewright.studies.run.together import Train
-from shapewright.studies.run.train import SURROGATE, TRAIN, Surrogate, training
+from shapewright.studies.run.train import SURROGATE, TRAIN, Operator, Surrogate, training
 from shapewright.studies.run.validate import EXPORT, VALIDATE, leave_card
 from shapewright.studies.schema.study import StudyModel
 
@@ -26,6 +27,7 @@ __all__ = [
     "OptimizationError",
     "Run",
     "certificate_of",
+    "decided",
     "design_stages",
     "export",
     "find_optimum",
@@ -68,9 +70,10 @@ def train(run: Run[Setup], by: Train = train_surrogate) -> Path:
     return run_stages(run, (SAMPLE, training(by)), TRAIN)[TRAIN]
 
 
-def surrogate_of(run: Run[Setup]) -> Surrogate:
-    """The study's shipped surrogate, or else the one trained here."""
-    shipped = run.setup.study.model.surrogate.weights is not None
+def surrogate_of(run: Run[Setup]) -> Surrogate | Operator:
+    """The study's operator or shipped surrogate, or else the one trained here."""
+    model = run.setup.study.model
+    shipped = model.surrogate.weights is not None or model.operator is not None
     return run_stages(run, (SURROGATE,) if shipped else (SAMPLE, TRAIN, SURROGATE), SURROGATE)[SURROGATE]
 
 
@@ -80,6 +83,7 @@ def find_optimum(run: Run[Setup]) -> FoundOptimum:
     Raises:
         OptimizationError: no start led to a valid design.
     """
+    run = decided(run)
     return run_stages(run, design_stages(run.setup.study.model), OPTIMIZE)[OPTIMIZE]
 
 
@@ -92,11 +96,13 @@ def infill(run: Run[Setup]) -> Tuned | None:
 
 def export(run: Run[Setup]) -> Exported:
     """CAD of the optimum."""
+    run = decided(run)
     return run_stages(run, design_stages(run.setup.study.model), EXPORT)[EXPORT]
 
 
 def certificate_of(run: Run[Setup]) -> Certificate:
     """The certificate of the optimum."""
+    run = decided(run)
     results = run_stages(run, design_stages(run.setup.study.model), VALIDATE)
     leave_card(run, results)
     return results[VALIDATE]

@@ -14,7 +14,7 @@ from shapewright.studies.schema.loader import RESOLVED, Study, dump
 from shapewright.studies.schema.yaml_source import StudyError, read
 
 RUN = "run.json"
-BESIDE = (RESOLVED, RUN, "report.html", "surrogate.card.json", "operator.json")
+BESIDE = (RESOLVED, RUN, "report.html", "surrogate.card.json", "operator.json", "model.json")
 """Files that no stage records."""
 
 

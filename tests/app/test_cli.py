@@ -176,6 +176,25 @@ def test_check_prints_the_table_of_taylor_tests(study):
     assert "FAILED" not in result.stdout
 
 
+def test_plan_prints_a_row_for_each_way_and_the_choice(study):
+    result = call("plan", study, "--json")
+    assert result.exit_code == Exit.OK, result.output
+    plan = json.loads(result.stdout)
+    assert [way["method"] for way in plan["ways"]] == ["fem", "interpolation", "operator", "surrogate"]
+    assert plan["chosen"] in [way["method"] for way in plan["ways"]]
+    result = call("plan", study)
+    assert result.exit_code == Exit.OK, result.output
+    assert "tiny: one optimum, 6 design variables" in result.stdout
+    assert "`model: auto` would take " in result.stdout
+    assert "Measured here, for one design: solve" in result.stdout
+
+
+def test_plan_of_a_study_that_is_wrong_is_one_error(study):
+    result = call("plan", study, "--set", "geometry.mesh_size=0")
+    assert result.exit_code == Exit.BAD_INPUT
+    assert "geometry.mesh_size: found 0 (a number); expected a number > 0" in " ".join(result.output.split())
+
+
 def test_check_fails_where_a_derivative_is_wrong(study, monkeypatch):
     from shapewright.studies.problem.models import FemModel
 

@@ -1,0 +1,56 @@
+"""What ``shapewright plan`` knows of searches: solves and seconds of the measured studies, as a file of the package.
+
+Run as ``python -m benchmarks.measured_solves``; writes ``studies/measured_solves.json`` from
+``benchmarks/results/studies.json``, which :mod:`benchmarks.studies` measures.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from shapewright.studies.files import write_json
+from shapewright.studies.problem.families import families
+from shapewright.studies.run.measured import FILE, METHODS
+from shapewright.studies.schema.loader import load_study
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = {
+    "FEM alone": "fem",
+    "trust region without surrogate": "interpolation",
+    "managed": "surrogate",
+} | {name: name for name in METHODS}  # fmt: skip
+"""Method of the benchmark -> way of the plan."""
+
+
+def content() -> dict[str, Any]:
+    """What the file holds."""
+    measured = json.loads((ROOT / "benchmarks" / "results" / "studies.json").read_text(encoding="utf-8"))
+    rows = [_row(entry) for entry in measured["rows"] if entry["method"] in NAMES]
+    on = measured["machine"]["hardware"]
+    return {"machine": f"{on['processor']}, {on['cores']} cores", "rows": rows}
+
+
+@cache
+def _variables(study: str) -> int:
+    return len(families(load_study(ROOT / "studies" / f"{study}.yaml"))[1].parameters)
+
+
+def _row(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "study": entry["study"],
+        "variables": _variables(entry["study"]),
+        "method": NAMES[entry["method"]],
+        "solves": entry["fem_solves"],
+        "gap": entry["gap_to_fem_alone"],
+        "seconds": entry["seconds"],
+        "training_seconds": entry["training_seconds"],
+        "training_solves": entry["training_solves"],
+    }
+
+
+if __name__ == "__main__":
+    write_json(FILE, content())
+    print(f"wrote {FILE}")
