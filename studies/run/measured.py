@@ -78,6 +78,9 @@ def expected(method: str, variables: int, rows: Sequence[MeasuredSearch] | None 
     span = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     names = ", ".join(dict.fromkeys(row.study for row in near))
     return Expected(
-        *(median(getattr(row, name) for row in near) for name in ("solves", "gap", "seconds", "training_seconds")),
+        solves=median(row.solves for row in near),
+        gap=median(row.gap for row in near),
+        seconds=median(row.seconds for row in near),
+        training_seconds=median(row.training_seconds for row in near),
         basis=f"median of {names} ({span} variables)",
     )

@@ -270,11 +270,10 @@ def decided(run: Run[Setup]) -> Run[Setup]:
     kept = read_sealed(file)
     if kept is None or kept.get("key") != key:
         plan = make_plan(run.setup, run.device)
-        operator = None if plan.operator is None else plan.operator.model_dump()
-        kept = {"key": key, "method": plan.chosen, "operator": operator, "why": plan.why}
+        kept = {"key": key, "method": plan.chosen, "operator": plan.as_data()["operator"], "why": plan.why}
         write_sealed(file, kept)
     run.report("model", 1, 1, kept["why"])
-    operator = kept["operator"] and PretrainedOperator(**kept["operator"])
+    operator = None if kept["operator"] is None else PretrainedOperator(**kept["operator"])
     return replace(run, setup=replace(run.setup, study=with_choice(study, kept["method"], operator)))
 
 

@@ -465,8 +465,8 @@ class StudyModel(Section):
     @property
     def operator(self) -> PretrainedOperator | None:
         """The operator that the search is on; None where it is on something else."""
-        on_it = isinstance(self.model, PretrainedOperator) and self.optimizer.on == "surrogate"
-        return self.model if on_it else None
+        chosen = self.model
+        return chosen if isinstance(chosen, PretrainedOperator) and self.optimizer.on == "surrogate" else None
 
     @property
     def undecided(self) -> bool:
