@@ -44,6 +44,7 @@ from shapewright.studies.problem.constraints import (
 from shapewright.studies.problem.models import LearningModel, Model, unfolded
 from shapewright.studies.problem.samples import random_directions, solve_design
 from shapewright.studies.problem.setup import Setup
+from shapewright.studies.problem.shape_models import reduced_basis
 from shapewright.studies.schema.study import Optimizer
 from shapewright.surrogate.training.dataset import Dataset, read_dataset
 
@@ -139,13 +140,15 @@ def search_by_trust_region(
 
     The last of the searches is that of the trust region. What the surrogate found is kept in the file ``proposals``,
     so that a run which is broken off goes on from it and from the solutions in ``store``. Without a surrogate the trust
-    region goes from the study's start, on the interpolation of what finite elements gave at its centres.
+    region goes from the study's start, on the interpolation of what finite elements gave at its centres; for a linear
+    problem on the reduced basis of their solutions, too.
     """
     proposed = None if surrogate is None else _proposed(setup, surrogate, config, proposals, report)
     theta = _start(setup, surrogate, store, proposed)
     solution = store(theta)
     scaling = _scaling(setup, solution)
-    problem = trust_region_problem(setup, surrogate, store, scaling)
+    model = reduced_basis(setup, store.fields) if surrogate is None else surrogate
+    problem = trust_region_problem(setup, model, store, scaling)
     spent = len(store.solved) - 1  # the start itself is the first of the budget
     region = Region(
         config.radius, config.least_radius, tolerance=config.kkt_tolerance, budget=max(1, config.max_solves - spent)

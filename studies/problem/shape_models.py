@@ -25,7 +25,7 @@ from torch import Tensor
 
 from shapewright.geometries.design.dirichlet_lift import DirichletLift, Prescribed, build_dirichlet_lift
 from shapewright.geometries.fields import names
-from shapewright.geometries.fields.problem import Function, Problem
+from shapewright.geometries.fields.problem import Function, Natural, Problem
 from shapewright.geometries.fields.quantities import Component, Quantities, positions
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.jacobians import area_vectors
@@ -146,11 +146,15 @@ class ProblemOnMesh:
         return torch.as_tensor(function(torch, q), dtype=points.dtype).expand(points.shape[:-1])
 
     def _natural(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """Fluxes (B, K, 3, c) at the nodes of the facets, at u = 0, and Robin coefficients (B, K)."""
+        """Fluxes (B, K, 3, c) at the nodes of the facets, at u = 0, and Robin coefficients (B, K).
+
+        Raises:
+            ValueError: a Robin condition that is not -h times its own component, with one h for all components.
+        """
         problem, mesh = self.setup.problem, self.setup.shape_map.mesh
         components = problem.physics.components
         flux = nodes.new_zeros(len(nodes), *mesh.facets.shape, len(components))
-        robin = nodes.new_zeros(len(nodes), len(mesh.facets))
+        robin = nodes.new_zeros(len(nodes), len(mesh.facets), len(components))
         side = SIMPLICES[1]
         for condition in problem.natural:
             index = np.flatnonzero(mesh.facet_tags == mesh.tag_names.index(condition.tag))
@@ -158,14 +162,33 @@ class ProblemOnMesh:
             tangents = torch.einsum("qmj,bkmd->bkqdj", constant(side.shape_gradients(side.nodes), nodes), points)
             area = area_vectors(tangents)
             normal = dict(zip(names.normal(2), (area / area.norm(dim=-1, keepdim=True)).unbind(-1), strict=True))
-            at_zero = {c: torch.zeros_like(points[..., 0]) for c in components}
-            value = self._at(condition.value, points, normal | at_zero)
             c = components.index(condition.component)
+            value, film = self._linear(condition, points, normal, c)
             flux[:, index, :, c] = flux[:, index, :, c] + value
-            if len(components) == 1:
-                at_one = self._at(condition.value, points, normal | {components[0]: torch.ones_like(points[..., 0])})
-                robin[:, index] = robin[:, index] + (value - at_one).mean(-1)
-        return flux, robin
+            robin[:, index, c] = robin[:, index, c] + film.mean(-1)
+        if bool((robin != robin[..., :1]).any()):
+            raise ValueError("Robin conditions of the components differ")
+        return flux, robin[..., 0]
+
+
+    def _linear(
+        self, condition: Natural, points: Tensor, normal: Mapping[str, Tensor], component: int
+    ) -> tuple[Tensor, Tensor]:
+        """Value (B, k, 3) of a natural condition at u = 0, and h of -h times its own component."""
+        components = self.setup.problem.physics.components
+
+        def at(*state: float) -> Tensor:
+            fields = {c: torch.full_like(points[..., 0], v) for c, v in zip(components, state, strict=False)}
+            return self._at(condition.value, points, {**normal, **fields})
+
+        unit = [float(k == component) for k in range(len(components))]
+        value = at(*[0.0] * len(components))
+        film = value - at(*unit)
+        for state in ((0.7, -1.3), (-2.0, 0.4)):
+            rest = (at(*state) - value + film * state[component]).detach().abs().max()
+            if bool(rest > 1e-9 * (value.detach().abs().max() + film.detach().abs().max())):
+                raise ValueError(f"the condition of '{condition.component}' on '{condition.tag}' is not linear in it")
+        return value, film
 
 
 def _value(value: Tensor) -> Tensor:
@@ -293,33 +316,51 @@ def load_operator_for(setup: Setup, name: str) -> tuple[ShapeOperator, ShapeOper
         raise StudyError(f"{setup.study.location('model.operator')}: model.operator: {error}") from error
 
 
-def unfit(setup: Setup, card: ShapeOperatorCard) -> list[str]:
-    """Why a study lies outside what an operator was made for, with what is allowed; empty where it does not."""
+def reduced_basis(setup: Setup, solutions: Callable[[], Sequence[Tensor]]) -> OperatorModel | None:
+    """The model of a study in the span of its own finite-element solutions; None where it is no linear problem."""
+    linear = any(setup.problem.physics.name in served for served in PHYSICS_OF.values())
+    if not linear or not isinstance(linear_problem(setup, "a reduced basis"), Shapes):
+        return None
+    return OperatorModel(setup, None, solutions=solutions)
+
+
+def linear_problem(setup: Setup, model: str) -> Shapes | list[str]:
+    """The dimensionless problem of the start design, or why ``model`` cannot take it."""
     problem: Problem = setup.problem
-    served = PHYSICS_OF[card.operator]
-    if problem.physics.name not in served:
-        return [f"physics is '{problem.physics.name}'; operator {card.operator} serves {', '.join(served)}"]
     found = []
     for what, entries in (
         ("pins", problem.pins), ("slip", problem.slip), ("load cases", tuple(problem.cases)),
         ("patch loads", problem.patches),
     ):  # fmt: skip
         if entries:
-            found.append(f"{what} are given; operator {card.operator} knows none")
+            found.append(f"{what} are given; {model} knows none")
     if found:
         return found
     try:
-        on_mesh = ProblemOnMesh(setup)
         nodes = setup.shape_map.nodes(setup.initial[None])
-        shapes, _ = dimensionless(*on_mesh.shapes(nodes))
+        return dimensionless(*ProblemOnMesh(setup).shapes(nodes))[0]
     except (ValueError, KeyError) as error:
-        return [f"{error}; operator {card.operator} takes constant coefficients and data of the position alone"]
+        return [f"{error}; {model} takes constant coefficients and data of the position alone"]
+
+
+def unfit(setup: Setup, card: ShapeOperatorCard) -> list[str]:
+    """Why a study lies outside what an operator was made for, with what is allowed; empty where it does not."""
+    served = PHYSICS_OF[card.operator]
+    if setup.problem.physics.name not in served:
+        name = setup.problem.physics.name
+        return [f"physics is '{name}'; operator {card.operator} serves {', '.join(served)}"]
+    shapes = linear_problem(setup, f"operator {card.operator}")
+    if not isinstance(shapes, Shapes):
+        return shapes
+    found = []
     for name, value in zip(card.parameters, shapes.parameters[0].tolist(), strict=True):
         low, high = card.parameters[name]
         if not low <= value <= high:
             found.append(f"{name} (in plane stress) is {value:.4g}; operator {card.operator} knows [{low:g}, {high:g}]")
     if bool((shapes.robin < 0).any()):
         found.append("a Robin condition has a negative coefficient; allowed are those that cool")
+    if bool((shapes.robin > 0).any()) and card.limits["cooled share of the boundary"][1] == 0:
+        found.append(f"a Robin condition is given; operator {card.operator} knows none")
     return found
 
 

@@ -9,9 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from shapewright.studies.optimize.optimizer import ExitReason
+from shapewright.studies.optimize.trust_region import Region, minimize_by_trust_region
+from shapewright.studies.optimize.trust_region_search import SolutionStore, _scaling, trust_region_problem
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.setup import Setup, build_setup
-from shapewright.studies.problem.shape_models import OperatorModel, operator_novelty, unfit
+from shapewright.studies.problem.shape_models import (
+    OperatorModel,
+    linear_problem,
+    operator_novelty,
+    reduced_basis,
+    unfit,
+)
 from shapewright.studies.schema.loader import load_study
 from shapewright.surrogate.models.shape_descriptors import DESCRIPTORS
 from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard, sizes_of
@@ -37,6 +46,8 @@ physics:
   natural:
     - {on: right, u: 2.0}
 objective: {minimize: compliance}
+constraints:
+  - {quantity: jacobian, at_least: 0.1}
 sampling: {designs: 6, held_out: 3, tangents: 1, workers: 1}
 training: {batch: 2}
 """
@@ -116,3 +127,29 @@ def test_a_domain_that_is_none_has_no_answer(tmp_path: Path) -> None:
     assert np.isfinite(values[0]).all()
     assert np.isfinite(gradients[0]).all()
     assert np.isnan(values[1]).all()
+
+
+@pytest.mark.parametrize(("condition", "reason"), [("u: -u*v", "is not linear"), ("u: -u, v: -2*v", "differ")])
+def test_springs_that_are_no_film_are_told(condition: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "sprung.yaml"
+    text = CLAMPED.replace("PHYSICS", "plane_stress")
+    path.write_text(text.replace("{on: right, u: 2.0}", f"{{on: right, {condition}}}"))
+    found = linear_problem(build_setup(load_study(path)), "a reduced basis")
+    assert isinstance(found, list)
+    assert reason in found[0]
+
+
+@pytest.mark.parametrize("kind", ["torsion", "plane_strain"])
+def test_the_reduced_basis_needs_fewer_solves_than_the_interpolation(kind: str, tmp_path: Path) -> None:
+    setup = setup_of(tmp_path, kind)
+    solves = {}
+    for name in ("basis", "interpolation"):
+        store = SolutionStore(setup, tmp_path / name)
+        scaling = _scaling(setup, store(setup.initial.numpy()))
+        model = reduced_basis(setup, store.fields) if name == "basis" else None
+        problem = trust_region_problem(setup, model, store, scaling)
+        region = Region(tolerance=1e-3, budget=40)
+        found = minimize_by_trust_region(problem, scaling.z(setup.initial.numpy()), region)
+        assert found.reason is ExitReason.STATIONARY
+        solves[name] = len(store.solved)
+    assert solves["basis"] < solves["interpolation"]
