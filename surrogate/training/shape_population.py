@@ -182,7 +182,7 @@ def conditions_of_solid(generator: np.random.Generator, mesh: Mesh) -> Condition
         count = len(mesh.tag_names)
         prescribed = np.zeros((count, 2), dtype=bool)
         if generator.random() < 0.55 or count < 3:
-            prescribed[generator.choice(count, min(count - 1, generator.choice((1, 1, 2))), replace=False)] = True
+            prescribed[generator.choice(count, min(count - 1, _one_or_two(generator)), replace=False)] = True
         else:
             for c in range(2):
                 prescribed[generator.integers(count), c] = True
@@ -194,8 +194,12 @@ def conditions_of_solid(generator: np.random.Generator, mesh: Mesh) -> Condition
                 raise ValueError("a solid needs a mesh with two regions or more: one is held, one is loaded")
             continue
         loaded = np.zeros(count, dtype=bool)
-        loaded[generator.choice(free, min(len(free), generator.choice((1, 1, 2))), replace=False)] = True
+        loaded[generator.choice(free, min(len(free), _one_or_two(generator)), replace=False)] = True
         return Conditions(prescribed, loaded, np.zeros(count, dtype=bool))
+
+
+def _one_or_two(generator: np.random.Generator) -> int:
+    return int(generator.choice((1, 1, 2)))
 
 
 def _holds(mesh: Mesh, prescribed: NDArray[np.bool_]) -> bool:
