@@ -96,7 +96,8 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: _GatherContext, weights: Weights, grid: LatentGrid, *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs)
         ctx.weights, ctx.grid = weights, grid
-        return _gather(weights, grid, *inputs, kernels=kernels_for(inputs[0]))
+        nodes, points, owner, per_edge = inputs
+        return _gather(weights, grid, nodes, points, owner, per_edge, kernels=kernels_for(nodes))
 
     @staticmethod
     def backward(ctx: _GatherContext, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -131,7 +132,9 @@ class _Scatter(torch.autograd.Function):
     def forward(ctx: _ScatterContext, mollify: Mollify, grid: LatentGrid, shapes: int, *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs)
         ctx.mollify, ctx.grid, ctx.shapes = mollify, grid, shapes
-        return _scatter(mollify, grid, shapes, *inputs, kernels=kernels_for(inputs[0]))
+        rows, weights, points, owner, per_edge = inputs
+        kernels = kernels_for(rows)
+        return _scatter(mollify, grid, shapes, rows, weights, points, owner, per_edge, kernels=kernels)
 
     @staticmethod
     def backward(ctx: _ScatterContext, grad: Tensor) -> tuple[Tensor | None, ...]:
