@@ -21,7 +21,7 @@ NAMES = {
     "FEM alone": "fem",
     "trust region without surrogate": "interpolation",
     "managed": "surrogate",
-} | {name: name for name in METHODS}  # fmt: skip
+} | {name.replace("_", " "): name for name in METHODS}  # fmt: skip
 """Method of the benchmark -> way of the plan."""
 
 

@@ -12,7 +12,7 @@ from shapewright.studies.files import content_key, file_key, read_sealed, write_
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.operators import StudyOperator, fitting_operator, operator_path
 from shapewright.studies.problem.setup import Setup
-from shapewright.studies.problem.shape_models import OPERATORS
+from shapewright.studies.problem.shape_models import OPERATORS, reduced_basis
 from shapewright.studies.run.measured import FILE, Expected, expected, measured
 from shapewright.studies.run.sample import physical_inputs
 from shapewright.studies.run.search import search_inputs
@@ -53,7 +53,7 @@ class Way:
     """A way to an optimum, with what it is expected to take; None where that is not known.
 
     Attributes:
-        method: fem, interpolation, operator or surrogate.
+        method: one of :data:`measured.METHODS`.
         title: in words.
         solves: finite-element solves an optimum.
         calls: of the operator, an optimum.
@@ -169,11 +169,7 @@ def ways_of(setup: Setup, times: Times, no_operator: str) -> tuple[Way, ...]:
         fem = replace(fem, solves=cases * starts * alone.solves, seconds=starts * alone.solves * times.evaluation)
     if cases > 1:
         return (fem,)
-    found = expected("interpolation", variables)
-    interpolation = _way("interpolation", "trust region on interpolation alone, 1 start", found, variables)
-    if found is not None:
-        interpolation = replace(interpolation, seconds=found.solves * times.evaluation)
-    ways = fem, interpolation, _by_operator(setup, times, alone, no_operator), _by_surrogate(setup, times)
+    ways = fem, _by_own_solutions(setup, times), _by_operator(setup, times, alone, no_operator), _by_surrogate(setup, times)
     return tuple(replace(way, pays_after=pays_after(way, fem)) for way in ways)
 
 
@@ -181,6 +177,20 @@ def _way(method: str, title: str, found: Expected | None, variables: int) -> Way
     if found is None:
         return Way(method, title, f"solves not measured for about {variables} variables")
     return Way(method, title, found.basis, solves=found.solves, gap=abs(found.gap))
+
+
+def _by_own_solutions(setup: Setup, times: Times) -> Way:
+    """The trust region without another model, which for a linear problem has the reduced basis of its solutions."""
+    variables = len(setup.family.parameters)
+    found = expected("interpolation", variables)
+    way = _way("interpolation", "trust region on interpolation alone, 1 start", found, variables)
+    if reduced_basis(setup, tuple) is not None:
+        own = expected("reduced_basis", variables)
+        title = "trust region on the reduced basis of its solutions, 1 start"
+        way = _way("reduced_basis", title, own or found, variables)
+        if own is None and found is not None:
+            way = replace(way, basis=f"not measured, so as by interpolation alone: {way.basis}")
+    return way if way.solves is None else replace(way, seconds=way.solves * times.evaluation)
 
 
 def _by_operator(setup: Setup, times: Times, alone: Expected | None, no_operator: str) -> Way:
@@ -252,6 +262,7 @@ def with_choice(study: Study[StudyModel], method: str, operator: PretrainedOpera
     model, on, by = {
         "fem": ("fem", "fem", by_scipy),
         "interpolation": ("fem", "fem", "trust_region"),
+        "reduced_basis": ("fem", "fem", "trust_region"),
         "operator": (operator, "surrogate", "trust_region"),
         "surrogate": ("surrogate", "surrogate", "trust_region"),
     }[method]

@@ -343,8 +343,8 @@ class Optimizer(Section):
     method: Literal["slsqp", "trust_constr", "trust_region"] = "slsqp"
     """slsqp, trust_constr: scipy, on one model; trust_region: the surrogate, corrected at every centre by FEM.
 
-    With an operator as `model` trust_region is the default. On fem, trust_region has no surrogate: it interpolates what
-    finite elements gave at its centres, from one start.
+    With an operator as `model` trust_region is the default. On fem, trust_region has no surrogate: from one start it
+    interpolates what finite elements gave at its centres, for a linear physics with the reduced basis of its solutions.
     """
     on: Literal["surrogate", "fem"] = "surrogate"
     """Model that gives objective and gradient: fem, or the surrogate, which is an operator where `model` names one."""

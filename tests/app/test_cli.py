@@ -180,7 +180,7 @@ def test_plan_prints_a_row_for_each_way_and_the_choice(study):
     result = call("plan", study, "--json")
     assert result.exit_code == Exit.OK, result.output
     plan = json.loads(result.stdout)
-    assert [way["method"] for way in plan["ways"]] == ["fem", "interpolation", "operator", "surrogate"]
+    assert [way["method"] for way in plan["ways"]] == ["fem", "reduced_basis", "operator", "surrogate"]
     assert plan["chosen"] in [way["method"] for way in plan["ways"]]
     result = call("plan", study)
     assert result.exit_code == Exit.OK, result.output

@@ -14,7 +14,7 @@ from shapewright.studies.schema.loader import load_study
 from shapewright.studies.schema.study import PretrainedOperator
 from tests.studies.study_cases import setup_of, write_tiny, write_tiny_operator
 
-METHODS = ["fem", "interpolation", "operator", "surrogate"]
+METHODS = ["fem", "reduced_basis", "operator", "surrogate"]
 
 
 def search(method, variables, solves, gap=0.0):
@@ -46,12 +46,13 @@ def test_expected_solves_are_medians_of_studies_with_about_as_many_variables():
 
 def test_the_ways_follow_from_times_and_solves(known):
     setup = setup_of()  # 6 variables, 2 starts, 6 + 3 samples in one process
-    fem, interpolation, operator, surrogate = ways_of(setup, Times(2.0, 1.0, 0.5), "")
+    fem, own, operator, surrogate = ways_of(setup, Times(2.0, 1.0, 0.5), "")
     assert (fem.solves, fem.seconds) == (20, pytest.approx(60.0))
-    assert (interpolation.solves, interpolation.seconds) == (5, pytest.approx(15.0))
+    assert (own.method, own.solves, own.seconds) == ("reduced_basis", 5, pytest.approx(15.0))
+    assert own.basis == "not measured, so as by interpolation alone: median of known (6 variables)"
     assert operator.calls == 10 * (2 + 2)
     assert operator.seconds == pytest.approx(2 * 3.0 + 40 * 0.5)
-    assert [way.pays_after for way in (fem, interpolation, operator)] == [None, 1, 1]
+    assert [way.pays_after for way in (fem, own, operator)] == [None, 1, 1]
     assert surrogate.seconds is None
     assert surrogate.basis == "solves not measured for about 6 variables"
 
@@ -68,9 +69,9 @@ def test_training_pays_after_as_many_optima_as_make_up_for_it():
     ("times", "no_operator", "tolerance", "chosen"),
     [
         (Times(2e-3, 1e-3, 0.02), "", 5e-3, "fem"),  # nothing saves seconds
-        (Times(2.0, 1.0, 0.5), "", 5e-3, "interpolation"),
+        (Times(2.0, 1.0, 0.5), "", 5e-3, "reduced_basis"),
         (Times(200.0, 100.0, 0.5), "", 5e-3, "operator"),
-        (Times(200.0, 100.0, 0.5), "none fits", 5e-3, "interpolation"),
+        (Times(200.0, 100.0, 0.5), "none fits", 5e-3, "reduced_basis"),
         (Times(200.0, 100.0, 0.5), "", 1e-7, "fem"),  # the others do not meet the tolerance
     ],
 )
@@ -120,6 +121,7 @@ def test_a_choice_is_kept_in_the_folder_and_stands_in_its_resolved_study(tmp_pat
     [
         ("fem", "fem", "slsqp"),
         ("interpolation", "fem", "trust_region"),
+        ("reduced_basis", "fem", "trust_region"),
         ("operator", "surrogate", "trust_region"),
         ("surrogate", "surrogate", "trust_region"),
     ],
