@@ -169,7 +169,8 @@ def ways_of(setup: Setup, times: Times, no_operator: str) -> tuple[Way, ...]:
         fem = replace(fem, solves=cases * starts * alone.solves, seconds=starts * alone.solves * times.evaluation)
     if cases > 1:
         return (fem,)
-    ways = fem, _by_own_solutions(setup, times), _by_operator(setup, times, alone, no_operator), _by_surrogate(setup, times)
+    operator, surrogate = _by_operator(setup, times, alone, no_operator), _by_surrogate(setup, times)
+    ways = fem, _by_own_solutions(setup, times), operator, surrogate
     return tuple(replace(way, pays_after=pays_after(way, fem)) for way in ways)
 
 
