@@ -117,9 +117,6 @@ def fitting_operator(setup: Setup, device: str = "cpu") -> StudyOperator | str:
     if not isinstance(named, PretrainedOperator) and not shipped:
         return f"no operator serves physics '{physics}'"
     choice = named if isinstance(named, PretrainedOperator) else PretrainedOperator(operator=shipped[0])
-    file = operator_path(setup.study, choice.operator)
-    if not file.is_file():
-        return f"{file}: there is no such file"
     try:
         return open_operator(setup, choice, device)
     except StudyError as error:

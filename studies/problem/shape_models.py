@@ -310,6 +310,8 @@ def load_operator_for(setup: Setup, name: str) -> tuple[ShapeOperator, ShapeOper
     path = OPERATORS.get(name, setup.study.folder / name)
     if name not in OPERATORS and path.suffix != ".safetensors":
         raise setup.study.error("model.operator", f"'{name}'", f"{', '.join(OPERATORS)}, or a .safetensors file")
+    if not path.is_file():
+        raise setup.study.error("model.operator", f"'{name}', but no file {path}", "an operator that is there")
     try:
         return load_shape_operator(path, PHYSICS)
     except SurrogateFileError as error:
