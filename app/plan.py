@@ -19,7 +19,7 @@ def as_json(plan: Plan) -> str:
 def print_plan(console: Console, plan: Plan) -> None:
     """A row for each way, the times that were measured, and the choice."""
     table = Table(
-        "way", "FEM solves", "operator calls", "time", "before", "pays from", "gap", "expected from",
+        "way", "FEM solves", "operator calls", "time", "before", "pays from", "gap",
         title=escape(f"{plan.study}: one optimum, {plan.variables} design variables"),
     )  # fmt: skip
     for way in plan.ways:
@@ -28,6 +28,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     times = plan.times
     call = "none fits" if times.operator is None else _time(times.operator)
     lines = [
+        *(f"{way.method}: {way.title}. Solves: {way.basis}." for way in plan.ways),
         f"Measured here, for one design: solve {_time(times.solve)}, adjoints {_time(times.adjoint)}, operator {call}.",
         "Time: solves and operator calls of one optimum. Before: samples and training. Pays from: number of optima from"
         " which on it takes less time than finite elements alone. Gap: of the objective to theirs.",
@@ -47,14 +48,13 @@ def _row(way: Way) -> tuple[str, ...]:
         pays = "never" if way.pays_after is None else f"optimum {way.pays_after}"
     before = f"{_time(way.before)}, {way.before_solves} solves" if way.before_solves else "nothing"
     return (
-        way.title,
+        way.method,
         "not measured" if way.solves is None else f"{way.solves:.3g}",
         "" if way.calls is None else f"{way.calls:.3g}",
         "not known" if way.seconds is None else _time(way.seconds),
         before if known else "",
         pays,
         "" if way.gap is None else f"{way.gap:.1g}",
-        way.basis,
     )
 
 

@@ -176,7 +176,7 @@ def ways_of(setup: Setup, times: Times, no_operator: str) -> tuple[Way, ...]:
 
 def _way(method: str, title: str, found: Expected | None, variables: int) -> Way:
     if found is None:
-        return Way(method, title, f"solves not measured for about {variables} variables")
+        return Way(method, title, f"not measured for about {variables} variables")
     return Way(method, title, found.basis, solves=found.solves, gap=abs(found.gap))
 
 

@@ -54,7 +54,7 @@ def test_the_ways_follow_from_times_and_solves(known):
     assert operator.seconds == pytest.approx(2 * 3.0 + 40 * 0.5)
     assert [way.pays_after for way in (fem, own, operator)] == [None, 1, 1]
     assert surrogate.seconds is None
-    assert surrogate.basis == "solves not measured for about 6 variables"
+    assert surrogate.basis == "not measured for about 6 variables"
 
 
 def test_training_pays_after_as_many_optima_as_make_up_for_it():
