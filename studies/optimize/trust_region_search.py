@@ -50,6 +50,9 @@ from shapewright.surrogate.training.dataset import Dataset, read_dataset
 
 SAME = 1e-12
 """Designs that differ by less, in shares of the parameters' ranges, are one."""
+ROUGHLY = {"max_iterations": 50, "tolerance": 1e-6}
+"""Of a search on an operator: gradients with its fields held are not quite those of its values, and the rest is the
+trust region's, which corrects both."""
 MAXIMAL_MODEL_ERROR = 0.1
 """Error of the surrogate at its own optimum, relative to the gain it promises, beyond which the start is tried too."""
 
@@ -298,7 +301,8 @@ def _proposed(
     left = _left_proposals(file)
     if left is not None:
         return left
-    optimum = optimize(setup, surrogate, config.model_copy(update={"method": "slsqp"}), report)
+    limits = ROUGHLY if isinstance(surrogate, LearningModel) else {}
+    optimum = optimize(setup, surrogate, config.model_copy(update={"method": "slsqp", **limits}), report)
     file.parent.mkdir(parents=True, exist_ok=True)
     searches = [asdict(s) | {"theta": s.theta.tolist(), "reason": s.reason.name} for s in optimum.searches]
     write_sealed(file, {"best": optimum.searches.index(optimum.best), "searches": searches})
