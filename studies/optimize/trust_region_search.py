@@ -50,7 +50,7 @@ from shapewright.surrogate.training.dataset import Dataset, read_dataset
 
 SAME = 1e-12
 """Designs that differ by less, in shares of the parameters' ranges, are one."""
-ROUGHLY = {"max_iterations": 50, "tolerance": 1e-6}
+ROUGHLY = {"max_iterations": 60}
 """Of a search on an operator: gradients with its fields held are not quite those of its values, and the rest is the
 trust region's, which corrects both."""
 MAXIMAL_MODEL_ERROR = 0.1
