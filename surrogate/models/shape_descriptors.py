@@ -44,9 +44,13 @@ def describe(shapes: Shapes) -> Tensor:
 
 
 def limits(descriptors: Tensor, tail: float = 0.005) -> dict[str, list[float]]:
-    """Name -> [low, high] that hold all but the tails of a population's (B, descriptors)."""
+    """Name -> [low, high] that hold all but the tails of a population's (B, descriptors).
+
+    A disc has the least aspect and perimeter, and is as easy as what surrounds it.
+    """
     low, high = (descriptors.double().quantile(q, 0).tolist() for q in (tail, 1 - tail))
-    return {name: [a, b] for name, a, b in zip(DESCRIPTORS, low, high, strict=True)}
+    found = {name: [a, b] for name, a, b in zip(DESCRIPTORS, low, high, strict=True)}
+    return found | {name: [1.0, found[name][1]] for name in ("aspect", "perimeter")}
 
 
 def novelty(descriptors: Tensor, known: Mapping[str, Sequence[float]]) -> dict[str, float]:
