@@ -1,7 +1,8 @@
 """What ``shapewright plan`` knows of searches: solves and seconds of the measured studies, as a file of the package.
 
 Run as ``python -m benchmarks.measured_solves``; writes ``studies/measured_solves.json`` from
-``benchmarks/results/studies.json``, which :mod:`benchmarks.studies` measures.
+``studies.json`` and ``operators.json`` in ``benchmarks/results``, which :mod:`benchmarks.studies` and
+:mod:`benchmarks.operators` measure.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from shapewright.studies.files import write_json
 from shapewright.studies.problem.families import families
+from shapewright.studies.problem.shape_models import OPERATORS
 from shapewright.studies.run.measured import FILE, METHODS
 from shapewright.studies.schema.loader import load_study
 
@@ -23,14 +25,37 @@ NAMES = {
     "managed": "surrogate",
 } | {name.replace("_", " "): name for name in METHODS}  # fmt: skip
 """Method of the benchmark -> way of the plan."""
+SEARCHES = {"reduced basis": "reduced_basis", "operator and reduced basis": "operator"}
+"""The same of the benchmark of operators, as far as the operator ships."""
 
 
 def content() -> dict[str, Any]:
     """What the file holds."""
-    measured = json.loads((ROOT / "benchmarks" / "results" / "studies.json").read_text(encoding="utf-8"))
+    measured, on_operators = (
+        json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("studies", "operators")
+    )
     rows = [_row(entry) for entry in measured["rows"] if entry["method"] in NAMES]
+    rows += [
+        _search(entry)
+        for entry in on_operators["searches"]
+        if entry["method"] in SEARCHES and entry["operator"] in OPERATORS
+    ]
     on = measured["machine"]["hardware"]
     return {"machine": f"{on['processor']}, {on['cores']} cores", "rows": rows}
+
+
+def _search(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "study": entry["case"],
+        "variables": entry["variables"],
+        "method": SEARCHES[entry["method"]],
+        "solves": entry["fem_solves"],
+        "gap": entry["gap_to_fem"],
+        "seconds": entry["seconds"],
+        "training_seconds": 0.0,
+        "training_solves": 0,
+    }
 
 
 @cache

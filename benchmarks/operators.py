@@ -193,7 +193,8 @@ def measure(name: str, folder: Path) -> tuple[list[dict[str, Any]], list[dict[st
     for one in found:
         print("  " + ", ".join(f"{k} {v:.3g}" for k, v in one.items() if isinstance(v, float)), flush=True)
     steps = searches(setup, OperatorModel(setup, network)) if case.searched else []
-    return [{"case": name, **one} for one in found], [{"case": name, **one} for one in steps]
+    about = {"case": name, "operator": case.operator, "variables": len(setup.initial)}
+    return [{"case": name, **one} for one in found], [about | one for one in steps]
 
 
 def as_markdown(content: dict[str, Any]) -> str:
