@@ -35,7 +35,7 @@ from shapewright.surrogate.models.shape_operator_file import (
 from shapewright.surrogate.training.loop import Progress, TrainerConfig
 from shapewright.surrogate.training.shape_population import (
     Draw,
-    Population,
+    ShapePopulation,
     build_population,
     conditions_of_scalar,
     conditions_of_solid,
@@ -61,7 +61,7 @@ class _Timed(BaseException):
     """Ends the steps that only tell how long one takes."""
 
 
-def population_of(operator: str, path: Path, choices: int, seed: int) -> tuple[Population, dict[str, int]]:
+def population_of(operator: str, path: Path, choices: int, seed: int) -> tuple[ShapePopulation, dict[str, int]]:
     """Problems on the domains of a file, and how many there are of each kind."""
     domains = read_domains(path)
     meshes = [mesh for _, mesh in domains if len(mesh.tag_names) > 1 or len(PHYSICS[operator].components) == 1]
@@ -75,7 +75,7 @@ def population_of(operator: str, path: Path, choices: int, seed: int) -> tuple[P
 
 
 def seconds_per_step(
-    network: ShapeOperator, population: Population, how: Draw, held_out: ReferenceProblems, batch: int
+    network: ShapeOperator, population: ShapePopulation, how: Draw, held_out: ReferenceProblems, batch: int
 ) -> float:
     """Of a training step, after those that make plans and graphs."""
     times: list[float] = []

@@ -48,7 +48,7 @@ Choose = Callable[[np.random.Generator, Mesh], Conditions]
 
 
 @dataclass(frozen=True)
-class Population:
+class ShapePopulation:
     """Arrays of B meshes and P choices of conditions on them.
 
     Attributes:
@@ -75,9 +75,9 @@ class Population:
     def __len__(self) -> int:
         return len(self.mesh)
 
-    def to(self, device: torch.device | str) -> Population:
+    def to(self, device: torch.device | str) -> ShapePopulation:
         """On another device."""
-        return Population(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return ShapePopulation(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 def sizes_for(meshes: Sequence[Mesh]) -> tuple[int, int, int]:
@@ -88,7 +88,7 @@ def sizes_for(meshes: Sequence[Mesh]) -> tuple[int, int, int]:
 
 def build_population(
     meshes: Sequence[Mesh], choose: Choose, choices: int, seed: int, sizes: tuple[int, int, int] | None = None
-) -> Population:
+) -> ShapePopulation:
     """Meshes with ``choices`` of conditions each, in single precision, padded to ``sizes`` or as far as they need."""
     generator, sizes = np.random.default_rng(seed), sizes or sizes_for(meshes)
     padded = [_padded(mesh, *sizes) for mesh in meshes]
@@ -100,14 +100,14 @@ def build_population(
             rows.append((torch.tensor(index), *arrays))
     own = [torch.stack(column) for column in zip(*padded, strict=True)]
     chosen = [torch.stack(column) for column in zip(*rows, strict=True)]
-    return Population(*own, *chosen)
+    return ShapePopulation(*own, *chosen)
 
 
-def joined(parts: Sequence[Population]) -> Population:
+def joined(parts: Sequence[ShapePopulation]) -> ShapePopulation:
     """One population of several that are padded alike."""
     starts = np.cumsum([0, *(len(part.nodes) for part in parts)])
     moved = [replace(part, mesh=part.mesh + int(start)) for part, start in zip(parts, starts, strict=False)]
-    return Population(*(torch.cat([getattr(part, f.name) for part in moved]) for f in fields(Population)))
+    return ShapePopulation(*(torch.cat([getattr(part, f.name) for part in moved]) for f in fields(ShapePopulation)))
 
 
 def _padded(mesh: Mesh, nodes: int, cells: int, facets: int) -> tuple[Tensor, ...]:
@@ -237,14 +237,14 @@ class Draw:
     parameters: tuple[tuple[float, float], ...] = ()
 
 
-def draw(population: Population, how: Draw, count: int, generator: torch.Generator) -> Shapes:
+def draw(population: ShapePopulation, how: Draw, count: int, generator: torch.Generator) -> Shapes:
     """``count`` dimensionless problems, those that a map would fold or push out of the box without bends."""
     device = population.nodes.device
     which = torch.randint(len(population), (count,), generator=generator, device=device)
     return problems(population, how, which, generator)
 
 
-def problems(population: Population, how: Draw, which: Tensor, generator: torch.Generator) -> Shapes:
+def problems(population: ShapePopulation, how: Draw, which: Tensor, generator: torch.Generator) -> Shapes:
     """Dimensionless problems of the choices ``which`` (B,), mapped and loaded at random."""
     of = population.mesh[which]
     count, device = len(which), population.nodes.device

@@ -14,7 +14,7 @@ from shapewright.surrogate.models.shape_operator import ShapeOperator
 from shapewright.surrogate.models.shapes import Shapes
 from shapewright.surrogate.models.sparse_solution import finite_element_gain
 from shapewright.surrogate.training.loop import Progress, TrainerConfig, run_training
-from shapewright.surrogate.training.shape_population import Draw, Population, draw
+from shapewright.surrogate.training.shape_population import Draw, ShapePopulation, draw
 from shapewright.surrogate.training.step_graph import GraphedLoss
 
 FIRST_SEED = 2_000_003
@@ -39,7 +39,7 @@ class ReferenceProblems:
 
 
 def reference_problems(
-    network: ShapeOperator, population: Population, how: Draw, count: int, seed: int
+    network: ShapeOperator, population: ShapePopulation, how: Draw, count: int, seed: int
 ) -> ReferenceProblems:
     """``count`` problems of a population, solved on the CPU in double precision."""
     generator = torch.Generator().manual_seed(seed)
@@ -62,7 +62,7 @@ def energy_errors(network: ShapeOperator, reference: ReferenceProblems, at_once:
 
 def train_on_energy(
     network: ShapeOperator,
-    population: Population,
+    population: ShapePopulation,
     how: Draw,
     held_out: ReferenceProblems,
     config: TrainerConfig,
@@ -71,14 +71,14 @@ def train_on_energy(
 ) -> list[Progress]:
     """Train in place; ``held_out`` problems only measure the error. See :func:`loop.run_training`.
 
-    The loss of a problem is minus the logarithm of the energy that the operator's fields gain over that of the lifting:
+    On a GPU the steps are replayed from a CUDA graph. The loss of a problem is minus the logarithm of the energy that the operator's fields gain over that of the lifting:
     its gradient is that of the square of the relative error in the energy norm, however slender the domain is.
     """
     task = _EnergyTask(network, population, how, held_out, config, _loss(network, population, how, config))
     return run_training(network, task, config, checkpoint, report)
 
 
-def _loss(network: ShapeOperator, population: Population, how: Draw, config: TrainerConfig) -> Callable[..., Tensor]:
+def _loss(network: ShapeOperator, population: ShapePopulation, how: Draw, config: TrainerConfig) -> Callable[..., Tensor]:
     def loss(*arrays: Tensor) -> Tensor:
         system = network(Shapes(*arrays))
         return -(gain(system) + system.lifting_matrix + TRIVIAL).log().mean()
@@ -93,7 +93,7 @@ def _loss(network: ShapeOperator, population: Population, how: Draw, config: Tra
 @dataclass(frozen=True)
 class _EnergyTask:
     network: ShapeOperator
-    population: Population
+    population: ShapePopulation
     how: Draw
     held_out: ReferenceProblems
     config: TrainerConfig

@@ -61,7 +61,7 @@ def test_designs_fill_the_box_better_than_chance(setup):
 
 
 def test_a_box_of_bad_shapes_is_refused(setup, monkeypatch):
-    monkeypatch.setattr(samples, "valid_designs", lambda shape_map, theta: np.zeros(len(theta), dtype=bool))
+    monkeypatch.setattr(samples, "valid_designs", lambda shape_map, theta, least: np.zeros(len(theta), dtype=bool))
     said = r"tiny.yaml:\d+: geometry.bounds: only 0 of 20\d+ designs .* valid shapes; .*narrow geometry.bounds"
     monkeypatch.setattr(samples, "jacobian", lambda shape_map, theta: torch.ones(len(theta)))
     with pytest.raises(SamplingError, match=said):

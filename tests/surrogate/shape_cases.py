@@ -16,7 +16,7 @@ from shapewright.surrogate.models.shape_operator import ShapeOperator, ShapeOper
 from shapewright.surrogate.models.shape_operator_file import make_operator
 from shapewright.surrogate.training.shape_population import (
     Draw,
-    Population,
+    ShapePopulation,
     build_population,
     conditions_of_scalar,
     conditions_of_solid,
@@ -40,7 +40,7 @@ def meshes() -> tuple[Mesh, ...]:
 
 
 @cache
-def population(operator: str) -> Population:
+def population(operator: str) -> ShapePopulation:
     """Problems of an operator's physics on these domains."""
     scalar = operator == "poisson_2d"
     return build_population(meshes(), conditions_of_scalar if scalar else conditions_of_solid, 3, 0)
