@@ -71,14 +71,17 @@ def train_on_energy(
 ) -> list[Progress]:
     """Train in place; ``held_out`` problems only measure the error. See :func:`loop.run_training`.
 
-    On a GPU the steps are replayed from a CUDA graph. The loss of a problem is minus the logarithm of the energy that the operator's fields gain over that of the lifting:
-    its gradient is that of the square of the relative error in the energy norm, however slender the domain is.
+    On a GPU the steps are replayed from a CUDA graph. The loss of a problem is minus the logarithm of the energy that
+    the operator's fields gain over that of the lifting: its gradient is that of the square of the relative error in
+    the energy norm, however slender the domain is.
     """
     task = _EnergyTask(network, population, how, held_out, config, _loss(network, population, how, config))
     return run_training(network, task, config, checkpoint, report)
 
 
-def _loss(network: ShapeOperator, population: ShapePopulation, how: Draw, config: TrainerConfig) -> Callable[..., Tensor]:
+def _loss(
+    network: ShapeOperator, population: ShapePopulation, how: Draw, config: TrainerConfig
+) -> Callable[..., Tensor]:
     def loss(*arrays: Tensor) -> Tensor:
         system = network(Shapes(*arrays))
         return -(gain(system) + system.lifting_matrix + TRIVIAL).log().mean()
