@@ -21,7 +21,7 @@ from shapewright.studies.optimize.optimizer import optimize
 from shapewright.studies.optimize.trust_region import Region, minimize_by_trust_region
 from shapewright.studies.optimize.trust_region_search import (
     SolutionStore,
-    _scaling,
+    scaling_at,
     search_by_trust_region,
     trust_region_problem,
 )
@@ -165,7 +165,7 @@ def searches(setup: Setup, model: OperatorModel) -> list[dict[str, Any]]:
             store, begun = SolutionStore(setup, Path(folder) / method), time.perf_counter()
             basis: Model | None = reduced_basis(setup, store.fields) if method == "reduced basis" else None
             start = setup.initial.numpy()
-            scaling = _scaling(setup, store(start))
+            scaling = scaling_at(setup, store(start))
             problem = trust_region_problem(setup, basis, store, scaling)
             region = Region(config.radius, config.least_radius, tolerance=TOLERANCE, budget=config.max_solves)
             found = minimize_by_trust_region(problem, scaling.z(start), region)

@@ -149,7 +149,7 @@ def search_by_trust_region(
     proposed = None if surrogate is None else _proposed(setup, surrogate, config, proposals, report)
     theta = _start(setup, surrogate, store, proposed)
     solution = store(theta)
-    scaling = _scaling(setup, solution)
+    scaling = scaling_at(setup, solution)
     model = reduced_basis(setup, store.fields) if surrogate is None else surrogate
     problem = trust_region_problem(setup, model, store, scaling)
     spent = len(store.solved) - 1  # the start itself is the first of the budget
@@ -173,7 +173,8 @@ def search_by_trust_region(
     return Optimum(best, (*before, best))
 
 
-def _scaling(setup: Setup, solution: Dataset | None) -> Scaling:
+def scaling_at(setup: Setup, solution: Dataset | None) -> Scaling:
+    """By objective and gradient of a solution; by one where there is none."""
     if solution is None:
         return scaling_of(setup, 1.0, np.zeros(len(setup.initial)))
     values, gradients = _functionals(solution)
@@ -253,7 +254,7 @@ def remembered(evaluate: Evaluate, last: int = 8, stage: Callable[[], int] = lam
 
 def _start(setup: Setup, surrogate: Model | None, store: SolutionStore, proposed: Optimum | None) -> Array:
     """The surrogate's design, or the study's start where the surrogate is too inaccurate at its own optimum."""
-    unit = _scaling(setup, None)
+    unit = scaling_at(setup, None)
     problem = trust_region_problem(setup, surrogate, store, unit)
     start = unit.theta(restore(problem, unit.z(setup.initial.numpy())))
     if surrogate is None or proposed is None:

@@ -170,7 +170,6 @@ class ProblemOnMesh:
             raise ValueError("Robin conditions of the components differ")
         return flux, robin[..., 0]
 
-
     def _linear(
         self, condition: Natural, points: Tensor, normal: Mapping[str, Tensor], component: int
     ) -> tuple[Tensor, Tensor]:
@@ -254,11 +253,10 @@ class OperatorModel:
         nodes = self.setup.shape_map.nodes(designs)
         shapes, frame = dimensionless(*self.problem.shapes(nodes))
         with torch.no_grad():
-            basis = torch.cat([self._basis(shapes), self._known(shapes, frame)], -1)
+            basis = self._span(shapes, frame)
             system = assemble(self.problem.physics, shapes, basis)
         x = solve(system).requires_grad_()
-        fields = (shapes.lifting + torch.einsum("bnck,bk->bnc", basis, x)) * frame.load[:, None, None]
-        values, gradients = self._integrals(nodes, fields), []
+        values, gradients = self._integrals(nodes, _combined(shapes, frame, basis, x)), []
         for j in range(values.shape[1]):
             by_x, direct = torch.autograd.grad(values[:, j].sum(), (x, designs), retain_graph=True)
             y = -solve(replace(system, load=by_x))
@@ -275,10 +273,12 @@ class OperatorModel:
     def _solution(self, nodes: Tensor) -> Tensor:
         """(B, N, c) fields in the study's units for nodes (B, N, 2)."""
         shapes, frame = dimensionless(*self.problem.shapes(nodes))
-        basis = torch.cat([self._basis(shapes), self._known(shapes, frame)], -1)
-        system = assemble(self.problem.physics, shapes, basis)
-        found = shapes.lifting + torch.einsum("bnck,bk->bnc", basis, solve(system))
-        return found * frame.load[:, None, None]
+        basis = self._span(shapes, frame)
+        return _combined(shapes, frame, basis, solve(assemble(self.problem.physics, shapes, basis)))
+
+    def _span(self, shapes: Shapes, frame: Frame) -> Tensor:
+        """(B, N, c, K + S) fields of the operator, then solutions of the study."""
+        return torch.cat([self._basis(shapes), self._known(shapes, frame)], -1)
 
     def _known(self, shapes: Shapes, frame: Frame) -> Tensor:
         """(B, N, c, S) last solutions less the liftings, held at the nodes; zero where a component is prescribed."""
@@ -295,6 +295,11 @@ class OperatorModel:
         like = next(self.network.parameters())
         with torch.set_grad_enabled(self.gradient == "through_operator" and torch.is_grad_enabled()):
             return self.network.basis(shapes.to(like)).to(shapes.nodes)
+
+
+def _combined(shapes: Shapes, frame: Frame, basis: Tensor, x: Tensor) -> Tensor:
+    """(B, N, c) lifting and fields with amplitudes x (B, K), in the study's units."""
+    return (shapes.lifting + torch.einsum("bnck,bk->bnc", basis, x)) * frame.load[:, None, None]
 
 
 def _gradient(value: Tensor, designs: Tensor) -> Tensor:

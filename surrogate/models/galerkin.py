@@ -51,13 +51,11 @@ class System:
         matrix: (B, K, K) a(phi_k, phi_j).
         load: (B, K) l(phi_k) - a(G, phi_k).
         lifting_matrix: (B,) a(G, G).
-        lifting_load: (B,) l(G).
     """
 
     matrix: Tensor
     load: Tensor
     lifting_matrix: Tensor
-    lifting_load: Tensor
 
 
 def assemble(physics: LinearPhysics, shapes: Shapes, basis: Tensor, points_per_side: int = 3) -> System:
@@ -70,8 +68,7 @@ def assemble(physics: LinearPhysics, shapes: Shapes, basis: Tensor, points_per_s
     matrix = torch.einsum("beqfcd,beqgcd,beq->bfg", flux, gradients, inside.weights)
     load = torch.einsum("beqc,beqfc,beq->bf", inside.interpolate(shapes.source), values, inside.weights)
     edge = around.interpolate(fields.flatten(2)).unflatten(-1, fields.shape[2:]).mT
-    given = torch.einsum("qm,bkmc->bkqc", around.values, shapes.flux)
-    load = load + torch.einsum("beqc,beqfc,beq->bf", given, edge, around.weights)
+    load = load + torch.einsum("beqc,beqfc,beq->bf", shapes.flux_at(around), edge, around.weights)
     film = around.weights * shapes.robin[..., None]
     matrix = matrix + torch.einsum("beqfc,beqgc,beq->bfg", edge, edge, film)
     of_lifting = matrix[:, count, :count]
@@ -79,7 +76,6 @@ def assemble(physics: LinearPhysics, shapes: Shapes, basis: Tensor, points_per_s
         matrix[:, :count, :count],
         load[:, :count] - of_lifting,
         matrix[:, count, count],
-        load[:, count],
     )
 
 

@@ -84,10 +84,9 @@ def clouds(shapes: Shapes) -> tuple[PointCloud, PointCloud, Tensor, Tensor]:
     numbers = shapes.parameters[:, None, None].expand(*known.shape[:3], -1)
     inner = torch.cat([known, numbers], -1).flatten(0, 2)
     given = around.interpolate(shapes.lifting)
-    flux = torch.einsum("qm,bkmc->bkqc", around.values, shapes.flux)
     prescribed = shapes.prescribed[:, :, None].expand_as(given)
     film = shapes.robin.log1p()[:, :, None, None].expand(*given.shape[:3], 1)
-    outer = torch.cat([prescribed, prescribed * given, flux, film], -1).flatten(0, 2)
+    outer = torch.cat([prescribed, prescribed * given, shapes.flux_at(around), film], -1).flatten(0, 2)
     return _cloud(inside, None), _cloud(around, around.normals), inner, outer
 
 

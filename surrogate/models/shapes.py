@@ -109,6 +109,10 @@ class Shapes:
         points = torch.einsum("qn,bmnd->bmqd", values, local)
         return Points(points, measure, values, self.cells, gradients=gradients)
 
+    def flux_at(self, around: Points) -> Tensor:
+        """(B, K, Q, c) prescribed fluxes at points on the facets."""
+        return torch.einsum("qm,bkmc->bkqc", around.values, self.flux)
+
     def facet_points(self, points_per_side: int = 3) -> Points:
         """Gauss points on the facets."""
         side = SIMPLICES[self.nodes.shape[-1] - 1]
@@ -154,9 +158,8 @@ def dimensionless(shapes: Shapes, stiffness: Tensor) -> tuple[Shapes, Frame]:
     apart = (inside.points - centre[:, None, None]).square().sum(-1)
     size = ((inside.weights * apart).sum((1, 2)) / area).sqrt()
     length = around.weights.sum((1, 2))
-    flux = torch.einsum("qm,bkmc->bkqc", around.values, shapes.flux)
     of_source = _root_mean_square(inside.weights, inside.interpolate(shapes.source), area) * size**2 / stiffness
-    of_flux = _root_mean_square(around.weights, flux, length) * size / stiffness
+    of_flux = _root_mean_square(around.weights, shapes.flux_at(around), length) * size / stiffness
     of_values = _root_mean_square(around.weights, around.interpolate(shapes.lifting), length)
     load = of_source + of_flux + of_values
     unit = torch.where(load > 0, load, torch.ones_like(load))

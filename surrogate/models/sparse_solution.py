@@ -36,8 +36,7 @@ def _one(physics: LinearPhysics, shape: Shapes) -> Tensor:
     stiffness = _sparse([(block, degrees), (on_facets, facet_degrees)], components * count)
     source = inside.interpolate(shape.source)
     of_source = torch.einsum("qn,beqc,beq->enc", inside.values, source, inside.weights)
-    given = torch.einsum("qm,bkmc->bkqc", around.values, shape.flux)
-    of_flux = torch.einsum("qm,bkqc,bkq->kmc", around.values, given, around.weights)
+    of_flux = torch.einsum("qm,bkqc,bkq->kmc", around.values, shape.flux_at(around), around.weights)
     load = torch.zeros(components * count, dtype=shape.nodes.dtype)
     load.index_add_(0, degrees.flatten(), of_source.reshape(len(degrees), nodes_per_cell * components).flatten())
     load.index_add_(0, facet_degrees.flatten(), of_flux.flatten(1).flatten())
@@ -60,8 +59,5 @@ def _sparse(blocks: list[tuple[Tensor, Tensor]], size: int) -> csr_matrix:
 def finite_element_gain(physics: LinearPhysics, shapes: Shapes) -> Tensor:
     """(B,) twice the energy that the finite-element solutions have less than the liftings: see :mod:`galerkin`."""
     fields = finite_element_fields(physics, shapes) - shapes.lifting
-    return 2 * assemble(physics, shapes, fields[..., None]).load[:, 0] - _energy(physics, shapes, fields)
-
-
-def _energy(physics: LinearPhysics, shapes: Shapes, fields: Tensor) -> Tensor:
-    return assemble(physics, shapes, fields[..., None]).matrix[:, 0, 0]
+    system = assemble(physics, shapes, fields[..., None])
+    return 2 * system.load[:, 0] - system.matrix[:, 0, 0]

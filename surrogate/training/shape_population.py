@@ -178,8 +178,10 @@ def conditions_of_scalar(generator: np.random.Generator, mesh: Mesh) -> Conditio
 
 def conditions_of_solid(generator: np.random.Generator, mesh: Mesh) -> Conditions:
     """Of elasticity: clamped regions, or some on which one component is held; one or two of the others loaded."""
+    count = len(mesh.tag_names)
+    if count == 1:
+        raise ValueError("a solid needs a mesh with two regions or more: one is held, one is loaded")
     while True:
-        count = len(mesh.tag_names)
         prescribed = np.zeros((count, 2), dtype=bool)
         if generator.random() < 0.55 or count < 3:
             prescribed[generator.choice(count, min(count - 1, _one_or_two(generator)), replace=False)] = True
@@ -189,9 +191,7 @@ def conditions_of_solid(generator: np.random.Generator, mesh: Mesh) -> Condition
             if generator.random() < 0.3:
                 prescribed[generator.integers(count)] = True
         free = np.flatnonzero(~prescribed.any(1))
-        if count == 1 or len(free) == 0 or not _holds(mesh, prescribed):
-            if count == 1:
-                raise ValueError("a solid needs a mesh with two regions or more: one is held, one is loaded")
+        if len(free) == 0 or not _holds(mesh, prescribed):
             continue
         loaded = np.zeros(count, dtype=bool)
         loaded[generator.choice(free, min(len(free), _one_or_two(generator)), replace=False)] = True
@@ -238,16 +238,13 @@ class Draw:
 
 
 def draw(population: ShapePopulation, how: Draw, count: int, generator: torch.Generator) -> Shapes:
-    """``count`` dimensionless problems, those that a map would fold or push out of the box without bends."""
+    """``count`` dimensionless problems, mapped and loaded at random.
+
+    A domain that its map would fold or push out of the operator's box is not bent, or not even stretched.
+    """
     device = population.nodes.device
     which = torch.randint(len(population), (count,), generator=generator, device=device)
-    return problems(population, how, which, generator)
-
-
-def problems(population: ShapePopulation, how: Draw, which: Tensor, generator: torch.Generator) -> Shapes:
-    """Dimensionless problems of the choices ``which`` (B,), mapped and loaded at random."""
     of = population.mesh[which]
-    count, device = len(which), population.nodes.device
 
     def uniform(*size: int) -> Tensor:
         return torch.rand(count, *size, generator=generator, device=device)

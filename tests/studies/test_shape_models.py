@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shapewright.studies.optimize.optimizer import ExitReason
 from shapewright.studies.optimize.trust_region import Region, minimize_by_trust_region
-from shapewright.studies.optimize.trust_region_search import SolutionStore, _scaling, trust_region_problem
+from shapewright.studies.optimize.trust_region_search import SolutionStore, scaling_at, trust_region_problem
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.problem.shape_models import (
@@ -145,7 +145,7 @@ def test_the_reduced_basis_needs_fewer_solves_than_the_interpolation(kind: str, 
     solves = {}
     for name in ("basis", "interpolation"):
         store = SolutionStore(setup, tmp_path / name)
-        scaling = _scaling(setup, store(setup.initial.numpy()))
+        scaling = scaling_at(setup, store(setup.initial.numpy()))
         model = reduced_basis(setup, store.fields) if name == "basis" else None
         problem = trust_region_problem(setup, model, store, scaling)
         region = Region(tolerance=1e-3, budget=40)

@@ -82,7 +82,7 @@ def test_the_solution_in_the_span_of_the_finite_element_one_is_that_one(operator
 def test_elimination_gives_what_the_solution_of_the_system_gives() -> None:
     generator = torch.Generator().manual_seed(0)
     root = torch.randn(3, 6, 6, generator=generator, dtype=torch.float64)
-    system = System(root @ root.mT, torch.randn(3, 6, generator=generator, dtype=torch.float64), *torch.zeros(2, 3))
+    system = System(root @ root.mT, torch.randn(3, 6, generator=generator, dtype=torch.float64), torch.zeros(3))
     expected = (system.load * torch.linalg.solve(system.matrix, system.load)).sum(-1)
     torch.testing.assert_close(gain(system), expected, rtol=1e-6, atol=0)
     torch.testing.assert_close((system.load * solve(system)).sum(-1), expected, rtol=1e-6, atol=0)
