@@ -1,0 +1,87 @@
+"""The differentiable map from design parameters to the nodes of a solid's mesh: X(theta) = X0 + E C(theta)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from shapewright.geometries.design.free_form import FreeForm, gradient_of, smooth_minimum
+from shapewright.geometries.forward_mode import jvp
+from shapewright.geometries.mesh.constants import constant
+from shapewright.geometries.mesh.integration import cell_points
+from shapewright.geometries.mesh.jacobians import bernstein_jacobians, determinant
+from shapewright.geometries.mesh.mesh import Mesh
+from shapewright.geometries.mesh.precision import full_precision
+
+
+@dataclass(frozen=True)
+class SolidMap:
+    """A free-form deformation on a mesh of N nodes; what :class:`shape_map.ShapeMap` is to a planar family.
+
+    Attributes:
+        form: the map of space and its parameters.
+        mesh: of the part as it came.
+    """
+
+    form: FreeForm
+    mesh: Mesh
+
+    def __post_init__(self) -> None:
+        # before a transform of torch.func asks for them first: what it makes does not outlast it
+        _ = self.reference_nodes, self.extension, self.reference_jacobians, self._sample_gradients
+
+    @cached_property
+    def reference_nodes(self) -> Tensor:
+        """(N, 3) float64 nodes of the reference design."""
+        return torch.from_numpy(self.mesh.nodes)
+
+    @cached_property
+    def extension(self) -> Tensor:
+        """(N, K) motion of the nodes by that of each control point."""
+        return self.form.influence(self.reference_nodes)
+
+    @cached_property
+    def reference_jacobians(self) -> Tensor:
+        """(M, b) float64 Bernstein coefficients of the Jacobian of each cell of the reference design."""
+        return bernstein_jacobians(self.mesh, self.reference_nodes)
+
+    @cached_property
+    def _sample_gradients(self) -> Tensor:
+        """(n, 3, K) derivative of the influence at the vertices and the middles of the cells."""
+        centres = cell_points(self.mesh, self.reference_nodes, 1).points.flatten(0, -2)
+        vertices = self.reference_nodes[torch.from_numpy(self.mesh.vertices)]
+        return self.form.influence_gradient(torch.cat([vertices, centres]))
+
+    @full_precision
+    def nodes(self, theta: Tensor) -> Tensor:
+        """(..., N, 3) mesh nodes of the designs theta (..., P), in their dtype and on their device."""
+        return constant(self.reference_nodes, theta) + constant(self.extension, theta) @ self.form.control_points(theta)
+
+    def velocity(self, theta: Tensor, direction: Tensor) -> Tensor:
+        """(N, 3) motion of the nodes per unit step along ``direction`` (P,): dX/dtheta . direction."""
+        return jvp(self.nodes, (theta,), (direction,))[1]
+
+    def pull_back(self, theta: Tensor, nodal_gradient: Tensor) -> Tensor:
+        """(P,) gradient in theta from a gradient (N, 3) with respect to the mesh nodes."""
+        return torch.func.vjp(self.nodes, theta)[1](nodal_gradient)[0]
+
+    @full_precision
+    def least_gradient(self, theta: Tensor, sharpness: float = 300.0) -> Tensor:
+        """(...) smooth lower bound of the least det grad F in the part, for designs theta (..., P).
+
+        Over the vertices and the middles of the cells; below the least of these values by at most log(n) / sharpness.
+        """
+        gradients = gradient_of(constant(self._sample_gradients, theta), self.form.control_points(theta))
+        return smooth_minimum(determinant(gradients), sharpness)
+
+    def check(self, theta: Tensor) -> float:
+        """Least det grad F at the nodes and 27 quadrature points of each cell.
+
+        Raises:
+            ShapeError: it is not positive.
+        """
+        inside = cell_points(self.mesh, self.reference_nodes).points.flatten(0, -2)
+        return self.form.check(theta, torch.cat([self.reference_nodes, inside]))
