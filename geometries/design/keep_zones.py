@@ -1,7 +1,7 @@
 """Zones of a solid that a deformation leaves as they are, and how its freedom grows away from them.
 
 A zone has a bump: 1 on the zone and 0 beyond ``width`` of it, by a septic smoothstep, which is three times
-continuously differentiable. The freedom of a point is the product of 1 - bump over all zones; on a zone it is 0 exactly.
+continuously differentiable. The freedom of a point is the product of 1 - bump over all zones, exactly 0 on a zone.
 """
 
 from __future__ import annotations

@@ -89,7 +89,8 @@ class Lattice:
             count = self.points[COORDINATES.index(axis)]
             named = [row for group in rows for row in group] if rows != "all" else []
             if len(set(named)) != len(named) or any(row not in range(count) for row in named):
-                return f"ties: rows {rows} of {axis}; allowed are 'all' or groups of rows 0 to {count - 1}, each row once"
+                allowed = f"'all' or groups of rows 0 to {count - 1}, each row once"
+                return f"ties: rows {rows} of {axis}; allowed are {allowed}"
         return None
 
     @property
@@ -115,10 +116,11 @@ class Lattice:
         """(n, 3, K) their derivatives with respect to the position."""
         values = [self._along(axis, points[:, axis]) for axis in range(3)]
         slopes = [self._along(axis, points[:, axis], 1) for axis in range(3)]
-        return torch.stack([_product(*(slopes[k] if k == axis else values[k] for k in range(3))) for axis in range(3)], 1)
+        mixed = [[slopes[k] if k == axis else values[k] for k in range(3)] for axis in range(3)]
+        return torch.stack([_product(*three) for three in mixed], 1)
 
     def _along(self, axis: int, x: Tensor, derivative: int = 0) -> Tensor:
-        """(n, rows) functions of one coordinate (n,); what rows outside the box would have goes to the outermost ones."""
+        """(n, rows) functions of one coordinate (n,); those of rows outside the box go to the outermost rows."""
         count = self.points[axis]
         if count == 1:
             return (torch.zeros_like if derivative else torch.ones_like)(x)[:, None]

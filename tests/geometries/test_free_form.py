@@ -85,8 +85,8 @@ def test_zones_stay_to_the_last_digit(turn, out, along, seed):
 @pytest.mark.parametrize("name", ["bracket", "cantilever", "turned"])
 def test_nodes_on_kept_faces_stay_to_the_last_digit(name):
     mesh, theta = solid_mesh(name), 3 * design(form(name), 1)
-    kept = np.unique(mesh.mesh.facets_on("kept"))
-    assert set(np.unique(mesh.facet_faces[mesh.mesh.facet_tags == mesh.mesh.tag_names.index("kept")])) == set(KEPT[name])
+    kept, of_kept = np.unique(mesh.mesh.facets_on("kept")), mesh.mesh.tag_names.index("kept")
+    assert set(mesh.facet_faces[mesh.mesh.facet_tags == of_kept]) == set(KEPT[name])
     moved = solid_map(name).nodes(theta).numpy()
     assert np.array_equal(moved[kept], mesh.mesh.nodes[kept])
     assert np.linalg.norm(moved - mesh.mesh.nodes, axis=1).max() > 0.02 * np.ptp(mesh.mesh.nodes, axis=0).max()
@@ -116,7 +116,7 @@ def test_a_folded_map_is_refused():
     theta = 30 * design(of, 6)
     with pytest.raises(ShapeError, match=r"folded map: det grad F is -.* at .*; it must stay positive"):
         of.check(theta, at)
-    with pytest.raises(ShapeError, match="inverse of the deformation: .* points were not found"):
+    with pytest.raises(ShapeError, match=r"inverse of the deformation: .* points were not found"):
         of.inverse(theta, at)
 
 
@@ -137,7 +137,7 @@ def test_parameters_without_influence_are_left_out():
     of = free_form(Lattice(**BOX, move=("x",)), (), far)
     assert {p.name.split("_")[1] for p in of.parameters} == {"0", "1", "2", "3"}
     with pytest.raises(ShapeError, match="leave no freedom"):
-        free_form(Lattice(**BOX), (KeptBox((2.0, 0.0, 2.0), tuple(map(tuple, np.eye(3))), (9, 9, 9), 1.0),), points(200))
+        free_form(Lattice(**BOX), (KeptPlane((0.0, 0.0, 2.0), (0.0, 0.0, 1.0), 1.0, 9.0),), points(200))
 
 
 @pytest.mark.parametrize(
