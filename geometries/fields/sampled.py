@@ -36,7 +36,7 @@ class Profile:
         points: (S, d) where.
         values: (S,) the quantity.
         weights: (S,) arc length (area) of each point; they sum to that of the region.
-        slope: largest between neighbouring points of a facet; None in the domain.
+        slope: largest between neighbouring points of a facet that is a curve; None in the domain and on surfaces.
     """
 
     points: Array
@@ -74,7 +74,7 @@ def profile_of(quadrature: CellPoints | FacetPoints, values: Tensor | float) -> 
     """The profile of values (K, Q), or of one number, at quadrature points."""
     spread = torch.as_tensor(values, dtype=torch.float64).expand(quadrature.weights.shape)
     slope = None
-    if isinstance(quadrature, FacetPoints):
+    if isinstance(quadrature, FacetPoints) and quadrature.points.shape[-1] == 2:
         slope = float((spread.diff(dim=1).abs() / quadrature.points.diff(dim=1).norm(dim=-1)).max())
     points, weights = quadrature.points.flatten(0, -2), quadrature.weights.reshape(-1)
     return Profile(points.numpy(), spread.reshape(-1).numpy(), weights.numpy(), slope)

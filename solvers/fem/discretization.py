@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import basix
 import basix.ufl
 import numpy as np
 import torch
@@ -21,10 +22,22 @@ from shapewright.solvers.fem.backend import mesh as dolfinx_mesh
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-# Local order of basix' 6-node triangle, by that of Mesh: edge k is opposite to vertex k.
-BASIX_ORDER = (0, 1, 2, 4, 5, 3)
-# Vertices at the ends of the edge on which each basix node lies; a vertex is its own two ends.
-ENDS = np.array([[0, 0], [1, 1], [2, 2], [1, 2], [0, 2], [0, 1]])
+
+def _basix_edges(kind: Simplex) -> list[tuple[int, ...]]:
+    """Vertices of the edges of a cell in basix' order, which is that of its nodes in their middles."""
+    return [tuple(edge) for edge in basix.topology(basix.CellType[kind.name])[1]]
+
+
+def _basix_order(kind: Simplex) -> list[int]:
+    """Local order of basix' quadratic cell by that of Mesh."""
+    ours = [tuple(sorted(edge)) for edge in kind.edges]
+    vertices = kind.dimension + 1
+    return [*range(vertices), *(vertices + ours.index(edge) for edge in _basix_edges(kind))]
+
+
+def _ends(kind: Simplex) -> Index:
+    """(n, 2) vertices at the ends of the edge on which each basix node lies; a vertex is its own two ends."""
+    return np.array([(k, k) for k in range(kind.dimension + 1)] + _basix_edges(kind))
 
 
 class Discretization:
@@ -47,17 +60,18 @@ class Discretization:
         self.tagged = tagged
         self.fields = fields
         self.check_nodes(tagged.nodes)
-        coordinates = basix.ufl.element("Lagrange", "triangle", 2, shape=(2,))
-        cells = tagged.cells[:, BASIX_ORDER]
+        self._dimension = tagged.dimension
+        coordinates = basix.ufl.element("Lagrange", tagged.cell.name, 2, shape=(self._dimension,))
+        cells = tagged.cells[:, _basix_order(tagged.cell)]
         # basix types its elements by a base class of what dolfinx takes
         self.mesh = dolfinx_mesh.create_mesh(MPI.COMM_SELF, cells, coordinates, tagged.nodes)  # type: ignore[arg-type]
         domain = self.mesh.ufl_domain()
         assert domain is not None  # made with the mesh
         self._original: Index = np.asarray(self.mesh.geometry.input_global_indices, dtype=np.int64)
-        # (M, 6) our node of each local node, with cells and local nodes in dolfinx' order
+        # (M, n) our node of each local node, with cells and local nodes in dolfinx' order
         self._nodes: Index = self._original[self.mesh.geometry.dofmaps[0]]
         self.facet_tags = self._tag_facets()
-        self.space = fem.functionspace(self.mesh, _element(fields))
+        self.space = fem.functionspace(self.mesh, _element(fields, tagged.cell.name))
         self.node_space = fem.functionspace(self.mesh, domain.ufl_coordinate_element())
         self._node_dofs = np.empty(len(tagged.nodes), dtype=np.int64)
         self._node_dofs[self._nodes] = self.node_space.dofmap.list
@@ -71,32 +85,32 @@ class Discretization:
     def _dofs_of(self, subspace: fem.FunctionSpace, degree: int) -> Index:
         local = np.asarray(subspace.dofmap.list, dtype=np.int64)
         dofs = np.empty((len(self.tagged.nodes), 2), dtype=np.int64)
-        dofs[self._nodes] = local[:, ENDS] if degree == 1 else np.stack([local, local], -1)
+        dofs[self._nodes] = local[:, _ends(self.tagged.cell)] if degree == 1 else np.stack([local, local], -1)
         return dofs
 
     def _tag_facets(self) -> dolfinx_mesh.MeshTags:
-        topology = self.mesh.topology
-        topology.create_entities(1)
-        topology.create_connectivity(1, 0)
-        topology.create_connectivity(1, 2)
+        topology, d = self.mesh.topology, self._dimension
+        topology.create_entities(d - 1)
+        topology.create_connectivity(d - 1, 0)
+        topology.create_connectivity(d - 1, d)
         vertex_nodes = np.empty(topology.index_map(0).size_local, dtype=np.int64)
-        vertex_nodes[topology.connectivity(2, 0).array.reshape(-1, 3)] = self._nodes[:, :3]
-        edges = vertex_nodes[topology.connectivity(1, 0).array.reshape(-1, 2)]
+        vertex_nodes[topology.connectivity(d, 0).array.reshape(-1, d + 1)] = self._nodes[:, : d + 1]
+        sides = vertex_nodes[topology.connectivity(d - 1, 0).array.reshape(-1, d)]
         boundary = np.sort(dolfinx_mesh.exterior_facet_indices(topology))
-        key = _edge_keys(edges[boundary], len(self.tagged.nodes))
-        wanted = _edge_keys(self.tagged.facets[:, :2], len(self.tagged.nodes))
+        key = _facet_keys(sides[boundary], len(self.tagged.nodes))
+        wanted = _facet_keys(self.tagged.facets[:, :d], len(self.tagged.nodes))
         order = np.argsort(key)
         position = order[np.clip(np.searchsorted(key, wanted, sorter=order), 0, len(key) - 1)]
         if not np.array_equal(key[position], wanted):
             count = int((key[position] != wanted).sum())
-            raise ProblemError(f"{count} tagged facets of the mesh are not boundary edges of its cells")
+            raise ProblemError(f"{count} tagged facets of the mesh are not boundary facets of its cells")
         facets = boundary[position].astype(np.int32)
         by_facet = np.argsort(facets)
         tags = self.tagged.facet_tags[by_facet].astype(np.int32)
-        return dolfinx_mesh.meshtags(self.mesh, 1, facets[by_facet], tags)
+        return dolfinx_mesh.meshtags(self.mesh, d - 1, facets[by_facet], tags)
 
     def check_nodes(self, nodes: Array) -> None:
-        """Refuse positions (N, 2) that have a wrong shape, are not finite or fold a cell."""
+        """Refuse positions (N, d) that have a wrong shape, are not finite or fold a cell."""
         if nodes.shape != self.tagged.nodes.shape:
             raise ProblemError(f"nodes have shape {nodes.shape}; this mesh has {self.tagged.nodes.shape}")
         lost = int((~np.isfinite(nodes)).any(-1).sum())
@@ -111,13 +125,13 @@ class Discretization:
             )
 
     def move(self, nodes: Array) -> None:
-        """Put the mesh nodes at ``nodes`` (N, 2), in the length unit of the mesh."""
-        self.mesh.geometry.x[:, :2] = nodes[self._original]
+        """Put the mesh nodes at ``nodes`` (N, d), in the length unit of the mesh."""
+        self.mesh.geometry.x[:, : self._dimension] = nodes[self._original]
 
     def nodes(self) -> Array:
-        """(N, 2) present positions of the mesh nodes."""
+        """(N, d) present positions of the mesh nodes."""
         nodes = np.empty_like(self.tagged.nodes)
-        nodes[self._original] = self.mesh.geometry.x[:, :2]
+        nodes[self._original] = self.mesh.geometry.x[:, : self._dimension]
         return nodes
 
     def nodal(self, component: str, state: Array) -> Array:
@@ -126,14 +140,14 @@ class Discretization:
         return 0.5 * (state[dofs[:, 0]] + state[dofs[:, 1]])
 
     def nodes_to_space(self, nodal: Array) -> Array:
-        """(2 N,) dof values in ``node_space`` of a vector field (N, 2)."""
+        """(d N,) dof values in ``node_space`` of a vector field (N, d)."""
         values = np.empty_like(nodal)
         values[self._node_dofs] = nodal
         return values.ravel()
 
     def nodes_from_space(self, values: Array) -> Array:
-        """(N, 2) vector field from its dof values in ``node_space``; inverse of :meth:`nodes_to_space`."""
-        return values.reshape(-1, 2)[self._node_dofs]
+        """(N, d) vector field from its dof values in ``node_space``; inverse of :meth:`nodes_to_space`."""
+        return values.reshape(-1, self._dimension)[self._node_dofs]
 
     def has_components(self, components: tuple[str, ...]) -> NDArray[np.bool_]:
         """(D,) whether a dof belongs to one of the components."""
@@ -155,10 +169,10 @@ class Discretization:
         return np.unique(np.asarray(space.dofmap.list, dtype=np.int64)[on_tag])
 
 
-def _element(fields: tuple[Field, ...]) -> basix.ufl._ElementBase:
+def _element(fields: tuple[Field, ...], cell: str) -> basix.ufl._ElementBase:
     shapes = [(len(f.components),) if len(f.components) > 1 else () for f in fields]
     elements = [
-        basix.ufl.element("Lagrange", "triangle", f.degree, shape=shape)
+        basix.ufl.element("Lagrange", cell, f.degree, shape=shape)
         for f, shape in zip(fields, shapes, strict=True)
     ]
     return elements[0] if len(elements) == 1 else basix.ufl.mixed_element(elements)
@@ -171,12 +185,16 @@ def _subspace(
     return owner if len(fields[field].components) == 1 else owner.sub(component)
 
 
-def _edge_keys(edges: Index, count: int) -> Index:
-    return edges.min(-1) * count + edges.max(-1)
+def _facet_keys(facets: Index, count: int) -> Index:
+    """(K,) one number for each facet (K, d), whatever the order of its vertices."""
+    key = np.zeros(len(facets), dtype=np.int64)
+    for vertex in np.sort(facets, -1).T:
+        key = key * count + vertex
+    return key
 
 
 def _smallest_determinants(kind: Simplex, cells: Array) -> Array:
     """(M,) smallest Jacobian determinant of cells (M, n, d) at their nodes and at quadrature points."""
-    points = np.concatenate([kind.nodes, gauss_quadrature(kind.dimension, 4)[0]])
+    points = np.concatenate([kind.nodes, gauss_quadrature(kind.dimension, 4 if kind.dimension == 2 else 3)[0]])
     jacobian = np.tensordot(cells, kind.shape_gradients(points), axes=(1, 1)).swapaxes(1, 2)  # (M, Q, d, d)
     return determinant(torch.from_numpy(jacobian)).numpy().min(-1)

@@ -36,7 +36,7 @@ class CaseSolver:
         self._fem = FemSolver(problem.single(), mesh)
 
     def solve(self, nodes: Array | None = None) -> CaseSolution:
-        """Solve every case with the mesh nodes at ``nodes`` (N, 2); SolveError names the one that fails."""
+        """Solve every case with the mesh nodes at ``nodes`` (N, d); SolveError names the one that fails."""
         solutions = {}
         for case, values in self.problem.cases.items():
             try:
@@ -80,7 +80,7 @@ class CaseSolution:
         return float(value.detach()), slopes.numpy()
 
     def gradient(self, name: str) -> Array:
-        """(N, 2) derivative of the functional ``name`` by the node positions, by one adjoint for each case it needs."""
+        """(N, d) derivative of the functional ``name`` by the node positions, by one adjoint for each case it needs."""
         functional = self._known(name)
         total = np.zeros_like(self.nodes)
         for case, slope in zip(self.cases, self._slopes[name], strict=True):
@@ -96,7 +96,7 @@ class CaseSolution:
         return self._gradients[case, of]
 
     def tangent(self, velocity: Array) -> FemTangent:
-        """Derivatives for nodes that move with ``velocity`` (N, 2); the fields are those of the first case."""
+        """Derivatives for nodes that move with ``velocity`` (N, d); the fields are those of the first case."""
         tangents = []
         for solution in self.cases.values():
             self._fem.revisit(solution)

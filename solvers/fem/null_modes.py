@@ -45,24 +45,24 @@ class NullMode:
     Attributes:
         field: which moves.
         shift: by component, of the point ``centre``.
-        turn: angle; 0 for a pure shift.
-        centre: (2,) point about which it turns.
+        turn: angle in the plane (1,), vector of rotation in space (3,); empty for a pure shift.
+        centre: (d,) point about which it turns.
     """
 
     field: Field
     shift: tuple[float, ...]
-    turn: float
-    centre: tuple[float, float]
+    turn: tuple[float, ...]
+    centre: tuple[float, ...]
 
     def component(self, name: str, points: Array) -> Array:
-        """(...) displacement of a component at points (..., 2); zero for one of another field."""
+        """(...) displacement of a component at points (..., d); zero for one of another field."""
         if name not in self.field.components:
             return np.zeros(points.shape[:-1])
         index = self.field.components.index(name)
         if not self.turn:
             return np.full(points.shape[:-1], self.shift[index])
-        arm = points - np.array(self.centre)
-        return self.shift[index] + self.turn * (-arm[..., 1] if index == 0 else arm[..., 0])
+        turned = rotations(points - np.array(self.centre)) @ np.array(self.turn)
+        return self.shift[index] + turned[..., index]
 
     @property
     def text(self) -> str:
@@ -70,7 +70,8 @@ class NullMode:
         moved = [c for c, s in zip(self.field.components, self.shift, strict=True) if s]
         if self.turn:
             names = " and ".join(f"'{c}'" for c in self.field.components)
-            return f"{names} only up to a rotation about ({self.centre[0]:.3g}, {self.centre[1]:.3g})"
+            axis = f" along ({', '.join(f'{part:.3g}' for part in self.turn)})" if len(self.turn) == 3 else ""
+            return f"{names} only up to a rotation about ({', '.join(f'{c:.3g}' for c in self.centre)}){axis}"
         if len(moved) == 1:
             return f"'{moved[0]}' only up to a constant"
         along = ", ".join(f"{s:.3g}" for s in self.shift)
@@ -103,6 +104,13 @@ class Walls:
     matrix: csr_matrix
 
 
+def rotations(arms: Array) -> Array:
+    """(..., d, r) velocities of points ``arms`` (..., d) turning about the origin at unit rate: r = 1 or 3 axes."""
+    if arms.shape[-1] == 2:
+        return np.stack([-arms[..., 1], arms[..., 0]], -1)[..., None]
+    return np.stack([np.cross(axis, arms) for axis in np.eye(3)], -1)
+
+
 def null_modes(
     matrix: csr_matrix, discretization: Discretization, constrained: Index, walls: Walls | None = None
 ) -> list[NullMode]:
@@ -125,7 +133,7 @@ def null_modes(
         slips = walls is not None and field == walls.field
         operator = walls.matrix if walls is not None and slips else matrix
         size = abs(operator)
-        candidates, centre, radius = _candidates(discretization, field)
+        candidates, centre, radius = rigid_motions(discretization, field)
         candidates[~free] = 0.0
         null = _annihilated(operator, size, candidates, free, discretization, ROUNDING[field.degree])
         if walls is not None and slips and len(null):
@@ -135,19 +143,20 @@ def null_modes(
     return modes
 
 
-def _candidates(discretization: Discretization, field: Field) -> tuple[Array, Array, float]:
-    """(D, m) unit shifts of the components and, if it can be one exactly, a rotation; its centre and radius."""
+def rigid_motions(discretization: Discretization, field: Field) -> tuple[Array, Array, float]:
+    """(D, m) unit shifts of the components and, if it can be any exactly, rotations; their centre and radius."""
     nodes = discretization.nodes()
     centre = nodes.mean(0)
     arms = nodes - centre
     radius = float(np.linalg.norm(arms, axis=-1).max())
-    rotates = len(field.components) == 2 and field.degree == 2
-    columns = np.zeros((discretization.dofs, len(field.components) + rotates))
+    count = len(field.components)
+    rotates = count == nodes.shape[1] and field.degree == 2
+    turned = rotations(arms) / radius if rotates else np.zeros((len(nodes), count, 0))
+    columns = np.zeros((discretization.dofs, count + turned.shape[-1]))
     for k, component in enumerate(field.components):
         dofs = discretization.component_dofs[component]
         columns[dofs, k] = 1.0
-        if rotates:
-            columns[dofs[:, 0], -1] = (-arms[:, 1] if k == 0 else arms[:, 0]) / radius
+        columns[dofs[:, 0], count:] = turned[:, k]
     return columns, centre, radius
 
 
@@ -180,7 +189,8 @@ def _annihilated(
 def _along(
     walls: Walls, discretization: Discretization, null: Array, centre: Array, radius: float
 ) -> Array:
-    """Combinations (j, 3) of null modes (k, 3), two shifts and a rotation, that move no wall along its normal."""
+    """Combinations (j, 3) of null modes (k, 3) in the plane, shifts and a rotation, that move no wall along its normal.
+    """
     nodes = discretization.nodes()
     across, moved = [], []
     for tag in walls.tags:
@@ -215,23 +225,32 @@ def _modes(field: Field, null: Array, centre: Array, radius: float) -> list[Null
     """Pure shifts first, then what turns, from coefficients (k, m) of the candidates."""
     count = len(field.components)
     turns = null[:, count:]
+    turning = np.zeros((0, null.shape[1]))
     if turns.size and np.abs(turns).max() > DEPENDENT * np.abs(null).max():
-        rotation, *_ = np.linalg.svd(turns)  # (k, k), whose first column gathers all that turns
+        rotation, size, _ = np.linalg.svd(turns)  # (k, k), whose first columns gather all that turns
         null = rotation.T @ null
-        turning, shifts = null[0], null[1:, :count]
-    else:
-        turning, shifts = None, null[:, :count]
-    origin = (float(centre[0]), float(centre[1]))
+        rank = int((size > DEPENDENT * np.abs(null).max()).sum())
+        turning, null = null[:rank], null[rank:]
+    shifts = null[:, :count]
+    origin = tuple(map(float, centre))
     if len(shifts) == count:
         shifts = np.eye(count)
     modes = []
     for shift in shifts:
         unit = shift / shift[np.abs(shift).argmax()]
         unit[np.abs(unit) < 1e-8] = 0.0
-        modes.append(NullMode(field, tuple(map(float, unit)), 0.0, origin))
-    if turning is not None:
-        x, y = turning[:2] * radius / turning[2]
-        about = np.array([centre[0] - y, centre[1] + x])
-        about[np.abs(about) < 1e-9 * radius] = 0.0
-        modes.append(NullMode(field, (0.0,) * count, 1.0, (float(about[0]), float(about[1]))))
-    return modes
+        modes.append(NullMode(field, tuple(map(float, unit)), (), origin))
+    return [*modes, *(_turn(field, mode, centre, radius) for mode in turning)]
+
+
+def _turn(field: Field, mode: Array, centre: Array, radius: float) -> NullMode:
+    """Rotation at unit rate about the point nearest to ``centre`` that it leaves in place, or moves along its axis."""
+    count = len(field.components)
+    size = mode[-1] if count == 2 else np.linalg.norm(mode[count:])
+    shift, spin = mode[:count] * radius / size, mode[count:] / size
+    # w x (x - c) + s vanishes across the axis at x = c + w x s; in the plane w is the unit normal
+    about = centre + rotations(shift) @ spin
+    shift = shift + rotations(about - centre) @ spin
+    for part, scale in ((about, radius), (shift, radius), (spin, 1.0)):
+        part[np.abs(part) < 1e-9 * scale] = 0.0
+    return NullMode(field, tuple(shift.tolist()), tuple(spin.tolist()), tuple(about.tolist()))

@@ -93,6 +93,8 @@ class PatchLoad:
         test: Mapping[str, Expr],
         parameters: Mapping[str, fem.Constant],
     ) -> None:
+        if discretization.tagged.dimension != 2:
+            raise ProblemError(f"a patch load on '{patch.tag}' of a solid; allowed is one in the plane")
         self.patch, self._discretization = patch, discretization
         tagged, mesh = discretization.tagged, discretization.mesh
         at = np.array(patch.at)

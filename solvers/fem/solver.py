@@ -28,13 +28,19 @@ from shapewright.solvers.fem.backend import fem
 from shapewright.solvers.fem.boundary_values import boundary_values
 from shapewright.solvers.fem.data_checks import check_coefficients, excesses, not_finite, refusal
 from shapewright.solvers.fem.discretization import Discretization
-from shapewright.solvers.fem.factorization import Factorization
+from shapewright.solvers.fem.factorization import Elliptic, Factorization
 from shapewright.solvers.fem.newton import Loads, Newton, NewtonHistory
-from shapewright.solvers.fem.null_modes import NullMode, Walls, null_modes
+from shapewright.solvers.fem.null_modes import NullMode, Walls, null_modes, rigid_motions
 from shapewright.solvers.fem.pins import check_balance, check_regular
 from shapewright.solvers.fem.weak_form import WeakForm
 
 Array = NDArray[np.float64]
+
+QUADRATURE_DEGREES = {2: 6, 3: 4}
+"""Default degree of exactness by dimension: in space enough for the energy of quadratic fields on curved cells."""
+
+PROFILE_POINTS = {2: (6, 16), 3: (4, 6)}
+"""Gauss points a side of the cells, and of the facets, at which a profile looks for extremes, by dimension."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +61,15 @@ class FemSolution:
     """A solution; its fields and values stay, its derivatives are there until the solver solves again.
 
     Attributes:
-        nodes: (N, 2) positions of the mesh nodes.
+        nodes: (N, d) positions of the mesh nodes.
         fields: field -> (N, n_components) values at all mesh nodes, in the order of the mesh; a field
             of degree 1 is interpolated to the middles of the edges.
         values: functional -> value.
         dofs: number of degrees of freedom, constrained ones included.
         residuals: norms of the free residual in the last load step, before its first Newton step and after each.
         steps: share of the load that each load step reached; (1.0,) where Newton converged at once.
+        linear_solver: what solved the linear systems.
+        linear_residual: norm of the free residual at the end, relative to the largest of its first ones.
         parameters: name -> value it was solved with.
     """
 
@@ -71,6 +79,8 @@ class FemSolution:
     dofs: int
     residuals: tuple[float, ...]
     steps: tuple[float, ...]
+    linear_solver: str
+    linear_residual: float
     parameters: Mapping[str, float]
     _solver: FemSolver = field(repr=False)
     _solve_number: int = field(repr=False)
@@ -80,14 +90,14 @@ class FemSolution:
     _scale: float = field(repr=False)
 
     def gradient(self, name: str) -> Array:
-        """(N, 2) derivative of the functional ``name`` by the node positions, from one adjoint solve.
+        """(N, d) derivative of the functional ``name`` by the node positions, from one adjoint solve.
 
         Raises StaleSolutionError after a later solve, ProblemError for an unknown functional.
         """
         return self._solver._gradient(self, name)
 
     def tangent(self, velocity: Array) -> FemTangent:
-        """Material derivatives for nodes that move with ``velocity`` (N, 2), by one back-substitution.
+        """Material derivatives for nodes that move with ``velocity`` (N, d), by one back-substitution.
 
         Raises StaleSolutionError after a later solve, ProblemError for a velocity of a wrong shape.
         """
@@ -98,12 +108,14 @@ class FemSolution:
 
         Args:
             quantity: formula; derivatives of the fields on a boundary are those of the cell behind it.
-            on: boundary region, with 16 points on each facet; None for the domain, with 36 points in each cell.
+            on: boundary region, with 16 points on each facet (in space 36); None for the domain, with 36 points in each
+                cell (in space 64).
 
         Raises KeyError for an unknown region or quantity.
         """
         mesh, nodes = self._solver.mesh, torch.from_numpy(self.nodes)
-        quadrature = cell_points(mesh, nodes, 6) if on is None else facet_points(mesh, nodes, on, 16)
+        inside, along = PROFILE_POINTS[mesh.dimension]
+        quadrature = cell_points(mesh, nodes, inside) if on is None else facet_points(mesh, nodes, on, along)
         return profile_of(quadrature, quantity(torch, self._solver._sample(quadrature, self.fields, self.parameters)))
 
 
@@ -113,7 +125,8 @@ class FemSolver:
     Args:
         problem: what to solve.
         mesh: reference mesh with tagged boundary.
-        quadrature_degree: polynomial degree that the quadrature integrates exactly on straight cells.
+        quadrature_degree: polynomial degree that the quadrature integrates exactly on straight cells; by default 6 in
+            the plane, 4 in space, where smooth maxima have 6.
         tolerance: Newton stops when the free residual has fallen by this factor, or to its rounding error.
         max_iterations: Newton steps before trying smaller load steps.
 
@@ -127,7 +140,7 @@ class FemSolver:
         problem: Problem,
         mesh: Mesh,
         *,
-        quadrature_degree: int = 6,
+        quadrature_degree: int | None = None,
         tolerance: float = 1e-10,
         max_iterations: int = 25,
     ) -> None:
@@ -135,10 +148,14 @@ class FemSolver:
         if unknown:
             known = ", ".join(mesh.tag_names)
             raise ProblemError(f"unknown boundary tag '{unknown[0]}'; this mesh has {known}")
-        if not problem.physics.dimension == mesh.dimension == 2:
+        if problem.physics.dimension != mesh.dimension:
             raise ProblemError(
                 f"the mesh has {mesh.dimension} dimensions, the physics '{problem.physics.name}' has"
-                f" {problem.physics.dimension}; the finite elements are planar: allowed are 2 and 2"
+                f" {problem.physics.dimension}; allowed are two of a kind"
+            )
+        if problem.slip and mesh.dimension != 2:
+            raise ProblemError(
+                f"'{problem.slip[0]}' is a wall of a solid along which a field slips; allowed is that in the plane"
             )
         if problem.cases:
             raise ProblemError("a problem with load cases is solved by shapewright.solvers.fem.load_cases.CaseSolver")
@@ -146,9 +163,10 @@ class FemSolver:
         self.mesh = mesh
         self._discretization = Discretization(mesh, problem.physics.fields)
         self._boundary = boundary_values(problem.dirichlet, problem.pins, self._discretization)
-        self._form = WeakForm(problem, self._discretization, quadrature_degree)
+        degree = quadrature_degree or QUADRATURE_DEGREES[mesh.dimension]
+        self._form = WeakForm(problem, self._discretization, degree)
         self._functionals = {f.name: self._form.functional(f) for f in problem.functionals}
-        self._factorization = Factorization(self._form.jacobian, self._boundary.dofs)
+        self._factorization = Factorization(self._form.jacobian, self._boundary.dofs, self._elliptic())
         self._newton = Newton(
             self._form,
             self._discretization,
@@ -166,8 +184,16 @@ class FemSolver:
         self._factored_at = -1
         self._linearized_at = -1
         self._outer_slopes: dict[str, float] = {}
-        self._slopes = np.zeros((len(self._boundary.dofs), 2))
+        self._slopes = np.zeros((len(self._boundary.dofs), mesh.dimension))
         self._partials: dict[str, tuple[Array, Array]] = {}
+
+    def _elliptic(self) -> Elliptic | None:
+        """Of a linear problem with one field and an energy, in space."""
+        fields, discretization = self.problem.physics.fields, self._discretization
+        suits = self._form.linear and len(fields) == 1 and self.problem.physics.energy is not None
+        if not suits or self.mesh.dimension == 2:
+            return None
+        return Elliptic(discretization.dofs, lambda: rigid_motions(discretization, fields[0])[0])
 
     def solve(
         self,
@@ -176,7 +202,7 @@ class FemSolver:
         parameters: Mapping[str, float] | None = None,
         start: FemSolution | None = None,
     ) -> FemSolution:
-        """Solve with the mesh nodes at ``nodes`` (N, 2), by default where the reference mesh has them.
+        """Solve with the mesh nodes at ``nodes`` (N, d), by default where the reference mesh has them.
 
         Where Newton's method does not converge at once, the loads grow in steps; see ``steps`` of the solution.
 
@@ -226,6 +252,8 @@ class FemSolver:
             dofs=self._discretization.dofs,
             residuals=history.residuals,
             steps=history.steps,
+            linear_solver=self._factorization.method,
+            linear_residual=history.residuals[-1] / history.scale if history.scale else 0.0,
             parameters=values,
             _solver=self,
             _solve_number=self._solve_number,

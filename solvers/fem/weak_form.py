@@ -26,6 +26,9 @@ from shapewright.solvers.fem.jit import compile_form
 from shapewright.solvers.fem.patch_load import PatchLoad
 from shapewright.solvers.fem.slip import slip_terms
 
+LEAST_OF_MAXIMA = 6
+"""Quadrature degree of smooth maxima, whose integrands are high powers."""
+
 
 class CompiledFunctional:
     """The compiled value of a functional and its partial derivatives.
@@ -71,9 +74,8 @@ class WeakForm:
     def __init__(self, problem: Problem, discretization: Discretization, quadrature_degree: int) -> None:
         self._problem, self._discretization = problem, discretization
         mesh, space = discretization.mesh, discretization.space
-        rule = {"quadrature_degree": quadrature_degree}
-        self._dx = ufl.Measure("dx", mesh, metadata=rule)
-        self._ds = ufl.Measure("ds", mesh, subdomain_data=discretization.facet_tags, metadata=rule)
+        self._dx, self._ds = self._measures(quadrature_degree)
+        self._fine = self._measures(max(quadrature_degree, LEAST_OF_MAXIMA))
         self.state: fem.Function[np.float64] = fem.Function(space)
         self.adjoint: fem.Function[np.float64] = fem.Function(space)
         self.velocity: fem.Function[np.float64] = fem.Function(discretization.node_space)
@@ -92,6 +94,11 @@ class WeakForm:
         self.linear: bool = self.state not in expanded.coefficients()
         known = set(self.parameters.values())
         self.fixed_matrix: bool = self.linear and not known & set(expanded.constants())
+
+    def _measures(self, degree: int) -> tuple[ufl.Measure, ufl.Measure]:
+        """Over the domain and its boundary."""
+        mesh, tags, rule = self._discretization.mesh, self._discretization.facet_tags, {"quadrature_degree": degree}
+        return ufl.Measure("dx", mesh, metadata=rule), ufl.Measure("ds", mesh, subdomain_data=tags, metadata=rule)
 
     @cached_property
     def _interior(self) -> Quantities:
@@ -149,17 +156,18 @@ class WeakForm:
                 raise ProblemError(f"physics '{physics.name}' has no component '{component}'; it has {known}")
         return by_component
 
-    def _on(self, *tags: str) -> ufl.Measure:
+    def _on(self, *tags: str, measure: ufl.Measure | None = None) -> ufl.Measure:
         numbers = tuple(self._discretization.tagged.tag_names.index(tag) for tag in tags)
-        return self._ds(numbers if len(numbers) > 1 else numbers[0])
+        return (measure or self._ds)(numbers if len(numbers) > 1 else numbers[0])
 
     def functional(self, functional: Functional) -> CompiledFunctional:
         """The compiled functional."""
+        inside, along = (self._dx, self._ds) if functional.outer is None else self._fine
         if functional.on is not None:
-            known, measure = self._boundary, self._on(functional.on)
+            known, measure = self._boundary, self._on(functional.on, measure=along)
         else:
             known = self._interior if functional.lifting is None else self._lifted(functional.lifting)
-            measure = self._dx
+            measure = inside
         integrand = ufl.as_ufl(functional.integrand(ufl_ops, known))
         form = ufl.Form([]) if isinstance(integrand, ufl.constantvalue.Zero) else integrand * measure
         return CompiledFunctional(form, self.state, self._discretization.node_space)

@@ -1,4 +1,4 @@
-"""The registry ``PHYSICS`` of the built-in physics in the plane, and physics from a user's own Python file.
+"""The built-in physics, ``PHYSICS`` in the plane and ``SOLID_PHYSICS`` in space, and physics of a user's own file.
 
 Each is a function of the dimension, such as :func:`poisson.poisson`. The dataclasses they are made of are importable
 from here as well.
@@ -68,7 +68,13 @@ PHYSICS: dict[str, Physics] = {
 }
 
 
-def load_physics(spec: str, folder: Path) -> Physics:
+SOLID_PHYSICS: dict[str, Physics] = {
+    physics.name: physics for physics in (poisson(dimension=3), elasticity(dimension=3))
+}
+"""Those that studies of solids are made for: linear, with an energy."""
+
+
+def load_physics(spec: str, folder: Path, dimension: int = 2) -> Physics:
     """The physics ``spec``: a built-in name, or ``file.py:Name`` with the file relative to ``folder``.
 
     ``Name`` is a :class:`Physics`, or a function that returns one; it is given the dimension if it takes that.
@@ -77,16 +83,19 @@ def load_physics(spec: str, folder: Path) -> Physics:
         ProblemError: says what was found and what is allowed.
     """
     if ":" not in spec:
-        if spec not in PHYSICS:
-            names = ", ".join(PHYSICS)
-            raise ProblemError(f"unknown physics '{spec}'; built in are {names}, or your own as my_physics.py:Name")
-        return PHYSICS[spec]
+        known = PHYSICS if dimension == 2 else SOLID_PHYSICS
+        if spec not in known:
+            where = " of a solid" if dimension == 3 else ""
+            raise ProblemError(
+                f"unknown physics '{spec}'{where}; built in are {', '.join(known)}, or your own as my_physics.py:Name"
+            )
+        return known[spec]
     try:
         found: Any = load_object(spec, folder, "physics", "Coefficient, Derived, Field, Functional, Physics")
     except UserFileError as error:
         raise ProblemError(str(error)) from error
     if not isinstance(found, Physics) and callable(found):
-        options = {"dimension": 2} if "dimension" in inspect.signature(found).parameters else {}
+        options = {"dimension": dimension} if "dimension" in inspect.signature(found).parameters else {}
         try:
             found = found(**options)
         except Exception as error:

@@ -187,7 +187,7 @@ def elasticity(dimension: int = 3, law: Law | None = None) -> Physics:
             Functional("mass", lambda ops, q: q["density"], "kg/length" if depth else "kg", f"mass{depth}"),
             size(dimension),
             _peak_von_mises(solid),
-            *(_hoop_stresses(solid) if dimension == 2 else ()),
+            *(_hoop_stresses(solid) if dimension == 2 else (_ks_von_mises(solid),)),
         ),
         energy=solid.energy,
         traction=solid.flux,
@@ -205,6 +205,18 @@ def _peak_von_mises(solid: _Solid) -> Functional:
         outer=lambda ops, integral: integral ** (1 / 16),
         maximum_of=lambda ops, q: ops.sqrt(solid.von_mises_squared(ops, q)),
         bounds=lambda value, measure, slope: p_norm_bounds(value, 16, measure, slope),
+    )
+
+
+def _ks_von_mises(solid: _Solid) -> Functional:
+    return kreisselmeier_steinhauser(
+        "ks_von_mises",
+        # the root is shifted where the stress vanishes, and has no derivative, by a millionth of the reference stress
+        lambda ops, q: ops.sqrt(solid.von_mises_squared(ops, q) + 1e-12),
+        "1",
+        "smooth maximum of von Mises' stress s, in reference stresses: 1/30 log int exp(30 s) over the solid, with"
+        " lengths in the study's unit; another adds log(their ratio)/10",
+        sharpness=30.0,
     )
 
 
