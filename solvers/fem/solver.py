@@ -151,7 +151,7 @@ class FemSolver:
         if problem.physics.dimension != mesh.dimension:
             raise ProblemError(
                 f"the mesh has {mesh.dimension} dimensions, the physics '{problem.physics.name}' has"
-                f" {problem.physics.dimension}; allowed are two of a kind"
+                f" {problem.physics.dimension}; allowed are the same number"
             )
         if problem.slip and mesh.dimension != 2:
             raise ProblemError(
