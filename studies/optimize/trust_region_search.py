@@ -41,6 +41,7 @@ from shapewright.studies.problem.constraints import (
     geometric_values,
     worst_violation,
 )
+from shapewright.studies.problem.flow_models import FlowBasis, flow_basis
 from shapewright.studies.problem.models import LearningModel, Model, unfolded
 from shapewright.studies.problem.samples import random_directions, solve_design
 from shapewright.studies.problem.setup import Setup
@@ -83,7 +84,11 @@ class SolutionStore:
 
     def fields(self) -> list[Tensor]:
         """(N, c) solutions asked for, in their order."""
-        return [found.solution[0] for found in self.solved.values() if found is not None]
+        return [found.solution[0] for found in self.known()]
+
+    def known(self) -> list[Dataset]:
+        """Solutions asked for, in their order, each a data set of one."""
+        return [found for found in self.solved.values() if found is not None]
 
     @property
     def files(self) -> list[Path]:
@@ -150,11 +155,14 @@ def search_by_trust_region(
     theta = _start(setup, surrogate, store, proposed)
     solution = store(theta)
     scaling = scaling_at(setup, solution)
-    model = reduced_basis(setup, store.fields) if surrogate is None else surrogate
+    model = own_model(setup, store) if surrogate is None else surrogate
     problem = trust_region_problem(setup, model, store, scaling)
     spent = len(store.solved) - 1  # the start itself is the first of the budget
     region = Region(
-        config.radius, config.least_radius, tolerance=config.kkt_tolerance, budget=max(1, config.max_solves - spent)
+        first_radius(config, model),
+        config.least_radius,
+        tolerance=config.kkt_tolerance,
+        budget=max(1, config.max_solves - spent),
     )
     before = () if proposed is None else proposed.searches
     index = len(before)
@@ -171,6 +179,17 @@ def search_by_trust_region(
     objective = setup.sign * scaling.objective * float(found.centre.values[0])
     best = Search(index, theta, objective, violation, found.reason, tuple(history))
     return Optimum(best, (*before, best))
+
+
+def own_model(setup: Setup, store: SolutionStore) -> Model | None:
+    """The reduced basis of a study's own solutions, of a linear problem or a flow; None for another one."""
+    return flow_basis(setup, store.known) or reduced_basis(setup, store.fields)
+
+
+def first_radius(config: Optimizer, model: Model | None) -> float:
+    """Of the trust region: the study's, or for a reduced basis with tangents, where it gives none, a larger one."""
+    given = "radius" in config.model_fields_set or not isinstance(model, FlowBasis)
+    return config.radius if given else FlowBasis.RADIUS
 
 
 def scaling_at(setup: Setup, solution: Dataset | None) -> Scaling:

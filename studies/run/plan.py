@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from shapewright.studies.files import content_key, file_key, read_sealed, write_sealed
+from shapewright.studies.problem.flow_models import flow_basis
 from shapewright.studies.problem.models import FemModel
-from shapewright.studies.problem.operators import OPERATORS, StudyOperator, fitting_operator, operator_path
+from shapewright.studies.problem.operators import StudyOperator, fitting_operator, operator_path
 from shapewright.studies.problem.setup import Setup
-from shapewright.studies.problem.shape_models import reduced_basis
+from shapewright.studies.problem.shape_models import OPERATORS, reduced_basis
 from shapewright.studies.run.measured import FILE, Expected, expected, measured
 from shapewright.studies.run.sample import physical_inputs
 from shapewright.studies.run.search import search_inputs
@@ -185,7 +186,7 @@ def _by_own_solutions(setup: Setup, times: Times) -> Way:
     variables = len(setup.family.parameters)
     found = expected("interpolation", variables)
     way = _way("interpolation", "trust region on interpolation alone, 1 start", found, variables)
-    if reduced_basis(setup, tuple) is not None:
+    if (flow_basis(setup, tuple) or reduced_basis(setup, tuple)) is not None:
         own = expected("reduced_basis", variables)
         title = "trust region on the reduced basis of its solutions, 1 start"
         way = _way("reduced_basis", title, own or found, variables)

@@ -12,6 +12,7 @@ from shapewright.studies.certify.export import shape_data
 from shapewright.studies.files import content_key, file_key, write_json, write_text
 from shapewright.studies.optimize.optimizer import Iterate, Optimum, optimize
 from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
+from shapewright.studies.problem.flow_models import tangents_wanted
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.operators import StudyOperator
 from shapewright.studies.problem.setup import Setup
@@ -110,7 +111,8 @@ def _by_trust_region(
     setup, config, recorded = run.setup, run.setup.study.model.optimizer, _recorded(run.setup)
     solutions = content_key("centres", *physical_inputs(setup).values(), *recorded.values())
     folder = run.workspace.path(f"centres/{solutions}")
-    store = SolutionStore(setup, folder, recorded.get("sampling.tangents", 0))
+    tangents = tangents_wanted(setup) if surrogate is None else recorded.get("sampling.tangents", 0)
+    store = SolutionStore(setup, folder, tangents)
     asked = config.model_dump(include={"max_iterations", "tolerance", "starts", "seed"})
     starts = content_key("starts", _model_key(surrogate), *search_inputs(setup).values(), asked)
     model = None if surrogate is None else surrogate.model

@@ -1,0 +1,87 @@
+"""The reduced basis of a flow, against finite elements, their adjoints and differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shapewright.studies.optimize.optimizer import ExitReason
+from shapewright.studies.optimize.trust_region import Region, minimize_by_trust_region
+from shapewright.studies.optimize.trust_region_search import (
+    SolutionStore,
+    scaling_at,
+    search_by_trust_region,
+    trust_region_problem,
+)
+from shapewright.studies.problem.flow_models import FlowBasis, flow_basis, tangents_wanted
+from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.samples import stack_fields
+from tests.studies.flow_cases import beside, channel, solved
+
+PUSHED = (
+    "  dirichlet:",
+    "  source: {v: 0.1*x}\n  natural:\n    - {on: outlet, u: -0.3 - 0.2*u}\n  dirichlet:",
+)
+SLIP = ("{on: [wall, body], u: 0.0, v: 0.0}", "{on: body, u: 0.0, v: 0.0}\n  slip: [wall]")
+
+
+@pytest.mark.parametrize("physics", ["stokes", "navier_stokes"])
+def test_at_a_solved_design_the_basis_gives_what_finite_elements_give(physics: str, tmp_path: Path) -> None:
+    setup = channel(tmp_path, physics, *([PUSHED] if physics == "stokes" else []))
+    theta = beside(setup, 0.3)
+    store = solved(setup, tmp_path, setup.initial, theta, tangents=len(theta))
+    model = FlowBasis(setup, store.known)
+    values, gradients, solution = FemModel(setup).functionals(theta)
+    found, slopes = model.evaluate(theta.numpy()[None])
+    exact = stack_fields(solution, setup)
+    np.testing.assert_allclose(found[0], values, rtol=2e-4)  # by another rule of quadrature, on coarse curved cells
+    np.testing.assert_allclose(model.fields(theta), exact, atol=2e-3 * np.abs(exact).max())
+    tolerance = 2e-3 if physics == "stokes" else 2e-2  # whose adjoint is in the span; or in that of the tangents only
+    np.testing.assert_allclose(slopes[0, 0], gradients[0], atol=tolerance * np.abs(gradients[0]).max())
+
+
+@pytest.mark.parametrize("physics", ["stokes", "navier_stokes"])
+def test_gradients_are_those_of_the_values(physics: str, tmp_path: Path) -> None:
+    setup = channel(tmp_path, physics)
+    store = solved(setup, tmp_path, setup.initial, tangents=2)
+    model, theta = FlowBasis(setup, store.known), beside(setup, 0.4).numpy()
+    direction = np.random.default_rng(0).standard_normal(len(theta)) * np.ptp(setup.family.bounds.numpy(), axis=1)
+    step = 1e-5
+    values, _ = model.evaluate(np.stack([theta + step * direction, theta - step * direction]))
+    _, gradients = model.evaluate(theta[None])
+    np.testing.assert_allclose(gradients[0] @ direction, (values[0] - values[1]) / (2 * step), rtol=1e-6)
+
+
+def test_with_all_tangents_the_dissipation_is_exact_to_third_order(tmp_path: Path) -> None:
+    setup = channel(tmp_path, "stokes")
+    store = solved(setup, tmp_path, setup.initial, tangents=tangents_wanted(setup))
+    model, missed = FlowBasis(setup, store.known), []
+    for distance in (0.8, 0.4):
+        theta = beside(setup, distance)
+        exact = FlowBasis(setup, solved(setup, tmp_path, theta).known)  # in the same quadrature
+        field = float((model.fields(theta) - exact.fields(theta)).norm())
+        value, wanted = (one.evaluate(theta.numpy()[None])[0][0, 0] for one in (model, exact))
+        missed.append((field, abs(value - wanted)))
+    (far, value_far), (near, value_near) = missed
+    assert 3.5 < far / near < 5
+    assert value_far / value_near > 10
+
+
+def test_the_basis_needs_fewer_solves_than_the_interpolation(tmp_path: Path) -> None:
+    setup = channel(tmp_path, "stokes")
+    store = SolutionStore(setup, tmp_path / "basis", tangents_wanted(setup))
+    found = search_by_trust_region(setup, None, setup.study.model.optimizer, store, tmp_path / "basis.json")
+    alone = SolutionStore(setup, tmp_path / "alone")
+    scaling = scaling_at(setup, alone(setup.initial.numpy()))
+    problem = trust_region_problem(setup, None, alone, scaling)
+    other = minimize_by_trust_region(problem, scaling.z(setup.initial.numpy()), Region())
+    assert found.best.reason is other.reason is ExitReason.STATIONARY
+    assert found.best.objective == pytest.approx(scaling.objective * other.centre.values[0], rel=1e-5)
+    assert len(store.solved) <= 4 < len(alone.solved)
+
+
+def test_flows_that_slip_and_other_physics_have_no_basis(tmp_path: Path) -> None:
+    setup = channel(tmp_path, "stokes", SLIP)
+    assert flow_basis(setup, list) is None
