@@ -33,7 +33,8 @@ def main(part: str, options: str, out: str) -> None:
     gmsh.model.mesh.generate(3)
     if optimize:
         gmsh.model.mesh.optimize("HighOrder")
-    np.savez(out, **_arrays())
+    with Path(out).open("wb") as file:
+        np.savez(file, allow_pickle=False, **_arrays())
     gmsh.finalize()
 
 

@@ -174,8 +174,8 @@ def free_form(lattice: Lattice, zones: tuple[KeepZone, ...], points: Tensor) -> 
     largest = torch.zeros(reduction.shape[1], dtype=torch.float64)
     whole = FreeForm(lattice, zones, tuple(range(len(largest))))
     axes = reduction.unflatten(0, (-1, 3)).movedim(1, 0)
-    for part in whole._chunks(points, 2 + 2 * reduction.shape[1] // lattice.count):
-        influence = whole.influence(part)
+    for some in whole._chunks(points, 2 + 2 * reduction.shape[1] // lattice.count):
+        influence = whole.influence(some)
         for axis in axes:
             largest = torch.maximum(largest, (influence @ axis).abs().amax(0))
     columns = tuple(torch.nonzero(largest >= LEAST_INFLUENCE).flatten().tolist())

@@ -19,7 +19,10 @@ Vector = tuple[float, float, float]
 class KeepZone(Protocol):
     """A zone that stays, with the width over which the freedom grows beside it, in the study's length unit."""
 
-    width: float
+    @property
+    def width(self) -> float:
+        """Of the ramp beside the zone."""
+        ...
 
     def bump(self, points: Tensor) -> Tensor:
         """(n,) 1 on the zone to 0 beyond its width, for points (n, 3)."""
@@ -113,5 +116,6 @@ def freedom_gradient(zones: Sequence[KeepZone], points: Tensor) -> Tensor:
     """(n, 3) derivative of :func:`freedom` with respect to the position."""
     if not zones:
         return torch.zeros_like(points)
-    value, pulled = torch.func.vjp(lambda at: freedom(zones, at), points)
-    return pulled(torch.ones_like(value))[0]
+    with torch.enable_grad():
+        at = points.detach().requires_grad_()
+        return torch.autograd.grad(freedom(zones, at).sum(), at)[0]

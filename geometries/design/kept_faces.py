@@ -27,7 +27,8 @@ def zones_around(cad: CadShape, numbers: Iterable[int], width: float) -> tuple[K
     A cylinder of half a turn or more is kept with all that is inside of it; other faces are kept with the box around
     them, in the axes of their plane or of their axis of revolution.
     """
-    faces, found = faces_of(cad.shape), {}
+    faces = faces_of(cad.shape)
+    found: dict[tuple[object, ...], KeepZone] = {}
     for number in numbers:
         zone = _zone(faces[number - 1], describe(faces[number - 1], number, cad.factor), cad.factor, width)
         found.setdefault(_key(zone, SAME * width), zone)
@@ -44,7 +45,8 @@ def _zone(shape: TopoDS_Face, face: Face, factor: float, width: float) -> KeepZo
     if face.kind == "cylinder" and face.radius is not None and u_high - u_low > math.pi - 1e-6:
         centre = origin + middle[2] * axes[2]
         return KeptCylinder(_vector(centre), _vector(axes[2]), face.radius, float(half[2]), width)
-    return KeptBox(_vector(origin + middle @ axes), tuple(map(_vector, axes)), _vector(half), width)
+    sides = _vector(axes[0]), _vector(axes[1]), _vector(axes[2])
+    return KeptBox(_vector(origin + middle @ axes), sides, _vector(half), width)
 
 
 def _frame(face: Face, factor: float) -> gp_Ax3:

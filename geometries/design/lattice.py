@@ -35,12 +35,12 @@ Rows = Literal["all"] | tuple[tuple[int, ...], ...]
 
 def cardinal(s: Tensor, derivative: int = 0) -> Tensor:
     """Quintic cardinal B-spline centred at 0, or its first derivative, at ``s`` in rows."""
-    distance = s.abs()
-    powers = ((3.0, 1.0), (2.0, -6.0), (1.0, 15.0))
-    if derivative == 0:
-        return sum((share * (knot - distance).clamp_min(0) ** 5 for knot, share in powers), torch.zeros_like(s)) / 120
-    slope = sum((share * (knot - distance).clamp_min(0) ** 4 for knot, share in powers), torch.zeros_like(s)) / 24
-    return -slope * torch.sign(s)
+    total = torch.zeros_like(s)
+    for knot, share in ((3.0, 1.0), (2.0, -6.0), (1.0, 15.0)):
+        inside = (knot - s.abs()).clamp_min(0)
+        squared = inside * inside
+        total = total + share * squared * squared * (1 if derivative else inside)
+    return -total * torch.sign(s) / 24 if derivative else total / 120
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,11 @@ class Lattice:
             groups = self.ties.get(name, ())
             for group in (tuple(range(len(rows))),) if groups == "all" else groups:
                 for row in group[1:]:
-                    pairs += [(a, b, False) for a, b in zip(rows[group[0]].flat, rows[row].flat, strict=True)]
+                    pairs += [(int(a), int(b), False) for a, b in zip(rows[group[0]].flat, rows[row].flat, strict=True)]
             if name in self.symmetric:
-                pairs += [(a, b, a % 3 == axis) for a, b in zip(rows.flat, rows[::-1].flat, strict=True)]
+                pairs += [
+                    (int(a), int(b), int(a) % 3 == axis) for a, b in zip(rows.flat, rows[::-1].flat, strict=True)
+                ]
         # two copies of each coordinate, itself and its negative; a class that holds both of one is zero
         edges = [(a + s * total, b + (s ^ flip) * total) for (a, b, flip), s in product(pairs, (0, 1))]
         start, end = np.array(edges, dtype=np.int64).reshape(-1, 2).T

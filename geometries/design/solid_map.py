@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.design.free_form import FreeForm, gradient_of, smooth_minimum
+from shapewright.geometries.family.outlines import ShapeError
 from shapewright.geometries.forward_mode import jvp
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.integration import cell_points
@@ -85,3 +86,22 @@ class SolidMap:
         """
         inside = cell_points(self.mesh, self.reference_nodes).points.flatten(0, -2)
         return self.form.check(theta, torch.cat([self.reference_nodes, inside]))
+
+
+def pulled_back(form: FreeForm, theta: Tensor, mesh: Mesh) -> SolidMap:
+    """The map on a fresh mesh of the solid deformed by a design theta (P,): its nodes are taken back to the original.
+
+    At ``theta`` the nodes are those of ``mesh`` again; elsewhere they are those of a mesh made for shapes near it.
+
+    Raises:
+        ShapeError: a node has no origin, or a cell is folded where the nodes come from.
+    """
+    origins = form.inverse(theta, torch.from_numpy(mesh.nodes))
+    moved = mesh.moved(origins.numpy())
+    least = float(bernstein_jacobians(moved, origins).min())
+    if not least > 0:
+        raise ShapeError(
+            f"pulled-back mesh: the least Jacobian of a cell is {least:.3g}; it must be positive (smaller cells, or"
+            " wider zones around the faces that stay)"
+        )
+    return SolidMap(form, moved)
