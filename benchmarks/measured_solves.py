@@ -14,7 +14,7 @@ from typing import Any
 
 from shapewright.studies.files import write_json
 from shapewright.studies.problem.families import families
-from shapewright.studies.problem.shape_models import OPERATORS
+from shapewright.studies.problem.operators import OPERATORS
 from shapewright.studies.run.measured import FILE, METHODS
 from shapewright.studies.schema.loader import load_study
 

@@ -28,9 +28,10 @@ from shapewright.studies.optimize.trust_region_search import (
 from shapewright.studies.problem.design_training import hardware
 from shapewright.studies.problem.linear_physics import PHYSICS
 from shapewright.studies.problem.models import FemModel, Model
+from shapewright.studies.problem.operator_fit import unfit
 from shapewright.studies.problem.samples import draw_designs
 from shapewright.studies.problem.setup import Setup, build_setup
-from shapewright.studies.problem.shape_models import OperatorModel, reduced_basis, unfit
+from shapewright.studies.problem.shape_models import OperatorModel, reduced_basis
 from shapewright.studies.schema.loader import load_study
 from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard, load_shape_operator
 

@@ -8,19 +8,20 @@ from pathlib import Path
 
 from torch import Tensor
 
+from shapewright.studies.problem.linear_physics import PHYSICS, PHYSICS_OF
 from shapewright.studies.problem.models import Array
+from shapewright.studies.problem.operator_fit import operator_novelty, unfit
 from shapewright.studies.problem.setup import Setup
-from shapewright.studies.problem.shape_models import (
-    OPERATORS,
-    PHYSICS_OF,
-    OperatorModel,
-    load_operator_for,
-    operator_novelty,
-    unfit,
-)
+from shapewright.studies.problem.shape_models import OperatorModel
 from shapewright.studies.schema.loader import Study, StudyError
 from shapewright.studies.schema.study import PretrainedOperator, StudyModel
-from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard
+from shapewright.surrogate.models.shape_operator import ShapeOperator
+from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard, load_shape_operator
+from shapewright.surrogate.models.weights_file import SurrogateFileError
+
+FOLDER = Path(__file__).resolve().parents[1] / "operators"
+OPERATORS = {"poisson_2d": FOLDER / "poisson_2d.safetensors"}
+"""Shipped operators."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,23 @@ class StudyOperator:
         distances: Mapping[str, float] = operator_novelty(self.model.setup, self.card, theta)
         name = max(distances, key=lambda descriptor: distances[descriptor])
         return Outside(distances[name], name if distances[name] > 0 else None)
+
+
+def load_operator_for(setup: Setup, name: str) -> tuple[ShapeOperator, ShapeOperatorCard]:
+    """A shipped operator by its name, or that of a file, relative to the study's folder.
+
+    Raises:
+        StudyError: there is none, or its file cannot be read.
+    """
+    path = OPERATORS.get(name, setup.study.folder / name)
+    if name not in OPERATORS and path.suffix != ".safetensors":
+        raise setup.study.error("model.operator", f"'{name}'", f"{', '.join(OPERATORS)}, or a .safetensors file")
+    if not path.is_file():
+        raise setup.study.error("model.operator", f"'{name}', but no file {path}", "an operator that is there")
+    try:
+        return load_shape_operator(path, PHYSICS)
+    except SurrogateFileError as error:
+        raise StudyError(f"{setup.study.location('model.operator')}: model.operator: {error}") from error
 
 
 def operator_path(study: Study[StudyModel], name: str) -> Path:

@@ -12,190 +12,31 @@ for Partial Differential Equations* (2016), chapter 3) that the operator complet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from pathlib import Path
-from typing import Any, Literal
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from shapewright.geometries.design.dirichlet_lift import DirichletLift, Prescribed, build_dirichlet_lift
-from shapewright.geometries.fields import names
-from shapewright.geometries.fields.problem import Function, Natural, Problem
-from shapewright.geometries.fields.quantities import Component, Quantities, positions
-from shapewright.geometries.mesh.constants import constant
-from shapewright.geometries.mesh.jacobians import area_vectors
-from shapewright.geometries.mesh.simplex import SIMPLICES
-from shapewright.studies.problem.linear_physics import PHYSICS, PHYSICS_OF
+from shapewright.studies.problem.linear_physics import PHYSICS_OF
 from shapewright.studies.problem.models import Array, designs_of, no_answers, unfolded
+from shapewright.studies.problem.problem_on_mesh import ProblemOnMesh, linear_problem
 from shapewright.studies.problem.setup import Setup
-from shapewright.studies.schema.loader import StudyError
 from shapewright.surrogate.mgno.latent_grid import OutsideGridError
 from shapewright.surrogate.models.functionals import integrate_all
-from shapewright.surrogate.models.galerkin import LinearPhysics, assemble, solve
-from shapewright.surrogate.models.point_quantities import at_points
-from shapewright.surrogate.models.shape_descriptors import describe, novelty
+from shapewright.surrogate.models.galerkin import assemble, solve
 from shapewright.surrogate.models.shape_operator import ShapeOperator
-from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard, load_shape_operator
 from shapewright.surrogate.models.shapes import Frame, Shapes, dimensionless
-from shapewright.surrogate.models.weights_file import SurrogateFileError
 
 GradientForm = Literal["lagrangian", "through_operator"]
-FOLDER = Path(__file__).resolve().parents[1] / "operators"
-OPERATORS = {"poisson_2d": FOLDER / "poisson_2d.safetensors"}
-"""Shipped operators."""
 AT_ONCE = 4
 """Designs evaluated together."""
 LAST = 12
 """Solutions of the study that join the span, at most: the last ones."""
-
-
-@dataclass(frozen=True)
-class ProblemOnMesh:
-    """A study's boundary-value problem as arrays on its mapped mesh."""
-
-    setup: Setup
-
-    @cached_property
-    def lift(self) -> DirichletLift:
-        """Factors and liftings of the prescribed values."""
-        problem = self.setup.problem
-        tags = {c: tuple(d.tag for d in problem.dirichlet if d.component == c) for c in problem.physics.components}
-        prescribed = [Prescribed(component, tuple(dict.fromkeys(on))) for component, on in tags.items() if on]
-        return build_dirichlet_lift(self.setup.shape_map, problem.physics.components, prescribed)
-
-    @property
-    def physics(self) -> LinearPhysics:
-        """Of the operators that serve the study."""
-        name = self.setup.problem.physics.name
-        return next(PHYSICS[operator] for operator, served in PHYSICS_OF.items() if name in served)
-
-    @property
-    def plane_strain(self) -> bool:
-        """Whether Hooke's law is that of plane strain, which is that of plane stress with other numbers."""
-        return self.setup.problem.physics.name == "plane_strain"
-
-    def coefficient(self, name: str) -> float:
-        """Value of a constant coefficient; ValueError if it varies in space."""
-        problem = self.setup.problem
-        default = next(c.default for c in problem.physics.coefficients if c.name == name)
-        if name not in problem.coefficients:
-            return default
-        at = torch.rand(8, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        try:
-            value = problem.coefficients[name](torch, positions(at) | dict(problem.parameters))
-        except KeyError as error:
-            raise ValueError(f"coefficient '{name}' depends on {error.args[0]}") from error
-        values = torch.as_tensor(value, dtype=torch.float64).expand(8)
-        if not bool((values == values[0]).all()):
-            raise ValueError(f"coefficient '{name}' varies in space")
-        return float(values[0])
-
-    def shapes(self, nodes: Tensor) -> tuple[Shapes, Tensor]:
-        """Problems on the mesh with nodes (B, N, 2), in the study's units, and (B,) stiffness."""
-        problem, mesh, count = self.setup.problem, self.setup.shape_map.mesh, len(nodes)
-        components = problem.physics.components
-        stiffness, ratio = 1.0, []
-        if problem.physics.name == "poisson":
-            stiffness = self.coefficient("conductivity")
-        else:
-            stiffness, nu = self.coefficient("youngs_modulus"), self.coefficient("poisson_ratio")
-            if self.plane_strain:
-                stiffness, nu = stiffness / (1 - nu**2), nu / (1 - nu)
-            ratio = [nu]
-        values = {(d.component, d.tag): partial(at_points, d.value, parameters={}) for d in problem.dirichlet}
-        lifting = self.lift.lifting(nodes, values)
-
-        def each(array: Any) -> Tensor:
-            return constant(array, nodes, torch.int64).expand(count, *array.shape)
-
-        held = np.zeros((len(mesh.facets), len(components)))
-        for d in problem.dirichlet:
-            held[mesh.facet_tags == mesh.tag_names.index(d.tag), components.index(d.component)] = 1.0
-        source = [self._source(nodes, component) for component in components]
-        flux, robin = self._natural(nodes)
-        return Shapes(
-            nodes=nodes,
-            cells=each(mesh.cells),
-            cell_mask=nodes.new_ones(count, len(mesh.cells)),
-            facets=each(mesh.facets),
-            facet_mask=nodes.new_ones(count, len(mesh.facets)),
-            factor=self.lift.factor.to(nodes).expand(count, -1, -1),
-            lifting=lifting,
-            prescribed=constant(held, nodes).expand(count, -1, -1),
-            source=torch.stack(source, -1),
-            flux=flux,
-            robin=robin,
-            parameters=nodes.new_tensor(ratio).expand(count, -1),
-        ), nodes.new_full((count,), stiffness)
-
-    def _source(self, nodes: Tensor, component: str) -> Tensor:
-        function = self.setup.problem.sources.get(component)
-        return torch.zeros_like(nodes[..., 0]) if function is None else self._at(function, nodes, {})
-
-    def _at(self, function: Function, points: Tensor, known: Mapping[str, Tensor]) -> Tensor:
-        space = self.setup.space
-        fields = {name: Component(partial(_value, value), _no_slope) for name, value in known.items()
-                  if name in space.components}
-        normal = [known[name] for name in names.normal(2)] if names.normal(2)[0] in known else []
-        q = Quantities(torch, space, points.unbind(-1), fields, normal)
-        return torch.as_tensor(function(torch, q), dtype=points.dtype).expand(points.shape[:-1])
-
-    def _natural(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """Fluxes (B, K, 3, c) at the nodes of the facets, at u = 0, and Robin coefficients (B, K).
-
-        Raises:
-            ValueError: a Robin condition that is not -h times its own component, with one h for all components.
-        """
-        problem, mesh = self.setup.problem, self.setup.shape_map.mesh
-        components = problem.physics.components
-        flux = nodes.new_zeros(len(nodes), *mesh.facets.shape, len(components))
-        robin = nodes.new_zeros(len(nodes), len(mesh.facets), len(components))
-        side = SIMPLICES[1]
-        for condition in problem.natural:
-            index = np.flatnonzero(mesh.facet_tags == mesh.tag_names.index(condition.tag))
-            points = nodes[:, torch.from_numpy(mesh.facets[index])]
-            tangents = torch.einsum("qmj,bkmd->bkqdj", constant(side.shape_gradients(side.nodes), nodes), points)
-            area = area_vectors(tangents)
-            normal = dict(zip(names.normal(2), (area / area.norm(dim=-1, keepdim=True)).unbind(-1), strict=True))
-            c = components.index(condition.component)
-            value, film = self._linear(condition, points, normal, c)
-            flux[:, index, :, c] = flux[:, index, :, c] + value
-            robin[:, index, c] = robin[:, index, c] + film.mean(-1)
-        if bool((robin != robin[..., :1]).any()):
-            raise ValueError("Robin conditions of the components differ")
-        return flux, robin[..., 0]
-
-    def _linear(
-        self, condition: Natural, points: Tensor, normal: Mapping[str, Tensor], component: int
-    ) -> tuple[Tensor, Tensor]:
-        """Value (B, k, 3) of a natural condition at u = 0, and h of -h times its own component."""
-        components = self.setup.problem.physics.components
-
-        def at(*state: float) -> Tensor:
-            fields = {c: torch.full_like(points[..., 0], v) for c, v in zip(components, state, strict=False)}
-            return self._at(condition.value, points, {**normal, **fields})
-
-        unit = [float(k == component) for k in range(len(components))]
-        value = at(*[0.0] * len(components))
-        film = value - at(*unit)
-        for state in ((0.7, -1.3), (-2.0, 0.4)):
-            rest = (at(*state) - value + film * state[component]).detach().abs().max()
-            if bool(rest > 1e-9 * (value.detach().abs().max() + film.detach().abs().max())):
-                raise ValueError(f"the condition of '{condition.component}' on '{condition.tag}' is not linear in it")
-        return value, film
-
-
-def _value(value: Tensor) -> Tensor:
-    return value
-
-
-def _no_slope() -> tuple[Tensor, ...]:
-    raise ValueError("a natural condition that depends on derivatives of the fields")
 
 
 @dataclass(frozen=True)
@@ -306,72 +147,9 @@ def _gradient(value: Tensor, designs: Tensor) -> Tensor:
     return torch.autograd.grad(value, designs, retain_graph=True)[0]
 
 
-def load_operator_for(setup: Setup, name: str) -> tuple[ShapeOperator, ShapeOperatorCard]:
-    """A shipped operator by its name, or that of a file, relative to the study's folder.
-
-    Raises:
-        StudyError: there is none, or its file cannot be read.
-    """
-    path = OPERATORS.get(name, setup.study.folder / name)
-    if name not in OPERATORS and path.suffix != ".safetensors":
-        raise setup.study.error("model.operator", f"'{name}'", f"{', '.join(OPERATORS)}, or a .safetensors file")
-    if not path.is_file():
-        raise setup.study.error("model.operator", f"'{name}', but no file {path}", "an operator that is there")
-    try:
-        return load_shape_operator(path, PHYSICS)
-    except SurrogateFileError as error:
-        raise StudyError(f"{setup.study.location('model.operator')}: model.operator: {error}") from error
-
-
 def reduced_basis(setup: Setup, solutions: Callable[[], Sequence[Tensor]]) -> OperatorModel | None:
     """The model of a study in the span of its own finite-element solutions; None where it is no linear problem."""
     linear = any(setup.problem.physics.name in served for served in PHYSICS_OF.values())
     if not linear or not isinstance(linear_problem(setup, "a reduced basis"), Shapes):
         return None
     return OperatorModel(setup, None, solutions=solutions)
-
-
-def linear_problem(setup: Setup, model: str) -> Shapes | list[str]:
-    """The dimensionless problem of the start design, or why ``model`` cannot take it."""
-    problem: Problem = setup.problem
-    found = []
-    for what, entries in (
-        ("pins", problem.pins), ("slip", problem.slip), ("load cases", tuple(problem.cases)),
-        ("patch loads", problem.patches),
-    ):  # fmt: skip
-        if entries:
-            found.append(f"{what} are given; {model} knows none")
-    if found:
-        return found
-    try:
-        nodes = setup.shape_map.nodes(setup.initial[None])
-        return dimensionless(*ProblemOnMesh(setup).shapes(nodes))[0]
-    except (ValueError, KeyError) as error:
-        return [f"{error}; {model} takes constant coefficients and data of the position alone"]
-
-
-def unfit(setup: Setup, card: ShapeOperatorCard) -> list[str]:
-    """Why a study lies outside what an operator was made for, with what is allowed; empty where it does not."""
-    served = PHYSICS_OF[card.operator]
-    if setup.problem.physics.name not in served:
-        name = setup.problem.physics.name
-        return [f"physics is '{name}'; operator {card.operator} serves {', '.join(served)}"]
-    shapes = linear_problem(setup, f"operator {card.operator}")
-    if not isinstance(shapes, Shapes):
-        return shapes
-    found = []
-    for name, value in zip(card.parameters, shapes.parameters[0].tolist(), strict=True):
-        low, high = card.parameters[name]
-        if not low <= value <= high:
-            found.append(f"{name} (in plane stress) is {value:.4g}; operator {card.operator} knows [{low:g}, {high:g}]")
-    if bool((shapes.robin < 0).any()):
-        found.append("a Robin condition has a negative coefficient; allowed are those that cool")
-    if bool((shapes.robin > 0).any()) and card.limits["cooled share of the boundary"][1] == 0:
-        found.append(f"a Robin condition is given; operator {card.operator} knows none")
-    return found
-
-
-def operator_novelty(setup: Setup, card: ShapeOperatorCard, theta: Tensor) -> dict[str, float]:
-    """Descriptor -> by how much of the population's range the design theta (P,) lies outside it."""
-    shapes, _ = dimensionless(*ProblemOnMesh(setup).shapes(setup.shape_map.nodes(theta[None])))
-    return novelty(describe(shapes)[0], card.limits)

@@ -11,9 +11,9 @@ from typing import Any
 from shapewright.studies.files import content_key, file_key, read_sealed, write_sealed
 from shapewright.studies.problem.flow_models import flow_basis
 from shapewright.studies.problem.models import FemModel
-from shapewright.studies.problem.operators import StudyOperator, fitting_operator, operator_path
+from shapewright.studies.problem.operators import OPERATORS, StudyOperator, fitting_operator, operator_path
 from shapewright.studies.problem.setup import Setup
-from shapewright.studies.problem.shape_models import OPERATORS, reduced_basis
+from shapewright.studies.problem.shape_models import reduced_basis
 from shapewright.studies.run.measured import FILE, Expected, expected, measured
 from shapewright.studies.run.sample import physical_inputs
 from shapewright.studies.run.search import search_inputs

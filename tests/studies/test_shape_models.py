@@ -13,14 +13,10 @@ from shapewright.studies.optimize.optimizer import ExitReason
 from shapewright.studies.optimize.trust_region import Region, minimize_by_trust_region
 from shapewright.studies.optimize.trust_region_search import SolutionStore, scaling_at, trust_region_problem
 from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.operator_fit import operator_novelty, unfit
+from shapewright.studies.problem.problem_on_mesh import linear_problem
 from shapewright.studies.problem.setup import Setup, build_setup
-from shapewright.studies.problem.shape_models import (
-    OperatorModel,
-    linear_problem,
-    operator_novelty,
-    reduced_basis,
-    unfit,
-)
+from shapewright.studies.problem.shape_models import OperatorModel, reduced_basis
 from shapewright.studies.schema.loader import load_study
 from shapewright.surrogate.models.shape_descriptors import DESCRIPTORS
 from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard, sizes_of
@@ -137,6 +133,15 @@ def test_springs_that_are_no_film_are_told(condition: str, reason: str, tmp_path
     found = linear_problem(build_setup(load_study(path)), "a reduced basis")
     assert isinstance(found, list)
     assert reason in found[0]
+
+
+def test_small_springs_beside_large_loads_are_one_film(tmp_path: Path) -> None:
+    path = tmp_path / "sprung.yaml"
+    text = CLAMPED.replace("PHYSICS", "plane_stress")
+    path.write_text(text.replace("{on: right, u: 2.0}", '{on: right, u: "2*nx - 5e-8*u", v: "ny - 5e-8*v"}'))
+    shapes = linear_problem(build_setup(load_study(path)), "a reduced basis")
+    assert not isinstance(shapes, list)
+    assert float(shapes.robin.max()) > 0
 
 
 @pytest.mark.parametrize("kind", ["torsion", "plane_strain"])
