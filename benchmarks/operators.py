@@ -230,6 +230,7 @@ def main() -> None:
         found, searched = measure(name, chosen.folder)
         rows, steps = rows + found, steps + searched
     content = {"machine": hardware("cpu"), "rows": rows, "searches": steps}
+    chosen.out.mkdir(parents=True, exist_ok=True)
     write_json(chosen.out / "operators.json", content)
     write_text(chosen.out / "operators.md", as_markdown(content))
 

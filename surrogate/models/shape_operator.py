@@ -2,13 +2,17 @@
 
 The network sees a domain through clouds of interior and boundary points with the data as features, all of it
 dimensionless (:func:`shapes.dimensionless`), and gives fields N_k. The solution is sought in the span of all D N_k p
-(:mod:`models.galerkin`), with D that vanishes where a component is prescribed, and p = 1 and the coordinates. That
-finds the amplitudes, so that the network has to know forms only.
+(:mod:`models.galerkin`), with D that vanishes where a component is prescribed, and p all polynomials of the coordinates
+to some degree. That finds amplitudes which vary in space, so that the network has to know local forms only: the
+partition of unity method's enrichment (I. Babuska, J. M. Melenk, Int. J. Numer. Methods Eng. 40 (1997) 727) by a network.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import product
+from operator import mul
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +26,8 @@ from shapewright.surrogate.models.shapes import Points, Shapes
 
 EXTENT = 2.6
 """Half the width of the box, in radii of gyration about the centroid, that a domain has to lie in."""
+TYPICAL = 1.7
+"""Half the width of a square domain, in radii of gyration: about where the coordinates of most domains end."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,16 @@ class ShapeOperatorConfig:
 
     Attributes:
         operator: of the mGNO.
-        fields: that the network gives, one of them a vector of all components; times 1 and the coordinates they are the
-            K fields in whose span the solution is sought.
+        fields: that the network gives, one of them a vector of all components.
         nodes: of the latent grid along each axis.
+        degree: of the polynomials of the coordinates; times these the fields are the K ones in whose span the solution
+            is sought. It is not the network's, and may change without training.
     """
 
     operator: OperatorConfig = field(default_factory=lambda: OperatorConfig(48, 48, (10, 10), 4))
     fields: int = 8
     nodes: int = 44
+    degree: int = 4
 
 
 class ShapeOperator(nn.Module):
@@ -69,12 +77,23 @@ class ShapeOperator(nn.Module):
         known = torch.cat([functional.gelu(near), shapes.factor], -1)
         found = self.fields(functional.gelu(self.local(known)))
         fields = found.unflatten(-1, (-1, self.config.fields)) * shapes.factor[..., None]
-        linear = torch.cat([torch.ones_like(shapes.nodes[..., :1]), shapes.nodes], -1)
-        return (fields[..., None] * linear[:, :, None, None]).flatten(-2)
+        amplitudes = polynomials(shapes.nodes, self.config.degree)
+        return (fields[..., None] * amplitudes[:, :, None, None]).flatten(-2)
 
-    def forward(self, shapes: Shapes) -> System:
-        """Energies of the fields of dimensionless shapes."""
-        return assemble(self.physics, shapes, self.basis(shapes))
+    def forward(self, shapes: Shapes, points_per_side: int = 3) -> System:
+        """Energies of the fields of dimensionless shapes, in double precision: many fields are nearly dependent."""
+        basis = self.basis(shapes).double()
+        return assemble(self.physics, shapes.to(basis), basis, points_per_side)
+
+
+def polynomials(points: Tensor, degree: int) -> Tensor:
+    """(..., M) products of Legendre polynomials of points (..., d) in units of :data:`TYPICAL`, to a total degree."""
+    scaled = points / TYPICAL
+    rows = [torch.ones_like(scaled), scaled]
+    for n in range(1, degree):
+        rows.append(((2 * n + 1) * scaled * rows[n] - n * rows[n - 1]) / (n + 1))
+    orders = [o for o in product(range(degree + 1), repeat=points.shape[-1]) if sum(o) <= degree]
+    return torch.stack([reduce(mul, (rows[n][..., axis] for axis, n in enumerate(order))) for order in orders], -1)
 
 
 def clouds(shapes: Shapes) -> tuple[PointCloud, PointCloud, Tensor, Tensor]:

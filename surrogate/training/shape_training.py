@@ -55,8 +55,8 @@ def energy_errors(network: ShapeOperator, reference: ReferenceProblems, at_once:
     with torch.no_grad():
         for start in range(0, len(reference.shapes), at_once):
             shapes = reference.shapes.subset(slice(start, start + at_once)).to(like)
-            exact = reference.gain[start : start + at_once].to(like)
-            found.append(energy_error(network(shapes), exact).double().cpu())
+            exact = reference.gain[start : start + at_once].to(like.device)
+            found.append(energy_error(network(shapes), exact.double()).cpu())
     return torch.cat(found)
 
 
@@ -83,7 +83,7 @@ def _loss(
     network: ShapeOperator, population: ShapePopulation, how: Draw, config: TrainerConfig
 ) -> Callable[..., Tensor]:
     def loss(*arrays: Tensor) -> Tensor:
-        system = network(Shapes(*arrays))
+        system = network(Shapes(*arrays), points_per_side=2)
         return -(gain(system) + system.lifting_matrix + TRIVIAL).log().mean()
 
     if population.nodes.device.type != "cuda":
