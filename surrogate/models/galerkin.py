@@ -20,7 +20,7 @@ from torch import Tensor
 
 from shapewright.geometries.fields.problem import Function, Physics
 from shapewright.geometries.fields.quantities import Component, FieldSpace, Quantities, constant
-from shapewright.surrogate.models.shapes import Points, Shapes
+from shapewright.surrogate.models.shapes import Points, Shapes, nodal_values
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,11 @@ class System:
 def assemble(physics: LinearPhysics, shapes: Shapes, basis: Tensor, points_per_side: int = 3) -> System:
     """System of fields ``basis`` (B, N, c, K) that vanish where their components are prescribed; stiffness one."""
     count = basis.shape[-1]
-    fields = torch.cat([basis, shapes.lifting[..., None]], -1)
-    inside, around = shapes.cell_points(points_per_side), shapes.facet_points(points_per_side)
-    values, gradients = _at(inside, fields)
-    flux = flux_of_gradients(physics, shapes, inside, gradients)
-    matrix = torch.einsum("beqfcd,beqgcd,beq->bfg", flux, gradients, inside.weights)
-    load = torch.einsum("beqc,beqfc,beq->bf", inside.interpolate(shapes.source), values, inside.weights)
-    edge = around.interpolate(fields.flatten(2)).unflatten(-1, fields.shape[2:]).mT
-    load = load + torch.einsum("beqc,beqfc,beq->bf", shapes.flux_at(around), edge, around.weights)
-    film = around.weights * shapes.robin[..., None]
-    matrix = matrix + torch.einsum("beqfc,beqgc,beq->bfg", edge, edge, film)
+    fields = torch.cat([basis, shapes.lifting[..., None]], -1).flatten(2)
+    inside, around = (
+        part.of_fields(fields, len(physics.components)) for part in element_arrays(physics, shapes, points_per_side)
+    )
+    matrix, load = inside[0] + around[0], inside[1] + around[1]
     of_lifting = matrix[:, count, :count]
     return System(
         matrix[:, :count, :count],
@@ -79,12 +74,47 @@ def assemble(physics: LinearPhysics, shapes: Shapes, basis: Tensor, points_per_s
     )
 
 
-def _at(points: Points, fields: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, E, Q, F, c) values and (B, E, Q, F, c, d) gradients of F fields (B, N, c, F)."""
-    shape = fields.shape[2:]
-    values = points.interpolate(fields.flatten(2)).unflatten(-1, shape)
-    gradients = points.gradient(fields.flatten(2)).unflatten(-2, shape)
-    return values.mT, gradients.transpose(-3, -2)
+@dataclass(frozen=True)
+class ElementArrays:
+    """Matrices and loads of E elements of n nodes, in B domains; c components of a node stand together.
+
+    Attributes:
+        elements: (B, E, n) nodes.
+        matrices: (B, E, n c, n c).
+        loads: (B, E, n c).
+    """
+
+    elements: Tensor
+    matrices: Tensor
+    loads: Tensor
+
+    def of_fields(self, fields: Tensor, components: int) -> tuple[Tensor, Tensor]:
+        """(B, F, F) forms and (B, F) loads of fields (B, N, c F)."""
+        at_nodes = nodal_values(fields, self.elements).unflatten(-1, (components, -1))
+        local = at_nodes.flatten(2, 3)
+        forms = local.flatten(1, 2).mT @ (self.matrices @ local).flatten(1, 2)
+        return forms, torch.einsum("ben,benf->bf", self.loads, local)
+
+
+def element_arrays(
+    physics: LinearPhysics, shapes: Shapes, points_per_side: int = 3
+) -> tuple[ElementArrays, ElementArrays]:
+    """Stiffness and sources of the cells, films and prescribed fluxes of the facets; stiffness one."""
+    inside, around = shapes.cell_points(points_per_side), shapes.facet_points(points_per_side)
+    if inside.gradients is None:
+        raise ValueError("cells without gradients")
+    eye = torch.eye(len(physics.components), dtype=shapes.nodes.dtype, device=shapes.nodes.device)
+    gradients = torch.einsum("beqnd,fc->beqnfcd", inside.gradients, eye).flatten(3, 4)
+    flux = flux_of_gradients(physics, shapes, inside, gradients)
+    stiffness = torch.einsum("beqfcd,beqgcd,beq->befg", flux, gradients, inside.weights)
+    source = torch.einsum("qn,beqc,beq->benc", inside.values, inside.interpolate(shapes.source), inside.weights)
+    film = torch.einsum("qm,qn,bkq,bk->bkmn", around.values, around.values, around.weights, shapes.robin)
+    of_film = torch.einsum("bkmn,cd->bkmcnd", film, eye).flatten(4, 5).flatten(2, 3)
+    flux_in = torch.einsum("qm,bkqc,bkq->bkmc", around.values, shapes.flux_at(around), around.weights)
+    return (
+        ElementArrays(shapes.cells, stiffness, source.flatten(2)),
+        ElementArrays(shapes.facets, of_film, flux_in.flatten(2)),
+    )
 
 
 def flux_of_gradients(physics: LinearPhysics, shapes: Shapes, inside: Points, gradients: Tensor) -> Tensor:

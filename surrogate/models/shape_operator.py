@@ -3,8 +3,8 @@
 The network sees a domain through clouds of interior and boundary points with the data as features, all of it
 dimensionless (:func:`shapes.dimensionless`), and gives fields N_k. The solution is sought in the span of all D N_k p
 (:mod:`models.galerkin`), with D that vanishes where a component is prescribed, and p all polynomials of the coordinates
-to some degree. That finds amplitudes which vary in space, so that the network has to know local forms only: the
-partition of unity method's enrichment (I. Babuska, J. M. Melenk, Int. J. Numer. Methods Eng. 40 (1997) 727) by a network.
+to some degree. That finds amplitudes which vary in space, so that the network has to know local forms only, as the
+functions that enrich a partition of unity (I. Babuska, J. M. Melenk, Int. J. Numer. Methods Eng. 40 (1997) 727).
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ class ShapeOperator(nn.Module):
         amplitudes = polynomials(shapes.nodes, self.config.degree)
         return (fields[..., None] * amplitudes[:, :, None, None]).flatten(-2)
 
-    def forward(self, shapes: Shapes, points_per_side: int = 3) -> System:
+    def forward(self, shapes: Shapes) -> System:
         """Energies of the fields of dimensionless shapes, in double precision: many fields are nearly dependent."""
         basis = self.basis(shapes).double()
-        return assemble(self.physics, shapes.to(basis), basis, points_per_side)
+        return assemble(self.physics, shapes.to(basis), basis)
 
 
 def polynomials(points: Tensor, degree: int) -> Tensor:

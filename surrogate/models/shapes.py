@@ -39,13 +39,13 @@ class Points:
 
     def interpolate(self, nodal: Tensor) -> Tensor:
         """(B, E, Q, f) values of nodal fields (B, N, f)."""
-        return torch.einsum("qn,benf->beqf", self.values, _local(nodal, self.elements))
+        return torch.einsum("qn,benf->beqf", self.values, nodal_values(nodal, self.elements))
 
     def gradient(self, nodal: Tensor) -> Tensor:
         """(B, E, Q, f, d) gradients of nodal fields (B, N, f); ValueError on facets."""
         if self.gradients is None:
             raise ValueError("points on facets know no gradients")
-        return torch.einsum("beqnd,benf->beqfd", self.gradients, _local(nodal, self.elements))
+        return torch.einsum("beqnd,benf->beqfd", self.gradients, nodal_values(nodal, self.elements))
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Shapes:
         reference, weights = gauss_quadrature(kind.dimension, points_per_side)
         values = constant(kind.shape_functions(reference), self.nodes)
         slopes = constant(kind.shape_gradients(reference), self.nodes)
-        local = _local(self.nodes, self.cells)
+        local = nodal_values(self.nodes, self.cells)
         jacobian = torch.einsum("bmnd,qnk->bmqdk", local, slopes)
         measure = constant(weights, self.nodes) * determinant(jacobian) * self.cell_mask[..., None]
         gradients = torch.einsum("qnk,bmqkd->bmqnd", slopes, inverse(jacobian))
@@ -119,7 +119,7 @@ class Shapes:
         reference, weights = gauss_quadrature(side.dimension, points_per_side)
         values = constant(side.shape_functions(reference), self.nodes)
         slopes = constant(side.shape_gradients(reference), self.nodes)
-        local = _local(self.nodes, self.facets)
+        local = nodal_values(self.nodes, self.facets)
         area = area_vectors(torch.einsum("bkmd,qmj->bkqdj", local, slopes))
         stretch = area.norm(dim=-1)
         measure = constant(weights, self.nodes) * stretch * self.facet_mask[..., None]
@@ -182,7 +182,7 @@ def _root_mean_square(weights: Tensor, values: Tensor, measure: Tensor) -> Tenso
     return torch.where(nothing, mean, torch.where(nothing, torch.ones_like(mean), mean).sqrt())
 
 
-def _local(nodal: Tensor, elements: Tensor) -> Tensor:
+def nodal_values(nodal: Tensor, elements: Tensor) -> Tensor:
     """(B, E, n, f) values of nodal fields (B, N, f) at the nodes of the elements (B, E, n)."""
     count = nodal.shape[1]
     start = count * torch.arange(len(nodal), device=nodal.device)

@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from shapewright.surrogate.models.galerkin import LinearPhysics, assemble, flux_of_gradients
+from shapewright.surrogate.models.galerkin import LinearPhysics, assemble, element_arrays
 from shapewright.surrogate.models.shapes import Shapes
 
 
@@ -21,27 +21,16 @@ def finite_element_fields(physics: LinearPhysics, shapes: Shapes) -> Tensor:
 
 
 def _one(physics: LinearPhysics, shape: Shapes) -> Tensor:
-    inside, around = shape.cell_points(3), shape.facet_points(3)
-    assert inside.gradients is not None
     count, components = shape.nodes.shape[1], len(physics.components)
-    nodes_per_cell = shape.cells.shape[-1]
-    eye = torch.eye(components, dtype=shape.nodes.dtype)
-    local = torch.einsum("beqnd,fc->beqnfcd", inside.gradients, eye).flatten(3, 4)
-    flux = flux_of_gradients(physics, shape, inside, local)
-    block = torch.einsum("beqfcd,beqgcd,beq->befg", flux, local, inside.weights)[0]
-    degrees = (components * shape.cells[0][..., None] + torch.arange(components)).flatten(1)
-    film = torch.einsum("qm,qn,bkq,bk->kmn", around.values, around.values, around.weights, shape.robin)
-    on_facets = torch.einsum("kmn,cd->kmcnd", film, eye).flatten(1, 2).flatten(2, 3)
-    facet_degrees = (components * shape.facets[0][..., None] + torch.arange(components)).flatten(1)
-    stiffness = _sparse([(block, degrees), (on_facets, facet_degrees)], components * count)
-    source = inside.interpolate(shape.source)
-    of_source = torch.einsum("qn,beqc,beq->enc", inside.values, source, inside.weights)
-    of_flux = torch.einsum("qm,bkqc,bkq->kmc", around.values, shape.flux_at(around), around.weights)
+    parts = element_arrays(physics, shape)
+    degrees = [(components * p.elements[0][..., None] + torch.arange(components)).flatten(1) for p in parts]
+    blocks = [(p.matrices[0], index) for p, index in zip(parts, degrees, strict=True)]
+    stiffness = _sparse(blocks, components * count)
     load = torch.zeros(components * count, dtype=shape.nodes.dtype)
-    load.index_add_(0, degrees.flatten(), of_source.reshape(len(degrees), nodes_per_cell * components).flatten())
-    load.index_add_(0, facet_degrees.flatten(), of_flux.flatten(1).flatten())
+    for part, index in zip(parts, degrees, strict=True):
+        load.index_add_(0, index.flatten(), part.loads.flatten())
     used = np.zeros(components * count, dtype=bool)
-    used[degrees[shape.cell_mask[0] > 0].numpy()] = True
+    used[degrees[0][shape.cell_mask[0] > 0].numpy()] = True
     free = np.flatnonzero(used & (shape.factor[0].flatten().numpy() != 0))
     fields = np.where(used, shape.lifting[0].flatten().numpy(), 0.0)
     residual = load.numpy() - stiffness @ fields

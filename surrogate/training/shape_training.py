@@ -83,7 +83,7 @@ def _loss(
     network: ShapeOperator, population: ShapePopulation, how: Draw, config: TrainerConfig
 ) -> Callable[..., Tensor]:
     def loss(*arrays: Tensor) -> Tensor:
-        system = network(Shapes(*arrays), points_per_side=2)
+        system = network(Shapes(*arrays))
         return -(gain(system) + system.lifting_matrix + TRIVIAL).log().mean()
 
     if population.nodes.device.type != "cuda":
