@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from shapewright.studies.problem.linear_physics import PHYSICS
 from shapewright.surrogate.models.galerkin import System, assemble, energy_error, gain, solve
 from shapewright.surrogate.models.shape_descriptors import DESCRIPTORS, describe, limits, novelty
-from shapewright.surrogate.models.shape_operator import EXTENT
+from shapewright.surrogate.models.shape_operator import EXTENT, TYPICAL, polynomials
 from shapewright.surrogate.models.shape_operator_file import (
     ShapeOperatorCard,
     load_shape_operator,
@@ -77,6 +79,31 @@ def test_the_solution_in_the_span_of_the_finite_element_one_is_that_one(operator
     torch.testing.assert_close(solve(system)[:, 1], torch.ones(4, dtype=torch.float64), atol=1e-6, rtol=0)
     torch.testing.assert_close(gain(system), finite_element_gain(physics, shapes), rtol=1e-8, atol=0)
     assert float(energy_error(system, finite_element_gain(physics, shapes)).max()) < 1e-4
+
+
+@settings(max_examples=20, deadline=None)
+@given(degree=st.integers(0, 5), dimension=st.integers(1, 3), seed=st.integers(0, 99))
+def test_amplitudes_span_all_monomials_to_their_degree(degree: int, dimension: int, seed: int) -> None:
+    points = 4 * torch.rand(80, dimension, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) - 2
+    found = polynomials(points, degree)
+    assert found.shape[-1] == math.comb(degree + dimension, dimension)
+    orders = [o for o in itertools.product(range(degree + 1), repeat=dimension) if sum(o) <= degree]
+    monomials = torch.stack([(points / TYPICAL).pow(torch.tensor(order)).prod(-1) for order in orders], -1)
+    apart = monomials - found @ torch.linalg.lstsq(found, monomials).solution
+    assert apart.abs().max() < 1e-10 * monomials.abs().max()
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_higher_degree_never_gains_less_energy(operator: str) -> None:
+    network, shapes = tiny(operator), drawn(operator, 4)
+    gains = []
+    for degree in range(5):
+        network.config = replace(network.config, degree=degree)
+        gains.append(gain(network(shapes)).detach())
+    finite = finite_element_gain(PHYSICS[operator], shapes)
+    for less, more in itertools.pairwise([*gains, finite]):
+        assert bool((less <= more * (1 + 1e-6)).all())
+    assert bool((gains[4] > gains[0]).all())
 
 
 def test_elimination_gives_what_the_solution_of_the_system_gives() -> None:
