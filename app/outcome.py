@@ -107,6 +107,7 @@ def _known_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception],
     """What the user can correct in the study or the options, and what can go wrong on the way."""
     from shapewright.app.report.data import ReportError
     from shapewright.geometries.cad.mesher import MeshError
+    from shapewright.geometries.cad.solid import PartError
     from shapewright.geometries.cad.step import CadError
     from shapewright.geometries.design.measures import ShapeError
     from shapewright.geometries.family.parts import FamilyError
@@ -120,7 +121,7 @@ def _known_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception],
     from shapewright.surrogate.models.weights_file import SurrogateFileError
     from shapewright.surrogate.training.loop import TrainingError
 
-    bad_input = (StudyError, FamilyError, ShapeError, ProblemError, SurrogateFileError, WorkspaceError)
+    bad_input = (StudyError, FamilyError, PartError, ShapeError, ProblemError, SurrogateFileError, WorkspaceError)
     failures = (CadError, CompilerError, MeshError, SolveError, SamplingError, TrainingError)
     return bad_input, (*failures, OptimizationError, OutsideGridError, ReportError)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,7 @@ class Face:
         radius: of a cylinder or sphere; the major radius of a torus; that of a cone at its origin.
         minor_radius: of a torus.
         half_angle: of a cone, in degrees.
+        turn: how far a cylinder, cone or torus goes around its axis, in degrees.
         hollow: whether the material lies outside (a bore, a fillet in a corner); of cylinder, cone, sphere and torus.
         name: in the file, "" if it has none.
         colour: red, green and blue from 0 to 1.
@@ -82,6 +84,7 @@ class Face:
     radius: float | None = None
     minor_radius: float | None = None
     half_angle: float | None = None
+    turn: float | None = None
     hollow: bool | None = None
     name: str = ""
     colour: Vector | None = None
@@ -108,12 +111,15 @@ def _members(shape: TopoDS_Shape, kind: TopAbs_ShapeEnum) -> list[TopoDS_Shape]:
     return [found.FindKey(index) for index in range(1, found.Extent() + 1)]
 
 
-def describe(face: TopoDS_Face, number: int, factor: float, name: str = "", colour: Vector | None = None) -> Face:
-    """What a face is, of a shape whose coordinates are ``factor`` times those of the study."""
+def describe(face: TopoDS_Face, number: int, factor: float, tight: bool = True) -> Face:
+    """What a face is, of a shape whose coordinates are ``factor`` times those of the study.
+
+    Without ``tight`` its bounding box is that of its poles, which is found faster.
+    """
     surface = BRepAdaptor_Surface(face)
     kind = KINDS.get(surface.GetType(), "other")
     area, centroid = area_and_centroid(face)
-    low, high = box_of(face)
+    low, high = box_of(face, tight)
     numbers: dict[str, float] = {}
     position: gp_Pnt | None = None
     axis: gp_Dir | None = None
@@ -141,10 +147,11 @@ def describe(face: TopoDS_Face, number: int, factor: float, name: str = "", colo
         normal=_tuple(_normal(face)[1]) if kind == "plane" else None,
         origin=None if position is None else _tuple(_array(position.XYZ()) / factor),
         axis=None if axis is None else _tuple(_array(axis.XYZ())),
+        turn=None if axis is None else _turn(face),
         hollow=_is_hollow(face, surface, kind),
-        name=name,
-        colour=colour,
-        **numbers,
+        radius=numbers.get("radius"),
+        minor_radius=numbers.get("minor_radius"),
+        half_angle=numbers.get("half_angle"),
     )
 
 
@@ -155,10 +162,13 @@ def area_and_centroid(face: TopoDS_Face) -> tuple[float, Array]:
     return properties.Mass(), _array(properties.CentreOfMass().XYZ())
 
 
-def box_of(shape: TopoDS_Shape) -> tuple[Array, Array]:
-    """Corners (3,) of the tight bounding box of a shape, in its coordinates."""
+def box_of(shape: TopoDS_Shape, tight: bool = True) -> tuple[Array, Array]:
+    """Corners (3,) of the bounding box of a shape, in its coordinates."""
     box = Bnd_Box()
-    BRepBndLib.AddOptimal_s(shape, box, False, False)
+    if tight:
+        BRepBndLib.AddOptimal_s(shape, box, False, False)
+    else:
+        BRepBndLib.Add_s(shape, box, False)
     box.SetGap(0.0)
     return _array(box.CornerMin().XYZ()), _array(box.CornerMax().XYZ())
 
@@ -182,6 +192,11 @@ def _normal(face: TopoDS_Face) -> tuple[Array, Array]:
 def uv_box(face: TopoDS_Face) -> tuple[float, float, float, float]:
     """Least and largest u, least and largest v of a face."""
     return BRepTools.UVBounds_s(face)
+
+
+def _turn(face: TopoDS_Face) -> float:
+    u_low, u_high, _, _ = uv_box(face)
+    return min(math.degrees(u_high - u_low), 360.0)
 
 
 def _is_hollow(face: TopoDS_Face, surface: BRepAdaptor_Surface, kind: str) -> bool | None:

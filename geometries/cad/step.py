@@ -36,7 +36,7 @@ from OCP.gp import gp_Pnt, gp_Trsf, gp_Vec
 from OCP.GProp import GProp_GProps
 from OCP.IFSelect import IFSelect_RetDone
 from OCP.Interface import Interface_Static
-from OCP.Message import Message, Message_Gravity
+from OCP.Message import Message
 from OCP.OCP.collections import (
     Array1_double,
     Array1_gp_Pnt,
@@ -163,7 +163,7 @@ def write_step(cad: CadShape, path: Path, unit: str) -> None:
     Raises:
         CadError: it could not be written; ``path`` is as it was before.
     """
-    _silence()
+    silence()
     length = millimetres(unit)
     writer = STEPControl_Writer()  # made first: it sets OpenCASCADE's defaults, which the next lines change
     Interface_Static.SetCVal_s("write.step.unit", unit.upper())
@@ -216,7 +216,7 @@ def read_step(path: Path, unit: str, factor: float = 1.0) -> CadShape:
     Raises:
         CadError: not a STEP file, or nothing in it.
     """
-    _silence()
+    silence()
     reader = STEPControl_Reader()
     read = reader.ReadFile(str(path)) == IFSelect_RetDone
     if read:
@@ -272,7 +272,6 @@ def _edges(shape: TopoDS_Shape) -> list[TopoDS_Edge]:
     return [TopoDS.Edge(found.FindKey(index)) for index in range(1, found.Extent() + 1)]
 
 
-def _silence() -> None:
-    """OpenCASCADE prints transfer statistics to standard output unless told otherwise."""
-    for printer in Message.DefaultMessenger_s().Printers():
-        printer.SetTraceLevel(Message_Gravity.Message_Fail)
+def silence() -> None:
+    """OpenCASCADE prints statistics and its view of a damaged file to standard output unless told otherwise."""
+    Message.DefaultMessenger_s().ChangePrinters().Clear()
