@@ -41,7 +41,7 @@ from shapewright.studies.problem.constraints import (
     geometric_values,
     worst_violation,
 )
-from shapewright.studies.problem.flow_models import FlowBasis, flow_basis
+from shapewright.studies.problem.flow_models import FlowModel, flow_basis
 from shapewright.studies.problem.models import LearningModel, Model, unfolded
 from shapewright.studies.problem.samples import random_directions, solve_design
 from shapewright.studies.problem.setup import Setup
@@ -188,8 +188,8 @@ def own_model(setup: Setup, store: SolutionStore) -> Model | None:
 
 def first_radius(config: Optimizer, model: Model | None) -> float:
     """Of the trust region: the study's, or for a reduced basis with tangents, where it gives none, a larger one."""
-    given = "radius" in config.model_fields_set or not isinstance(model, FlowBasis)
-    return config.radius if given else FlowBasis.RADIUS
+    given = "radius" in config.model_fields_set or not isinstance(model, FlowModel)
+    return config.radius if given else FlowModel.RADIUS
 
 
 def scaling_at(setup: Setup, solution: Dataset | None) -> Scaling:

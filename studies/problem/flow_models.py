@@ -1,10 +1,9 @@
-"""The reduced basis of a flow: the study's own finite-element solutions, their design tangents, and pressures.
+"""A flow at any design of a study, sought among what is known: solutions, their design tangents, an operator's fields.
 
-A flow at a new design is sought in the span of what is known, carried along with the nodes of the mesh: velocities and
-pressures of solved designs and of their tangents, and for each pressure p its supremizer, the velocity w with
-(grad w, grad v) = int p div v on the reference mesh, without which the pressures of a reduced basis are not stable
-(G. Rozza, K. Veroy, Comput. Methods Appl. Mech. Eng. 196 (2007) 1244). Where nothing else is known there are no
-solutions to join, so that the first comes from finite elements.
+Velocities and pressures of solved designs and of their tangents, carried along with the nodes of the mesh, span a
+reduced basis; the fields that an operator for all shapes gives for a design join it, if there is one. Each pressure p
+comes with its supremizer, the velocity w with (grad w, grad v) = int p div v on the reference mesh, without which the
+pressures are not stable (G. Rozza, K. Veroy, Comput. Methods Appl. Mech. Eng. 196 (2007) 1244).
 
 A tangent costs a back-substitution in the factorization of its solution. With those along all parameters the model is
 exact to first order in the fields at a solved design; for the dissipation, whose adjoint lies in the span, it is so to
@@ -14,9 +13,9 @@ third order in the value.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,14 +24,19 @@ from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
 from shapewright.geometries.design.dirichlet_lift import DirichletLift, Prescribed, build_dirichlet_lift
+from shapewright.geometries.mesh.integration import cell_points
 from shapewright.geometries.mesh.stiffness import weighted_stiffness
 from shapewright.studies.problem.models import Array, designs_of, no_answers, unfolded
+from shapewright.studies.problem.problem_on_mesh import ProblemOnMesh
 from shapewright.studies.problem.setup import Setup
+from shapewright.surrogate.models.flow_operator import FlowOperator
 from shapewright.surrogate.models.functionals import integrate_all
 from shapewright.surrogate.models.point_quantities import at_points
+from shapewright.surrogate.models.shapes import Shapes, dimensionless
 from shapewright.surrogate.models.weak_equations import WeakEquations
 from shapewright.surrogate.training.dataset import Dataset
 
+GradientForm = Literal["lagrangian", "through_operator"]
 FLOWS = ("stokes", "navier_stokes")
 """Physics of incompressible flow: velocities, then the pressure p."""
 LAST = 12
@@ -46,35 +50,50 @@ stored in single precision."""
 
 def tangents_wanted(setup: Setup) -> int:
     """Directions along which a solution should come with its tangents: as many as parameters for a flow."""
-    return len(setup.family.parameters) if setup.problem.physics.name in FLOWS else 0
+    return len(setup.family.parameters) if flow_basis(setup) is not None else 0
+
+
+class Start(NamedTuple):
+    """A design (P,) and its fields (N, c) less the lifting, to begin with near it."""
+
+    design: Tensor
+    fields: Tensor
 
 
 @dataclass(frozen=True)
 class Span:
-    """Where a flow is sought.
+    """What solutions give.
 
     Attributes:
-        fields: (N, c, K) that vanish where their components are prescribed.
-        starts: designs (S, P) that were solved, and (S, K) amplitudes of their solutions.
+        velocities: (N, d, K), orthonormal, zero where their components are prescribed.
+        pressures: (N, L), orthonormal.
+        starts: of Newton's method: the designs that were solved, then the last one that was asked about.
+        solved: how many of them were solved.
     """
 
-    fields: Tensor
-    starts: tuple[Tensor, Tensor]
+    velocities: Tensor
+    pressures: Tensor
+    starts: list[Start]
+    solved: int
 
 
 @dataclass(frozen=True)
-class FlowBasis:
-    """The reduced basis as a model of all functionals of a study; see :class:`models.Model`.
+class FlowModel:
+    """The model of all functionals of a study of a flow; see :class:`models.Model`.
 
     Attributes:
         setup: study of a flow; see :func:`flow_basis`.
         solutions: finite-element solutions of it so far, each with its tangents.
+        network: operator for all shapes, if any.
+        gradient: whether derivatives hold the operator's fields or go through it.
     """
 
     RADIUS: ClassVar[float] = 0.5
-    """Of a trust region on it at the start, in scaled parameters."""
+    """Of a trust region on the reduced basis at the start, in scaled parameters."""
     setup: Setup
-    solutions: Callable[[], Sequence[Dataset]]
+    solutions: Callable[[], Sequence[Dataset]] = tuple
+    network: FlowOperator | None = None
+    gradient: GradientForm = "lagrangian"
     _spans: dict[int, Span] = field(default_factory=dict, repr=False)
 
     def evaluate(self, theta: ArrayLike) -> tuple[Array, Array]:
@@ -89,9 +108,11 @@ class FlowBasis:
 
     def fields(self, theta: Tensor) -> Tensor:
         """(N, c) fields of one design (P,), float64; NaN where there is no answer."""
-        lifting = self._lifting(self.setup.shape_map.nodes(theta))
-        found = self._amplitudes(theta)
-        return torch.full_like(lifting, torch.nan) if found is None else lifting + self.span.fields @ found[0]
+        nodes = self.setup.shape_map.nodes(theta)
+        with torch.no_grad():
+            lifting, basis = self._lifting(nodes), self._basis(nodes)
+            found = self._solved(theta, nodes, lifting, basis)
+        return torch.full_like(lifting, torch.nan) if found is None else lifting + basis @ found[0]
 
     @property
     def span(self) -> Span:
@@ -107,32 +128,58 @@ class FlowBasis:
 
         With r(x) = 0 and r'(x)^T y = -dJ/dx the derivative is that of J + y . r with x and y held.
         """
-        found = self._amplitudes(theta)
-        if found is None:
-            return None
-        (x, jacobian), fields = found, self.span.fields
         design = theta.clone().requires_grad_()
         nodes = self.setup.shape_map.nodes(design)
-        state = (self._lifting(nodes) + fields @ x).requires_grad_()
+        lifting, basis = self._lifting(nodes), self._basis(nodes)
+        with torch.no_grad():
+            found = self._solved(theta, nodes.detach(), lifting.detach(), basis.detach())
+        if found is None:
+            return None
+        x, jacobian = found
+        state = lifting + basis @ x
         values = self._integrals(nodes, state)
         slopes = torch.stack([torch.autograd.grad(value, state, retain_graph=True)[0] for value in values], -1)
-        y = torch.linalg.solve(jacobian.T, -torch.einsum("nck,ncj->kj", fields, slopes))
+        y = torch.linalg.solve(jacobian.T, -torch.einsum("nck,ncj->kj", basis.detach(), slopes))
         equations = WeakEquations(self.setup.problem, self.setup.shape_map.mesh, nodes)
-        total = values + equations.residual(state, fields @ y)
+        total = values + equations.residual(state, basis @ y)
         gradients = [torch.autograd.grad(one, design, retain_graph=True)[0] for one in total]
         return values.detach().numpy(), torch.stack(gradients).numpy()
 
-    def _amplitudes(self, theta: Tensor) -> tuple[Tensor, Tensor] | None:
+    def _solved(self, theta: Tensor, nodes: Tensor, lifting: Tensor, basis: Tensor) -> tuple[Tensor, Tensor] | None:
         """(K,) amplitudes x at a design (P,), and the Jacobian (K, K) of the equations there."""
-        span = self.span
-        designs, amplitudes = span.starts
-        bounds = self.setup.family.bounds
-        apart = ((designs - theta) / (bounds[:, 1] - bounds[:, 0])).norm(dim=-1)
-        start = amplitudes[int(apart.argmin())] if len(designs) else span.fields.new_zeros(span.fields.shape[-1])
-        nodes = self.setup.shape_map.nodes(theta)
+        if basis.shape[-1] == 0:
+            return None
+        span, bounds = self.span, self.setup.family.bounds
+        apart = [float(((one.design - theta) / (bounds[:, 1] - bounds[:, 0])).norm()) for one in span.starts]
+        near = span.starts[int(np.argmin(apart))].fields if apart else torch.zeros_like(lifting)
         equations = WeakEquations(self.setup.problem, self.setup.shape_map.mesh, nodes)
-        with torch.no_grad():
-            return equations.solve(self._lifting(nodes), span.fields, start)
+        found = equations.solve(lifting, basis, torch.einsum("nck,nc->k", basis, near))
+        if found is not None:
+            span.starts[span.solved :] = [Start(theta.detach().clone(), basis @ found[0])]
+        return found
+
+    def _basis(self, nodes: Tensor) -> Tensor:
+        """(N, c, K) orthonormal fields of the span on the mesh with nodes (N, 2), the operator's among them."""
+        known = self.span.velocities, self.span.pressures
+        if self.network is None:
+            return _joined(*known)
+        with torch.set_grad_enabled(self.gradient == "through_operator" and torch.is_grad_enabled()):
+            shapes, _ = dimensionless(*velocity_problem(self.setup, nodes[None]))
+            found = self.network.both(shapes.to(next(self.network.parameters())))
+            velocities, pressures = (part[0].to(nodes) for part in found)
+            pressures = self._pinned(pressures)
+            free = velocities * self._free[:, :-1, None]
+            velocities = torch.cat([known[0], free, self._supremizers(pressures)], -1)
+            return _joined(_independent(velocities), _independent(torch.cat([known[1], pressures], -1)))
+
+    def _pinned(self, pressures: Tensor) -> Tensor:
+        """Pressures (N, L) that vanish where the study pins their level."""
+        mesh = self.setup.shape_map.mesh
+        for pin in self.setup.problem.pins:
+            corners = np.unique(mesh.facets_on(pin.tag)[:, :2])
+            at = corners[np.lexsort(mesh.nodes[corners].T[::-1])[0]]
+            pressures = pressures - pressures[at]
+        return pressures
 
     def _integrals(self, nodes: Tensor, fields: Tensor) -> Tensor:
         """(J,) functionals."""
@@ -174,45 +221,88 @@ class FlowBasis:
         none = torch.zeros(len(self._free), self._free.shape[1], 0, dtype=torch.float64)
         every = torch.stack([*own, *moved], -1) * self._free[..., None] if own else none
         pressures = _independent(every[:, -1])
-        velocities = _independent(torch.cat([every[:, :-1], self._supremizers(pressures)], -1).flatten(0, 1))
-        size = velocities.shape[-1]
-        fields = every.new_zeros(*self._free.shape, size + pressures.shape[-1])
-        fields[:, :-1, :size] = velocities.unflatten(0, (len(self._free), -1))
-        fields[:, -1, size:] = pressures
-        orthonormal = fields.flatten(0, 1)
-        amplitudes = torch.stack([orthonormal.T @ one.flatten() for one in own]) if own else fields.new_zeros(0, 0)
-        designs = torch.cat([one.theta for one in last]) if last else fields.new_zeros(0, 0)
-        return Span(fields, (designs, amplitudes))
+        velocities = torch.cat([every[:, :-1], self._supremizers(pressures)], -1)
+        velocities = _independent(velocities)
+        starts = [Start(one.theta[0], u * self._free) for one, u in zip(last, own, strict=True)]
+        return Span(velocities, pressures, starts, len(starts))
 
     def _supremizers(self, pressures: Tensor) -> Tensor:
         """(N, d, K) velocities that the divergence against pressures (N, K) has most of."""
         mesh = self.setup.shape_map.mesh
-        equations = WeakEquations(self.setup.problem, mesh, self.setup.shape_map.reference_nodes)
-        cells = equations.cells
+        cells = cell_points(mesh, self.setup.shape_map.reference_nodes)
         slopes = torch.einsum("mq,qij,mqjd->mqid", cells.weights, cells.gradients, cells.inverse_jacobian)
         values = torch.einsum("qi,mik->mqk", cells.values, pressures[cells.cells])
         local = torch.einsum("mqid,mqk->midk", slopes, values)
         loads = local.new_zeros(len(mesh.nodes), *local.shape[2:])
         loads = loads.index_add(0, cells.cells.flatten(), local.flatten(0, 1))
-        found = torch.zeros_like(loads)
+        columns = []
         for k, laplacian in enumerate(self._laplacians):
-            free = self._free[:, k] != 0
-            found[free, k] = torch.from_numpy(laplacian.solve(loads[free, k].numpy()))
-        return found
+            free = torch.nonzero(self._free[:, k])[:, 0]
+            found = _Solved.apply(loads[free, k], laplacian)
+            columns.append(torch.zeros_like(loads[:, k]).index_copy(0, free, found))
+        return torch.stack(columns, 1)
+
+
+class _Solved(torch.autograd.Function):
+    """Solutions of a symmetric sparse system for columns (n, K), differentiable in them."""
+
+    @staticmethod
+    def forward(ctx: Any, right: Tensor, factors: SuperLU) -> Tensor:
+        ctx.factors = factors
+        return torch.from_numpy(factors.solve(right.detach().numpy()))
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        return torch.from_numpy(ctx.factors.solve(slopes[0].contiguous().numpy())), None
+
+
+def _joined(velocities: Tensor, pressures: Tensor) -> Tensor:
+    """(N, d + 1, K + L) fields: velocities (N, d, K) without pressure, pressures (N, L) without velocity."""
+    above = torch.cat([velocities, velocities.new_zeros(*velocities.shape[:2], pressures.shape[-1])], -1)
+    below = torch.cat([pressures.new_zeros(len(pressures), velocities.shape[-1]), pressures], -1)
+    return torch.cat([above, below[:, None]], 1)
 
 
 def _independent(columns: Tensor) -> Tensor:
-    """(N, k) orthonormal columns that span what columns (N, K) do, but for what hardly stands out."""
+    """(..., k) orthonormal columns that span what columns (..., K) do, but for what hardly stands out.
+
+    They are combinations of the columns, which derivatives hold: the span does not depend on them.
+    """
     if columns.shape[-1] == 0:
         return columns
-    unit = columns / columns.norm(dim=0).clamp_min(torch.finfo(columns.dtype).tiny)
-    left, sizes, _ = torch.linalg.svd(unit, full_matrices=False)
-    return left[:, sizes.square() > DEPENDENT * sizes[0].square()]
+    held = columns.detach().flatten(0, -2)
+    size = held.norm(dim=0).clamp_min(torch.finfo(columns.dtype).tiny)
+    _, sizes, right = torch.linalg.svd(held / size, full_matrices=False)
+    kept = sizes.square() > DEPENDENT * sizes[0].square()
+    return columns @ (right[kept].T / size[:, None] / sizes[kept])
 
 
-def flow_basis(setup: Setup, solutions: Callable[[], Sequence[Dataset]]) -> FlowBasis | None:
+def velocity_problem(setup: Setup, nodes: Tensor) -> tuple[Shapes, Tensor]:
+    """Domains with nodes (B, N, 2) and what is given of the velocity, in the study's units, and the (B,) viscosity."""
+    shapes, viscosity = ProblemOnMesh(setup).shapes(nodes)
+    given = ("factor", "lifting", "prescribed", "source", "flux")
+    return replace(shapes, **{name: getattr(shapes, name)[..., :-1] for name in given}), viscosity
+
+
+def flow_basis(setup: Setup, solutions: Callable[[], Sequence[Dataset]] = tuple) -> FlowModel | None:
     """The model of a study of a flow; None for another physics, or conditions that it does not know."""
     problem = setup.problem
     if problem.physics.name not in FLOWS or problem.slip or problem.patches or problem.cases:
         return None
-    return FlowBasis(setup, solutions)
+    return FlowModel(setup, solutions)
+
+
+def flow_problem(setup: Setup, operator: str) -> Shapes | list[str]:
+    """The dimensionless problem of the start design, or why an operator cannot take it."""
+    problem = setup.problem
+    given = {"slip": problem.slip, "load cases": tuple(problem.cases), "patch loads": problem.patches}
+    found = [f"{what} are given; operator {operator} knows none" for what, entries in given.items() if entries]
+    pressures = [c.tag for c in (*problem.dirichlet, *problem.natural) if c.component == "p"]
+    pressures += ["the domain"] if "p" in problem.sources else []
+    found += [f"the pressure is given on {tag}; operator {operator} takes tractions of u and v" for tag in pressures]
+    if found:
+        return found
+    try:
+        return dimensionless(*velocity_problem(setup, setup.shape_map.nodes(setup.initial[None])))[0]
+    except (ValueError, KeyError) as error:
+        return [f"{error}; operator {operator} takes constant coefficients and data of the position alone"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from shapewright.studies.problem.linear_physics import PHYSICS_OF
+from shapewright.studies.problem.flow_models import flow_problem, velocity_problem
+from shapewright.studies.problem.linear_physics import FLOW_PHYSICS, PHYSICS_OF
 from shapewright.studies.problem.problem_on_mesh import ProblemOnMesh, linear_problem
 from shapewright.studies.problem.setup import Setup
 from shapewright.surrogate.models.shape_descriptors import describe, novelty
@@ -18,7 +19,8 @@ def unfit(setup: Setup, card: ShapeOperatorCard) -> list[str]:
     if setup.problem.physics.name not in served:
         name = setup.problem.physics.name
         return [f"physics is '{name}'; operator {card.operator} serves {', '.join(served)}"]
-    shapes = linear_problem(setup, f"operator {card.operator}")
+    flow = card.operator in FLOW_PHYSICS
+    shapes = flow_problem(setup, card.operator) if flow else linear_problem(setup, f"operator {card.operator}")
     if not isinstance(shapes, Shapes):
         return shapes
     found = []
@@ -28,6 +30,8 @@ def unfit(setup: Setup, card: ShapeOperatorCard) -> list[str]:
             found.append(f"{name} (in plane stress) is {value:.4g}; operator {card.operator} knows [{low:g}, {high:g}]")
     if bool((shapes.robin < 0).any()):
         found.append("a Robin condition has a negative coefficient; allowed are those that cool")
+    if bool((shapes.robin != 0).any()) and flow:
+        return [f"a flux depends on the velocity; operator {card.operator} knows none that does"]
     if bool((shapes.robin > 0).any()) and card.limits["cooled share of the boundary"][1] == 0:
         found.append(f"a Robin condition is given; operator {card.operator} knows none")
     return found
@@ -35,5 +39,7 @@ def unfit(setup: Setup, card: ShapeOperatorCard) -> list[str]:
 
 def operator_novelty(setup: Setup, card: ShapeOperatorCard, theta: Tensor) -> dict[str, float]:
     """Descriptor -> by how much of the population's range the design theta (P,) lies outside it."""
-    shapes, _ = dimensionless(*ProblemOnMesh(setup).shapes(setup.shape_map.nodes(theta[None])))
+    nodes = setup.shape_map.nodes(theta[None])
+    flow = card.operator in FLOW_PHYSICS
+    shapes, _ = dimensionless(*(velocity_problem(setup, nodes) if flow else ProblemOnMesh(setup).shapes(nodes)))
     return novelty(describe(shapes)[0], card.limits)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from shapewright.studies.problem.linear_physics import PHYSICS, PHYSICS_OF
+from shapewright.studies.problem.flow_models import FlowModel, tangents_wanted
+from shapewright.studies.problem.linear_physics import FLOW_PHYSICS, PHYSICS, PHYSICS_OF
 from shapewright.studies.problem.models import Array
 from shapewright.studies.problem.operator_fit import operator_novelty, unfit
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.problem.shape_models import OperatorModel
 from shapewright.studies.schema.loader import Study, StudyError
 from shapewright.studies.schema.study import PretrainedOperator, StudyModel
+from shapewright.surrogate.models.flow_operator import FlowOperator
 from shapewright.surrogate.models.shape_operator import ShapeOperator
 from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard, load_shape_operator
 from shapewright.surrogate.models.weights_file import SurrogateFileError
+from shapewright.surrogate.training.dataset import Dataset
 
 FOLDER = Path(__file__).resolve().parents[1] / "operators"
 OPERATORS = {"poisson_2d": FOLDER / "poisson_2d.safetensors"}
@@ -42,6 +46,16 @@ class Outside:
         return f"novelty {self.share:.2g}, {self.descriptor} is outside its range by that share of it"
 
 
+class Solutions(Protocol):
+    """Finite-element solutions of a study so far."""
+
+    def fields(self) -> Sequence[Tensor]:
+        """(N, c) fields."""
+
+    def known(self) -> Sequence[Dataset]:
+        """Data sets of one."""
+
+
 @dataclass(frozen=True)
 class StudyOperator:
     """An operator for all shapes as a study's surrogate.
@@ -52,7 +66,7 @@ class StudyOperator:
         path: their file.
     """
 
-    model: OperatorModel
+    model: OperatorModel | FlowModel
     card: ShapeOperatorCard
     path: Path
 
@@ -75,19 +89,26 @@ class StudyOperator:
         return self.model.fields(theta)
 
     @property
-    def solutions(self) -> Callable[[], Sequence[Tensor]]:
+    def solutions(self) -> Callable[[], Sequence[Any]]:
         """See :class:`models.LearningModel`."""
         return self.model.solutions
 
-    def knowing(self, solutions: Callable[[], Sequence[Tensor]]) -> StudyOperator:
-        """It with finite-element solutions (N, c) of other designs of the study, asked for anew at every call."""
-        return replace(self, model=replace(self.model, solutions=solutions))
+    def knowing(self, store: Solutions) -> StudyOperator:
+        """It with finite-element solutions of other designs of the study, asked for anew at every call."""
+        if isinstance(self.model, FlowModel):
+            return replace(self, model=replace(self.model, solutions=store.known))
+        return replace(self, model=replace(self.model, solutions=store.fields))
 
     def outside(self, theta: Tensor) -> Outside:
         """How far the problem of a design (P,) lies outside the population."""
         distances: Mapping[str, float] = operator_novelty(self.model.setup, self.card, theta)
         name = max(distances, key=lambda descriptor: distances[descriptor])
         return Outside(distances[name], name if distances[name] > 0 else None)
+
+
+def tangents_for(setup: Setup, model: object) -> int:
+    """Directions along which solutions of a search on a model, or on none, come with tangents, which join a span."""
+    return tangents_wanted(setup) if model is None or isinstance(model, StudyOperator) else 0
 
 
 def load_operator_for(setup: Setup, name: str) -> tuple[ShapeOperator, ShapeOperatorCard]:
@@ -102,7 +123,7 @@ def load_operator_for(setup: Setup, name: str) -> tuple[ShapeOperator, ShapeOper
     if not path.is_file():
         raise setup.study.error("model.operator", f"'{name}', but no file {path}", "an operator that is there")
     try:
-        return load_shape_operator(path, PHYSICS)
+        return load_shape_operator(path, {**PHYSICS, **FLOW_PHYSICS})
     except SurrogateFileError as error:
         raise StudyError(f"{setup.study.location('model.operator')}: model.operator: {error}") from error
 
@@ -123,7 +144,10 @@ def open_operator(setup: Setup, choice: PretrainedOperator, device: str = "cpu")
     if reasons:
         where = f"{setup.study.location('model.operator')}: model.operator"
         raise StudyError(f"{where}: found {choice.operator}, which does not fit this study: {'; '.join(reasons)}")
-    model = OperatorModel(setup, network.to(device).requires_grad_(False), choice.gradient)
+    network = network.to(device).requires_grad_(False)
+    model: OperatorModel | FlowModel = OperatorModel(setup, network, choice.gradient)
+    if isinstance(network, FlowOperator):
+        model = FlowModel(setup, network=network, gradient=choice.gradient)
     return StudyOperator(model, card, operator_path(setup.study, choice.operator))
 
 
@@ -131,7 +155,7 @@ def fitting_operator(setup: Setup, device: str = "cpu") -> StudyOperator | str:
     """The operator that the study names, or the shipped one that serves its physics; or why there is none that fits."""
     named = setup.study.model.model
     physics = setup.problem.physics.name
-    shipped = [name for name, served in PHYSICS_OF.items() if physics in served]
+    shipped = [name for name in OPERATORS if physics in PHYSICS_OF[name]]
     if not isinstance(named, PretrainedOperator) and not shipped:
         return f"no operator serves physics '{physics}'"
     choice = named if isinstance(named, PretrainedOperator) else PretrainedOperator(operator=shipped[0])

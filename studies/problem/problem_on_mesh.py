@@ -74,6 +74,8 @@ class ProblemOnMesh:
         stiffness, ratio = 1.0, []
         if problem.physics.name == "poisson":
             stiffness = self.coefficient("conductivity")
+        elif "p" in components:
+            stiffness = self.coefficient("viscosity")
         else:
             stiffness, nu = self.coefficient("youngs_modulus"), self.coefficient("poisson_ratio")
             if self.plane_strain:
@@ -155,7 +157,7 @@ class ProblemOnMesh:
         unit = torch.zeros_like(zero)
         unit[component] = 1.0
         value, slope = jvp(at, (zero,), (unit,))  # a difference of values would round small springs beside large loads
-        for state in ((0.7, -1.3), (-2.0, 0.4)):
+        for state in ((0.7, -1.3, 0.4), (-2.0, 0.4, 1.1)):
             own = zero + points.new_tensor(state[: len(zero)])[:, None, None, None]
             rest = (at(own) - value - slope * state[component]).detach().abs().max()
             if bool(rest > 1e-9 * (value.detach().abs().max() + slope.detach().abs().max())):

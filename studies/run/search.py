@@ -12,9 +12,8 @@ from shapewright.studies.certify.export import shape_data
 from shapewright.studies.files import content_key, file_key, write_json, write_text
 from shapewright.studies.optimize.optimizer import Iterate, Optimum, optimize
 from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
-from shapewright.studies.problem.flow_models import tangents_wanted
 from shapewright.studies.problem.models import FemModel
-from shapewright.studies.problem.operators import StudyOperator
+from shapewright.studies.problem.operators import StudyOperator, tangents_for
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.run.failed_search import check_optimum
 from shapewright.studies.run.multistart import optimize_on_engine
@@ -111,13 +110,12 @@ def _by_trust_region(
     setup, config, recorded = run.setup, run.setup.study.model.optimizer, _recorded(run.setup)
     solutions = content_key("centres", *physical_inputs(setup).values(), *recorded.values())
     folder = run.workspace.path(f"centres/{solutions}")
-    tangents = tangents_wanted(setup) if surrogate is None else recorded.get("sampling.tangents", 0)
-    store = SolutionStore(setup, folder, tangents)
+    model = None if surrogate is None else surrogate.model
+    store = SolutionStore(setup, folder, recorded.get("sampling.tangents", 0) or tangents_for(setup, model))
     asked = config.model_dump(include={"max_iterations", "tolerance", "starts", "seed"})
     starts = content_key("starts", _model_key(surrogate), *search_inputs(setup).values(), asked)
-    model = None if surrogate is None else surrogate.model
     if isinstance(model, StudyOperator):
-        model = model.knowing(store.fields)
+        model = model.knowing(store)
     optimum = search_by_trust_region(setup, model, config, store, folder / f"starts-{starts}.json", report)
     solved = tuple(str(file.relative_to(run.workspace.folder)) for file in store.files)
     return _Searched(optimum, dict(store.solves), solved)

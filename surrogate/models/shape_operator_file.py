@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from shapewright.surrogate.mgno.latent_grid import grid_around
 from shapewright.surrogate.mgno.operator import OperatorConfig
+from shapewright.surrogate.models.flow_operator import FlowOperator, FlowPhysics
 from shapewright.surrogate.models.galerkin import LinearPhysics
 from shapewright.surrogate.models.model_card import Card, Kinds
 from shapewright.surrogate.models.shape_operator import EXTENT, ShapeOperator, ShapeOperatorConfig
@@ -72,7 +73,10 @@ class ShapeOperatorCard(Card):
 def make_operator(physics: LinearPhysics, config: ShapeOperatorConfig) -> ShapeOperator:
     """An untrained operator."""
     corner, nodes = (EXTENT, EXTENT), (config.nodes, config.nodes)
-    return ShapeOperator(physics, grid_around((-EXTENT, -EXTENT), corner, nodes, 2), config)
+    grid = grid_around((-EXTENT, -EXTENT), corner, nodes, 2)
+    if isinstance(physics, FlowPhysics):
+        return FlowOperator(physics, grid, config)
+    return ShapeOperator(physics, grid, config)
 
 
 def sizes_of(config: ShapeOperatorConfig) -> dict[str, Any]:

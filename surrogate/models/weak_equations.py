@@ -23,10 +23,12 @@ from shapewright.geometries.mesh.mesh import Mesh
 
 STEPS = 20
 """Newton steps at most."""
-CONVERGED = 1e-9
+CONVERGED = 1e-11
 """Residual, relative to that at the start or without any field, at which Newton's method ends."""
+KEPT = 0.05
+"""Share to which a step has to reduce the residual if the next one is to use its Jacobian again."""
 SAME = 1e-7
-"""Share to which a step has to reduce the residual if the Jacobian before it is to count as that after it."""
+"""The same if the Jacobian before it is to count as that after it."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,19 @@ class SpanAtPoints:
     def jacobian(self, x: Tensor) -> Tensor:
         """(K, K) derivative of that by x."""
         state = self.lifting + self.basis @ x
-        total = state.new_zeros(len(x), len(x))
+        moved: dict[int, Tensor] = {}
         for t in range(len(state)):
+            if not bool(self.basis[t].any()):
+                continue
             direction = torch.zeros_like(state)
             direction[t] = 1.0
             slopes = jvp(self.density, (state,), (direction,))[1] * self.weights
             for s in torch.nonzero(slopes.abs().amax(1))[:, 0].tolist():
-                total.addmm_(self.basis[s].T, slopes[s, :, None] * self.basis[t])
+                by_state = slopes[s, :, None] * self.basis[t]
+                moved[s] = moved[s].add_(by_state) if s in moved else by_state
+        total = state.new_zeros(len(x), len(x))
+        for s, columns in moved.items():
+            total.addmm_(self.basis[s].T, columns)
         return total
 
 
@@ -129,20 +137,21 @@ class WeakEquations:
             return torch.stack([part.jacobian(x) for part in parts]).sum(0)
 
         x, missed = start, residual(start)
-        last = float(missed.norm())
-        small = CONVERGED * max(last, float(residual(torch.zeros_like(start)).norm()))
+        size = first = float(missed.norm())
+        small = CONVERGED * max(first, float(residual(torch.zeros_like(start)).norm()))
+        slope, changed = jacobian(x), 0.0  # and by what share, about, it has changed since
         for _ in range(STEPS):
-            slope = jacobian(x)
             step, info = torch.linalg.solve_ex(slope, missed)
             if int(info) or not bool(step.isfinite().all()):
                 return None
-            x = x - step
+            x, last = x - step, size
             missed = residual(x)
             size = float(missed.norm())
+            changed += size / last if last > small else 0.0
             if size <= small:
-                near = last <= small or size <= SAME * last  # as small a share as the Jacobian has changed by
-                return x, slope if near else jacobian(x)
-            last = size
+                return x, slope if changed <= SAME else jacobian(x)
+            if size > KEPT * last:
+                slope, changed = jacobian(x), 0.0
         return None
 
     def _inside(self, fields: Tensor) -> Tensor:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from shapewright.studies.optimize.trust_region_search import SolutionStore
+from shapewright.studies.problem.linear_physics import FLOW_PHYSICS
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.schema.loader import load_study
+from shapewright.surrogate.models.flow_operator import FlowOperator
+from shapewright.surrogate.models.shape_operator_file import make_operator
+from tests.surrogate.shape_cases import TINY
 
 CHANNEL = """\
 name: channel
@@ -55,3 +60,9 @@ def solved(setup: Setup, folder: Path, *designs: Tensor, tangents: int = 0) -> S
     for theta in designs:
         assert store(theta.numpy()) is not None
     return store
+
+
+def tiny_operator(seed: int = 0) -> FlowOperator:
+    """An untrained network in double precision."""
+    torch.manual_seed(seed)
+    return cast(FlowOperator, make_operator(FLOW_PHYSICS["stokes_2d"], TINY).double())

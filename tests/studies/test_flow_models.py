@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from shapewright.studies.optimize.optimizer import ExitReason
 from shapewright.studies.optimize.trust_region import Region, minimize_by_trust_region
@@ -15,10 +16,12 @@ from shapewright.studies.optimize.trust_region_search import (
     search_by_trust_region,
     trust_region_problem,
 )
-from shapewright.studies.problem.flow_models import FlowBasis, flow_basis, tangents_wanted
+from shapewright.studies.problem.flow_models import FlowModel, flow_basis, tangents_wanted, velocity_problem
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.samples import stack_fields
-from tests.studies.flow_cases import beside, channel, solved
+from shapewright.surrogate.models.flow_solution import flow_solutions
+from shapewright.surrogate.models.shapes import dimensionless
+from tests.studies.flow_cases import beside, channel, solved, tiny_operator
 
 PUSHED = (
     "  dirichlet:",
@@ -32,7 +35,7 @@ def test_at_a_solved_design_the_basis_gives_what_finite_elements_give(physics: s
     setup = channel(tmp_path, physics, *([PUSHED] if physics == "stokes" else []))
     theta = beside(setup, 0.3)
     store = solved(setup, tmp_path, setup.initial, theta, tangents=len(theta))
-    model = FlowBasis(setup, store.known)
+    model = FlowModel(setup, store.known)
     values, gradients, solution = FemModel(setup).functionals(theta)
     found, slopes = model.evaluate(theta.numpy()[None])
     exact = stack_fields(solution, setup)
@@ -42,11 +45,12 @@ def test_at_a_solved_design_the_basis_gives_what_finite_elements_give(physics: s
     np.testing.assert_allclose(slopes[0, 0], gradients[0], atol=tolerance * np.abs(gradients[0]).max())
 
 
-@pytest.mark.parametrize("physics", ["stokes", "navier_stokes"])
-def test_gradients_are_those_of_the_values(physics: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("physics", "operator"), [("stokes", False), ("navier_stokes", False), ("stokes", True)])
+def test_gradients_are_those_of_the_values(physics: str, operator: bool, tmp_path: Path) -> None:
     setup = channel(tmp_path, physics)
     store = solved(setup, tmp_path, setup.initial, tangents=2)
-    model, theta = FlowBasis(setup, store.known), beside(setup, 0.4).numpy()
+    network = tiny_operator() if operator else None
+    model, theta = FlowModel(setup, store.known, network, "through_operator"), beside(setup, 0.4).numpy()
     direction = np.random.default_rng(0).standard_normal(len(theta)) * np.ptp(setup.family.bounds.numpy(), axis=1)
     step = 1e-5
     values, _ = model.evaluate(np.stack([theta + step * direction, theta - step * direction]))
@@ -54,13 +58,26 @@ def test_gradients_are_those_of_the_values(physics: str, tmp_path: Path) -> None
     np.testing.assert_allclose(gradients[0] @ direction, (values[0] - values[1]) / (2 * step), rtol=1e-6)
 
 
+def test_an_operator_alone_gives_a_flow_and_its_fields_complete_those_of_solutions(tmp_path: Path) -> None:
+    setup = channel(tmp_path, "stokes")
+    theta = beside(setup, 0.8)
+    store = solved(setup, tmp_path, setup.initial)
+    exact = solved(setup, tmp_path, theta).known()[0].solution[0, :, :2]
+    alone, basis, both = (
+        FlowModel(setup, known, network)
+        for known, network in ((tuple, tiny_operator()), (store.known, None), (store.known, tiny_operator()))
+    )
+    missed = [float((model.fields(theta)[:, :2] - exact).norm()) for model in (alone, basis, both)]
+    assert missed[2] < missed[1] < missed[0] < float(exact.norm())
+
+
 def test_with_all_tangents_the_dissipation_is_exact_to_third_order(tmp_path: Path) -> None:
     setup = channel(tmp_path, "stokes")
     store = solved(setup, tmp_path, setup.initial, tangents=tangents_wanted(setup))
-    model, missed = FlowBasis(setup, store.known), []
+    model, missed = FlowModel(setup, store.known), []
     for distance in (0.8, 0.4):
         theta = beside(setup, distance)
-        exact = FlowBasis(setup, solved(setup, tmp_path, theta).known)  # in the same quadrature
+        exact = FlowModel(setup, solved(setup, tmp_path, theta).known)  # in the same quadrature
         field = float((model.fields(theta) - exact.fields(theta)).norm())
         value, wanted = (one.evaluate(theta.numpy()[None])[0][0, 0] for one in (model, exact))
         missed.append((field, abs(value - wanted)))
@@ -80,6 +97,18 @@ def test_the_basis_needs_fewer_solves_than_the_interpolation(tmp_path: Path) -> 
     assert found.best.reason is other.reason is ExitReason.STATIONARY
     assert found.best.objective == pytest.approx(scaling.objective * other.centre.values[0], rel=1e-5)
     assert len(store.solved) <= 4 < len(alone.solved)
+
+
+def test_solutions_to_learn_from_are_those_of_the_solver(tmp_path: Path) -> None:
+    pushed = (PUSHED[0], PUSHED[1].replace(" - 0.2*u", ""))
+    setup = channel(tmp_path, "stokes", pushed)
+    nodes = setup.shape_map.nodes(setup.initial)
+    shapes, viscosity = velocity_problem(setup, nodes[None])
+    problem, frame = dimensionless(shapes, viscosity)
+    velocity, pressure = (part[0] * frame.load for part in flow_solutions(problem))
+    found = torch.cat([velocity, (pressure * viscosity / frame.size)[:, None]], -1)
+    exact = torch.from_numpy(stack_fields(FemModel(setup).solve(setup.initial), setup))
+    torch.testing.assert_close(found, exact, atol=2e-3 * float(exact.abs().max()), rtol=0)
 
 
 def test_flows_that_slip_and_other_physics_have_no_basis(tmp_path: Path) -> None:

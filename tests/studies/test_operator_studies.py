@@ -40,7 +40,7 @@ def test_the_stiffest_bar_is_a_disc_found_with_at_most_three_solves(bar, tmp_pat
     setup, operator = bar
     store = SolutionStore(setup, tmp_path)
     found = search_by_trust_region(
-        setup, operator.knowing(store.fields), setup.study.model.optimizer, store, tmp_path / "proposals.json"
+        setup, operator.knowing(store), setup.study.model.optimizer, store, tmp_path / "proposals.json"
     )
     assert found.best.reason is ExitReason.STATIONARY
     assert len(store.solved) <= 3
