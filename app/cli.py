@@ -81,10 +81,9 @@ def _run(options: Options, searches: bool = True) -> Iterator[Run]:
 def run(options: Options) -> None:
     """Everything: sample, train (or take the shipped surrogate), optimize, export, validate, report."""
     with _run(options) as current:
-        from shapewright.studies.run.pipeline import validate
+        from shapewright.app.library import finish
 
-        validate(current)
-        _write_report(current)
+        finish(current)
     _end_by_verdict(current.workspace.folder)
 
 
@@ -190,11 +189,10 @@ def validate(options: Options) -> None:
 def report(options: Options) -> None:
     """Write report.html of a validated study."""
     with _run(options) as current:
-        from shapewright.studies.run import pipeline
+        from shapewright.app.library import finish
 
-        pipeline.validate(current)
-        path = _write_report(current)
-    _say(str(path))
+        finish(current)
+    _say(str(current.workspace.path("report.html")))
 
 
 @app.command()
@@ -283,17 +281,16 @@ def _say(text: str) -> None:
     console.print(escape(text))
 
 
-def _write_report(current: Run) -> Path:
-    from shapewright.app.report.report import write_report
-
-    return write_report(current.workspace.folder)
-
-
 def _end_by_verdict(folder: Path) -> NoReturn:
-    """Print the certificate of a folder, and exit by its verdict."""
-    from shapewright.app.tables import print_certificate
+    """Print the certificate of a folder, or its front, and exit by the verdict."""
+    from shapewright.app.tables import print_certificate, print_front
+    from shapewright.studies.certify.front_model import FRONT, read_front
     from shapewright.studies.certify.model import read_certificate
 
+    if (folder / FRONT).is_file():
+        front = read_front(folder)
+        print_front(console, front, folder)
+        raise typer.Exit(Exit.OK if front.accepted else Exit.NOT_ACCEPTED)
     certificate = read_certificate(folder / "certificate.json")
     print_certificate(console, certificate, folder)
     raise typer.Exit(Exit.OK if certificate.accepted else Exit.NOT_ACCEPTED)

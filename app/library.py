@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shapewright.app.provenance import provenance
 from shapewright.geometries.family.effort import forcing
+from shapewright.studies.certify.front_model import FrontResult
 from shapewright.studies.certify.model import Certificate
 from shapewright.studies.problem.jumps import JumpWarning, jumps
 from shapewright.studies.problem.operators import open_operator
@@ -76,8 +77,10 @@ def run(
     device: str = "auto",
     overwrite: bool = False,
     report: Report = silent,
-) -> Certificate:
+) -> Certificate | FrontResult:
     """Everything of a study: sample, train or take weights or an operator, optimize, export, validate, report.
+
+    Of a study with two objectives: all designs of the front, each with its CAD and its certificate.
 
     What is finished in the folder is reused. ``report.html`` needs a study that YAML can hold: one with Python objects
     gets none.
@@ -101,9 +104,28 @@ def run(
     if not isinstance(folder, str | Path):
         raise StudyError(f"folder: found {type(folder).__name__}; expected the name of a folder")
     with opened(study, Workspace(Path(folder)), choose_device(device), report, overwrite) as current:
+        return finish(current)
+
+
+def finish(current: pipeline.Run) -> Certificate | FrontResult:
+    """All stages of a study that is open, and its report if YAML can hold it."""
+    study, folder = current.setup.study, current.workspace.folder
+    if study.model.front is None:
         certificate = pipeline.certificate_of(current)
         if not any(study.objects()):
             from shapewright.app.report.report import write_report
 
-            write_report(current.workspace.folder)
-    return certificate
+            write_report(folder)
+        return certificate
+    front = pipeline.front_of(current)
+    if not any(study.objects()):
+        from shapewright.app.report.front_report import write_front_report
+        from shapewright.app.report.report import write_report
+
+        certified = [folder / point.folder for point in front.points if point.certified]
+        for done, own in enumerate(certified, start=1):
+            current.report("report", done - 1, len(certified), "")
+            write_report(own)
+        write_front_report(folder)
+        current.report("report", len(certified), len(certified), "")
+    return front

@@ -113,6 +113,7 @@ def _known_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception],
     from shapewright.geometries.family.parts import FamilyError
     from shapewright.geometries.fields.problem import ProblemError
     from shapewright.solvers.errors import CompilerError, SolveError
+    from shapewright.studies.certify.front_model import FrontError
     from shapewright.studies.problem.samples import SamplingError
     from shapewright.studies.run.failed_search import OptimizationError
     from shapewright.studies.run.workspace import WorkspaceError
@@ -123,7 +124,7 @@ def _known_errors() -> tuple[tuple[type[Exception], ...], tuple[type[Exception],
 
     bad_input = (StudyError, FamilyError, PartError, ShapeError, ProblemError, SurrogateFileError, WorkspaceError)
     failures = (CadError, CompilerError, MeshError, SolveError, SamplingError, TrainingError)
-    return bad_input, (*failures, OptimizationError, OutsideGridError, ReportError)
+    return bad_input, (*failures, OptimizationError, OutsideGridError, ReportError, FrontError)
 
 
 def _write_traceback(error: Exception) -> Path:

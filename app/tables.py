@@ -18,6 +18,7 @@ from shapewright.solvers.physics.catalogue import PHYSICS
 from shapewright.studies.certify.taylor import TaylorTest
 
 if TYPE_CHECKING:
+    from shapewright.studies.certify.front_model import FrontResult
     from shapewright.studies.certify.model import Certificate, ConstraintResult
     from shapewright.studies.certify.verdict_model import Check, DesignVerdict, Limit, ModelVerdict
     from shapewright.studies.run.verify import Finding
@@ -54,10 +55,32 @@ def print_certificate(console: Console, certificate: Certificate, folder: Path) 
     ending = [] if certificate.exit is None else [certificate.exit.text]
     for line in [*ending, *certificate.reasons, *sentences, *remarks]:
         console.print(f"  {line}", highlight=False, markup=False)
-    head = "Accepted" if certificate.accepted else "Not accepted"
-    style = "bold green" if certificate.accepted else "bold red"
-    rest = certificate.verdict.removeprefix(head)
-    console.print(f"[{style}]{head.upper()}[/]{escape(rest)}; everything is in {escape(str(folder))}", highlight=False)
+    _print_verdict(console, certificate.accepted, certificate.verdict, folder)
+
+
+def print_front(console: Console, front: FrontResult, folder: Path) -> None:
+    """A row for each design, and the verdict on the whole."""
+    names = [f"{o.sense} {o.name}" for o in front.objectives]
+    table = Table("design", *names, "KKT residual", "solves", "", title=escape(f"{front.study}: front"))
+    for point in front.points:
+        told = "[green]accepted[/]" if point.accepted else "[red]NOT ACCEPTED[/]"
+        told += "" if point.dominated_by is None else f" [red]dominated by {point.dominated_by}[/]"
+        values = [_plain(value, 7) for value in point.objectives]
+        solves = str(point.search_solves.get("forward", 0))
+        table.add_row(str(point.number), *values, _plain(point.kkt_residual, 2), solves, told)
+    console.print(table)
+    for point in front.points:
+        if not point.accepted:
+            console.print(f"  design {point.number}: {point.verdict}", highlight=False, markup=False)
+    console.print(f"hypervolume {_plain(front.hypervolume, 6)} up to {front.reference}", highlight=False, markup=False)
+    _print_verdict(console, front.accepted, front.verdict, folder)
+
+
+def _print_verdict(console: Console, accepted: bool, verdict: str, folder: Path) -> None:
+    head = "Accepted" if accepted else "Not accepted"
+    style = "bold green" if accepted else "bold red"
+    rest = escape(verdict.removeprefix(head))
+    console.print(f"[{style}]{head.upper()}[/]{rest}; everything is in {escape(str(folder))}", highlight=False)
 
 
 def print_findings(console: Console, findings: Sequence[Finding], folder: Path) -> bool:

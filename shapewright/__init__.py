@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from shapewright.geometries.fields.problem import Functional as Functional
     from shapewright.geometries.fields.problem import Physics as Physics
     from shapewright.solvers.physics import built_in as physics  # noqa: F401
+    from shapewright.studies.certify.front_model import FrontResult as FrontResult
+    from shapewright.studies.certify.front_model import read_front as read_front
     from shapewright.studies.certify.model import Certificate as Certificate
     from shapewright.studies.certify.model import read_certificate as read_certificate
     from shapewright.studies.library import SLSQP as SLSQP
@@ -54,6 +56,7 @@ _HOME = {
     "Family": "geometries.family.family:Family",
     "FamilyError": "geometries.family.parts:FamilyError",
     "Field": f"{_FIELDS}:Field",
+    "FrontResult": "studies.certify.front_model:FrontResult",
     "Functional": f"{_FIELDS}:Functional",
     "Parameter": "geometries.family.parts:Parameter",
     "Physics": f"{_FIELDS}:Physics",
@@ -75,6 +78,7 @@ _HOME = {
     "optimize": f"{_LIBRARY}:optimize",
     "physics": "solvers.physics.built_in",
     "read_certificate": "studies.certify.model:read_certificate",
+    "read_front": "studies.certify.front_model:read_front",
     "run": "app.library:run",
     "surrogate": f"{_LIBRARY}:surrogate",
 }

@@ -162,9 +162,9 @@ def optimize(
     Raises:
         StudyError: the model is of another study, or the method does not go with it.
     """
-    of_study = model.of(_study(study)) if isinstance(model, Operator) else model
+    of_study = model.of(_single(study)) if isinstance(model, Operator) else model
     driver = "fem" if isinstance(model, FemModel) else "surrogate"
-    setup = _by_method(_setup_of(study, of_study), _method(method), driver)
+    setup = _by_method(_setup_of(_single(study), of_study), _method(method), driver)
     config = setup.study.model.optimizer
     if config.method != "trust_region":
         return search(setup, of_study, config, report)
@@ -198,8 +198,8 @@ def certify(
     if model is not None and not isinstance(model, SurrogateModel | Operator):
         expected = "the surrogate or operator that found the design, or none where finite elements did"
         raise StudyError(f"model: found {kind(model)}; expected {expected}")
-    of_study = model.of(_study(study)) if isinstance(model, Operator) else model
-    setup = build_setup(_study(study)) if of_study is None else _setup_of(study, of_study)
+    of_study = model.of(_single(study)) if isinstance(model, Operator) else model
+    setup = build_setup(_single(study)) if of_study is None else _setup_of(study, of_study)
     setup = _by_method(setup, _method(method), "fem" if model is None else "surrogate")
     design = design_of(setup, theta)
     with TemporaryDirectory() if folder is None else nullcontext(folder) as kept:
@@ -212,6 +212,13 @@ def _study(study: Study[StudyModel]) -> Study[StudyModel]:
     if not isinstance(study, Study):
         expected = "a Study, such as shapewright.load('study.yaml') returns"
         raise StudyError(f"study: found {kind(study)}; expected {expected}")
+    return study
+
+
+def _single(study: Study[StudyModel]) -> Study[StudyModel]:
+    if _study(study).model.front is not None:
+        expected = "one objective; shapewright.run(study, folder) makes the whole front"
+        raise study.error("objectives", "a front", expected)
     return study
 
 

@@ -57,6 +57,7 @@ DEPENDENCIES = (
     Dependency("shapely", "import shapely", "polygon checks"),
     Dependency("safetensors", "import safetensors", "surrogate files"),
     Dependency("pydantic", "import pydantic", "the study's schema"),
+    Dependency("moocore", "import moocore", "fronts of two objectives"),
     Dependency("ruamel.yaml", "import ruamel.yaml", "reading studies"),
     Dependency("typer", "import typer", "the command line"),
     Dependency("rich", "import rich", "tables and progress bars"),

@@ -158,12 +158,12 @@ def read_folder(folder: Path) -> Finished:
     Raises:
         ReportError: names the first file that is missing or incomplete, and the command that makes it.
     """
-    resolved = _text(folder, "resolved.yaml")
+    resolved = read_text(folder, "resolved.yaml")
     try:
         study = load_study(folder / "resolved.yaml").model
     except StudyError as error:
         raise _broken(folder, "resolved.yaml", str(error)) from error
-    certificate, optimum = _certificate(folder), _typed(folder, "optimum.json", FoundOptimum)
+    certificate, optimum = _certificate(folder), read_typed(folder, "optimum.json", FoundOptimum)
     if {name: entry.value for name, entry in certificate.parameters.items()} != optimum.parameters:
         raise _broken(folder, "certificate.json", "its parameters are not those of optimum.json")
     if {_entry_of(study, row) for row in certificate.constraints} != set(range(len(study.constraints))):
@@ -181,10 +181,10 @@ def read_folder(folder: Path) -> Finished:
         folder=folder,
         study=study,
         resolved=resolved,
-        run=_typed(folder, "run.json", Provenance),
+        run=read_typed(folder, "run.json", Provenance),
         certificate=certificate,
         optimum=optimum,
-        shapes=_typed(folder, "shapes.json", Shapes),
+        shapes=read_typed(folder, "shapes.json", Shapes),
         history=history,
         surrogate=_searched_by(folder, certificate) if with_surrogate else None,
         at_optimum=_fields(folder, "optimum.vtu", [f"{c}_{kind}" for kind in kinds for c in components], derived),
@@ -193,10 +193,11 @@ def read_folder(folder: Path) -> Finished:
 
 
 def _broken(folder: Path, name: str, what: str) -> ReportError:
-    return ReportError(f"{folder / name}: {what}; `shapewright {STAGES[name]}` makes it")
+    return ReportError(f"{folder / name}: {what}; `shapewright {STAGES.get(name, 'run')}` makes it")
 
 
-def _text(folder: Path, name: str) -> str:
+def read_text(folder: Path, name: str) -> str:
+    """A text file of an output folder; ReportError where it is not there."""
     try:
         return (folder / name).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -218,13 +219,13 @@ def _searched_by(folder: Path, certificate: Certificate) -> SearchedBy:
         what = "has objective.surrogate, but not all of model, field_relative_l2_error and gradient"
         raise _broken(folder, "certificate.json", what)
     by_operator, file = certificate.operator is not None, "surrogate.card.json"
-    card = _typed(folder, file, ShapeOperatorCard) if by_operator else _typed(folder, file, ModelCard)
+    card = read_typed(folder, file, ShapeOperatorCard) if by_operator else read_typed(folder, file, ModelCard)
     return SearchedBy(card, verdict, errors, gradient)
 
 
-def _typed[T](folder: Path, name: str, kind: type[T]) -> T:
+def read_typed[T](folder: Path, name: str, kind: type[T]) -> T:
     """A JSON file as what it holds; entries that ``kind`` does not have are left out."""
-    text = _text(folder, name)
+    text = read_text(folder, name)
     try:
         return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
@@ -232,7 +233,7 @@ def _typed[T](folder: Path, name: str, kind: type[T]) -> T:
 
 
 def _history(folder: Path, needed: Sequence[str]) -> dict[str, Array]:
-    rows = list(csv.reader(_text(folder, "history.csv").splitlines()))
+    rows = list(csv.reader(read_text(folder, "history.csv").splitlines()))
     columns = rows[0] if rows else []
     for name in needed:
         if name not in columns:

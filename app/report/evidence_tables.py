@@ -18,8 +18,10 @@ from shapewright.app.formatting import (
     words,
     worst_of_cases,
 )
+from shapewright.app.provenance import Provenance
 from shapewright.app.report.data import Finished
 from shapewright.app.report.design_tables import Row, Table
+from shapewright.studies.schema.study import StudyModel
 from shapewright.surrogate.models.model_card import Accuracy, ModelCard
 from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard
 
@@ -199,18 +201,17 @@ def cad_table(finished: Finished) -> Table:
     return Table(("The part as CAD", "Value"), rows, note)
 
 
-def provenance_tables(finished: Finished) -> list[Table]:
-    """Machine, versions, and where the time went."""
-    run, hardware, certificate = finished.run, finished.run.hardware, finished.certificate
+def machine_table(run: Provenance, study: StudyModel) -> Table:
+    """Machine, versions and seeds."""
+    hardware = run.hardware
     packages = ", ".join(f"{name} {version}" for name, version in run.packages.items())
-    study = finished.study
     seeds = {
         "run": run.seed,
         "sampling": study.sampling.seed,
         "training": study.training.seed,
         "starts": study.optimizer.seed,
     }
-    machine = Table(
+    return Table(
         ("Made with", "Value"),
         [
             ("Shapewright", f"{run.shapewright} on Python {run.python}"),
@@ -223,6 +224,11 @@ def provenance_tables(finished: Finished) -> list[Table]:
             ("Started", run.started.replace("T", " ").replace("+00:00", " UTC")),
         ],
     )
+
+
+def provenance_tables(finished: Finished) -> list[Table]:
+    """Machine, versions, and where the time went."""
+    certificate = finished.certificate
     solves = ", ".join(f"{count} {kind}" for kind, count in certificate.fem_solves.items())
     spent = Table(
         ("Stage", "#Time"),
@@ -230,4 +236,4 @@ def provenance_tables(finished: Finished) -> list[Table]:
         f"Finite-element solves of optimizer and certificate: {solves}."
         " The time of a stage that an earlier run finished is that of the earlier run.",
     )
-    return [machine, spent]
+    return [machine_table(finished.run, finished.study), spent]

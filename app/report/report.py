@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from shapewright.app.formatting import capital, number, percent, unit, with_unit, words
 from shapewright.app.report.canvas import Array, Figure
@@ -29,6 +28,7 @@ from shapewright.app.report.evidence_tables import (
 )
 from shapewright.app.report.field_figures import common_limits, field_figure, peak_text, symmetric_limits
 from shapewright.app.report.figures import Trace, convergence_figure, outlines, profile_figure, shape_figures
+from shapewright.app.report.pages import render
 from shapewright.app.report.trust_region_tables import infill_table, loop_table, novelty
 from shapewright.app.report.verdict import before_and_after, cautions, sentence
 from shapewright.solvers.physics.catalogue import Field
@@ -57,16 +57,8 @@ def write_report(folder: Path) -> Path:
     Raises:
         ReportError: a file of the folder is missing or incomplete; names it and the command that makes it.
     """
-    finished = read_folder(folder)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     path = folder / "report.html"
-    write_text(path, environment.get_template("report.html.j2").render(_content(finished)))
+    write_text(path, render("report.html.j2", _content(read_folder(folder))))
     return path
 
 
@@ -266,7 +258,8 @@ def _convergence(finished: Finished) -> list[Figure]:
     reference = (fem, "FEM at the optimum")
     figures = [convergence_figure("Objective", traces(history["objective"]), best, label, reference)]
     if finished.constraints:
-        violations = np.max([_violation(finished, index) for index in range(len(finished.constraints))], axis=0)
+        each = [_violation(finished, index) for index in range(len(finished.constraints))]
+        violations = np.fmax.reduce(each, axis=0)  # a search that did not know a constraint has no number of it
         figures.append(
             convergence_figure(
                 "Largest constraint violation",

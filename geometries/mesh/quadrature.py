@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.special import roots_jacobi
 
 from shapewright.geometries.mesh.simplex import Array
 
 
+@lru_cache  # asked for at every call of a model; the arrays are shared, and nobody writes into them
 def gauss_quadrature(dimension: int, points_per_side: int = 3) -> tuple[Array, Array]:
     """Points (n^d, d) and weights (n^d,) of the reference simplex, exact to degree 2 n - 1 for n points a side.
 

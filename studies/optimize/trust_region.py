@@ -176,14 +176,20 @@ class FineTrial:
 
 
 def minimize_by_trust_region(
-    problem: TrustRegionProblem, start: Array, region: Region, report: Callable[[Step], None] = lambda step: None
+    problem: TrustRegionProblem,
+    start: Array,
+    region: Region,
+    report: Callable[[Step], None] = lambda step: None,
+    before: Sequence[Step] = (),
 ) -> Outcome:
-    """Run the trust region from ``start`` (P,)."""
+    """Run the trust region from ``start`` (P,); ``before`` are designs elsewhere where the expensive model is known."""
     z = restore(problem, np.clip(start, 0.0, 1.0))
     if not violation(problem.exact(z)[0], problem.equal).max(initial=0.0) <= problem.feasible:
         blank = Step(z, np.full(1, np.nan), np.full((1, len(z)), np.nan), np.nan, region.radius, False, np.nan)
         return Outcome(blank, (), ExitReason.INFEASIBLE)
     steps: list[Step] = []
+    # a model that learns has taken up what was known before, and costs a call each
+    elsewhere = [Known(step, *_no_answer(step) if problem.learns else problem.cheap(step.z)) for step in before]
     known: list[Known] = []
 
     def ask(z: Array, radius: float, evaluate: Callable[[Step], tuple[float, bool]]) -> Step:
@@ -209,7 +215,7 @@ def minimize_by_trust_region(
         if reason is not None:
             return Outcome(centre, tuple(steps), reason)
         penalty = max(penalty, _penalty(problem, centre))
-        models = _models(problem, centre, known, region)
+        models = _models(problem, centre, [*elsewhere, *known], region)
         trial = _trial(problem, models if preferred == 0 else models[::-1], centre, radius, penalty)
         if trial is None:
             if _met(problem, centre) or penalty >= LARGEST_PENALTY:
@@ -398,6 +404,10 @@ def _models(problem: TrustRegionProblem, centre: Step, known: list[Known], regio
         return [alone]
     there = [_difference(k, k.values, k.jacobian) for k in others if _answered(k)]
     return [corrected(problem.cheap, _difference(here, here.values, here.jacobian), there), alone]
+
+
+def _no_answer(step: Step) -> tuple[Array, Array]:
+    return np.full_like(step.values, np.nan), np.full_like(step.jacobian, np.nan)
 
 
 def _zero_model(z: Array) -> tuple[float, float]:

@@ -90,6 +90,10 @@ class SolutionStore:
         """Solutions asked for, in their order, each a data set of one."""
         return [found for found in self.solved.values() if found is not None]
 
+    def known(self, theta: Array) -> list[Dataset]:
+        """Solutions of other searches that one from a design (P,) takes up; none unless they share their solutions."""
+        return []
+
     @property
     def files(self) -> list[Path]:
         """Those of the solutions asked for, in their order."""
@@ -164,6 +168,7 @@ def search_by_trust_region(
         tolerance=config.kkt_tolerance,
         budget=max(1, config.max_solves - spent),
     )
+    known = [_known_step(setup, scaling, solution, region.radius) for solution in store.known(theta)]
     before = () if proposed is None else proposed.searches
     index = len(before)
     history: list[Iterate] = []
@@ -173,7 +178,7 @@ def search_by_trust_region(
             history.append(_iterate(setup, scaling, index, len(history), step, store))
             report(history[-1])
 
-    found = minimize_by_trust_region(problem, scaling.z(theta), region, record)
+    found = minimize_by_trust_region(problem, scaling.z(theta), region, record, known)
     theta = scaling.theta(found.centre.z)
     violation = worst_violation(setup, _quantities(setup, theta, store))
     objective = setup.sign * scaling.objective * float(found.centre.values[0])
@@ -204,27 +209,22 @@ def trust_region_problem(
     setup: Setup, surrogate: Model | None, store: SolutionStore, scaling: Scaling
 ) -> TrustRegionProblem:
     """The study in scaled parameters: conditions on functionals are corrected like the objective, others exact."""
-    factor = setup.sign / scaling.objective
     geometric = [c for c in setup.constraints if c.functional is None]
     expensive_ones = [c for c in setup.constraints if c.functional is not None]
-    indices = [c.functional for c in setup.constraints if c.functional is not None]
-
-    def scaled(values: Array, gradients: Array) -> tuple[Array, Array]:
-        gaps, rows = constraint_gaps(expensive_ones, values[indices], gradients[indices] * scaling.span)
-        return np.append(factor * values[0], gaps), np.vstack([factor * gradients[0] * scaling.span, rows])
+    count = 1 + len(expensive_ones)
 
     def no_answer(z: Array) -> tuple[Array, Array]:
-        return np.full(1 + len(indices), np.nan), np.full((1 + len(indices), len(z)), np.nan)
+        return np.full(count, np.nan), np.full((count, len(z)), np.nan)
 
     def expensive(z: Array) -> tuple[Array, Array]:
         solution = store(scaling.theta(z))
-        return no_answer(z) if solution is None else scaled(*_functionals(solution))
+        return no_answer(z) if solution is None else _scaled(setup, scaling, *_functionals(solution))
 
     def cheap(z: Array) -> tuple[Array, Array]:
         if surrogate is None:
             return no_answer(z)
         values, gradients = surrogate.evaluate(scaling.theta(z)[None])
-        return scaled(values[0], gradients[0])
+        return _scaled(setup, scaling, values[0], gradients[0])
 
     learns = isinstance(surrogate, LearningModel)
 
@@ -246,6 +246,21 @@ def trust_region_problem(
         min([0.1 * c.tolerance for c in expensive_ones], default=1e-7),
         learns=learns,
     )
+
+
+def _scaled(setup: Setup, scaling: Scaling, values: Array, gradients: Array) -> tuple[Array, Array]:
+    """Objective to minimize and gaps of conditions on functionals, scaled, and their Jacobian in scaled parameters."""
+    conditions = [c for c in setup.constraints if c.functional is not None]
+    indices = [c.functional for c in setup.constraints if c.functional is not None]
+    gaps, rows = constraint_gaps(conditions, values[indices], gradients[indices] * scaling.span)
+    factor = setup.sign / scaling.objective
+    return np.append(factor * values[0], gaps), np.vstack([factor * gradients[0] * scaling.span, rows])
+
+
+def _known_step(setup: Setup, scaling: Scaling, solution: Dataset, radius: float) -> Step:
+    """A solution of another search, for the interpolation."""
+    z = scaling.z(solution.theta[0].numpy())
+    return Step(z, *_scaled(setup, scaling, *_functionals(solution)), np.nan, radius, False, np.nan)
 
 
 def _functionals(solution: Dataset) -> Functionals:

@@ -18,7 +18,7 @@ from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
 from shapewright.solvers.fem.solver import FemSolution
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.named import in_case
-from shapewright.studies.schema.study import Constraint, ConstraintKind, StudyModel
+from shapewright.studies.schema.study import Combined, Constraint, ConstraintKind, StudyModel
 
 NEGLIGIBLE = 1e-9
 """A target, or a value at the start, below this share of the natural scale of its quantity is zero but for rounding."""
@@ -113,7 +113,8 @@ def _on_functional(study: Study[StudyModel], start: _Start, index: int) -> Itera
     positions = {functional.name: position for position, functional in enumerate(problem.functionals)}
     cases = [entry.case] if entry.case is not None else list(problem.cases)
     given = None if entry.target == "initial" else float(entry.target)
-    for name in [in_case(entry.name, case) for case in cases] if problem.cases else [entry.name]:
+    each = bool(problem.cases) and not isinstance(entry.quantity, Combined)
+    for name in [in_case(entry.name, case) for case in cases] if each else [entry.name]:
         if name not in positions:
             of_physics = ", ".join(functional.name for functional in problem.physics.functionals)
             expected = f"one of {', '.join(quantities_of(start.shape_map))}, or of the physics {of_physics}"

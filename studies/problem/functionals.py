@@ -15,7 +15,7 @@ from shapewright.studies.schema.expressions import Expression
 from shapewright.studies.schema.fingerprint import object_text
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.named import formula, free_name, known_tag, names_of_functionals
-from shapewright.studies.schema.study import Integral, OnRegion, StudyModel, name_of
+from shapewright.studies.schema.study import Integral, Objective, OnRegion, StudyModel, below, name_of
 
 
 def functionals_of(
@@ -31,26 +31,34 @@ def functionals_of(
     """
     own = dict(_own(study, family, physics))
     known = {functional.name: functional for functional in physics.functionals}
-    model = study.model.objective
-    key, name = objective_key(study), model.functional_name
-    if name not in own and name not in known:
-        choices = ", ".join([*known, *own])
-        raise study.error(key, f"'{name}'", f"one of {choices}, or {{name: ..., integrand: ...}}")
-    found = {name: own.get(name) or _built_in(study, family, key, known[name])}
+    found: dict[str, Functional] = {}
+    for index, model in enumerate(objectives_of(study)):
+        key, name = objective_key(study, index), model.functional_name
+        if name not in own and name not in known:
+            choices = ", ".join([*known, *own])
+            raise study.error(key, f"'{name}'", f"one of {choices}, or {{name: ..., integrand: ...}}")
+        found.setdefault(name, own.get(name) or _built_in(study, family, key, known[name]))
     for index, entry in enumerate(study.model.constraints):
-        if entry.name in found or (entry.name in geometric and entry.name not in own):
+        name = name_of(entry.functional)
+        if name in found or (name in geometric and name not in own):
             continue
-        if entry.name in own:
-            found[entry.name] = own[entry.name]
-        elif entry.name in known:
-            key = f"constraints.{index}.quantity"
-            found[entry.name] = _built_in(study, family, key, known[entry.name])
+        if name in own:
+            found[name] = own[name]
+        elif name in known:
+            key = f"constraints.{index}.quantity{below(entry.quantity)}"
+            found[name] = _built_in(study, family, key, known[name])
     return tuple(found.values())
 
 
-def objective_key(study: Study[StudyModel]) -> str:
-    """The key under which the objective stands."""
-    return "objective.maximize" if study.model.objective.sign < 0 else "objective.minimize"
+def objectives_of(study: Study[StudyModel]) -> tuple[Objective, ...]:
+    """The objective, or both of a front."""
+    return study.model.objectives or (study.model.objective,)
+
+
+def objective_key(study: Study[StudyModel], index: int = 0) -> str:
+    """The key under which the objective stands, or one of those of a front."""
+    section = "objective" if study.model.objectives is None else f"objectives.{index}"
+    return f"{section}.maximize" if objectives_of(study)[index].sign < 0 else f"{section}.minimize"
 
 
 def functional_data(study: Study[StudyModel], name: str) -> str | dict[str, object]:
@@ -62,11 +70,11 @@ def functional_data(study: Study[StudyModel], name: str) -> str | dict[str, obje
 
 
 def given_functionals(study: Study[StudyModel]) -> Iterator[tuple[str, str | Integral | OnRegion | Functional]]:
-    """Key of the objective's functional and of every constraint's quantity, with what the study gives there."""
-    model = study.model
-    yield objective_key(study) + model.objective.below, model.objective.functional
-    for index, entry in enumerate(model.constraints):
-        yield f"constraints.{index}.quantity", entry.quantity
+    """Key of each objective's functional and of every constraint's quantity, with what the study gives there."""
+    for index, objective in enumerate(objectives_of(study)):
+        yield objective_key(study, index) + objective.below, objective.functional
+    for index, entry in enumerate(study.model.constraints):
+        yield f"constraints.{index}.quantity{below(entry.quantity)}", entry.functional
 
 
 def own_integrals(study: Study[StudyModel]) -> Iterator[tuple[str, Integral]]:

@@ -24,11 +24,11 @@ from shapewright.geometries.fields.problem import (
 )
 from shapewright.solvers.fem.load_cases import smooth_maximum
 from shapewright.studies.problem.boundary_data import boundary_conditions_of, sources_of
-from shapewright.studies.problem.functionals import objective_key
+from shapewright.studies.problem.functionals import objective_key, objectives_of
 from shapewright.studies.problem.patches import patches_of
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.named import formula_name, in_case
-from shapewright.studies.schema.study import Combined, StudyModel
+from shapewright.studies.schema.study import Combined, StudyModel, name_of
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,13 @@ def with_cases(study: Study[StudyModel], family: Family, problem: Problem) -> Pr
 
 def _no_combination(study: Study[StudyModel]) -> None:
     """Refuse what only load cases have."""
-    if isinstance(study.model.objective.given, Combined):
-        expected = "the name of a functional; sum and worst are of the load cases in physics.cases"
-        raise study.error(objective_key(study), f"'{study.model.objective.name}'", expected)
+    expected = "the name of a functional; sum and worst are of the load cases in physics.cases"
+    for index, objective in enumerate(objectives_of(study)):
+        if isinstance(objective.given, Combined):
+            raise study.error(objective_key(study, index), f"'{objective.name}'", expected)
     for index, entry in enumerate(study.model.constraints):
+        if isinstance(entry.quantity, Combined):
+            raise study.error(f"constraints.{index}.quantity", f"'{entry.name}'", expected)
         if entry.case is not None:
             raise study.error(f"constraints.{index}.case", f"'{entry.case}'", "none where there is no physics.cases")
 
@@ -142,27 +145,44 @@ def _chosen(
 
 
 def _functionals(study: Study[StudyModel], problem: Problem) -> Iterator[CaseFunctional]:
-    """The objective over all cases, it in each case, and whatever stands under a condition."""
-    model = study.model.objective
+    """The objectives over all cases, whatever stands under a condition over all of them, and each in its cases."""
     cases = list(study.model.physics.cases)
     known = {functional.name: functional for functional in problem.functionals}
-    if not isinstance(model.given, Combined):
-        expected = f"{{sum: {model.name}}} or {{worst: {model.name}}}, which say what counts of the load cases"
-        raise study.error(objective_key(study), f"'{model.name}'", expected)
-    for case in model.given.weights:
-        _known_case(study, f"{objective_key(study)}.weights.{case}", case)
-    of = known[model.functional_name]
-    yield _over(of, model.name, partial(_combine, model.given, cases, model.sign))
-    wanted = {of.name: set(cases)}
+    wanted: dict[str, set[str]] = {}
+    for index, objective in enumerate(objectives_of(study)):
+        key, given = objective_key(study, index), objective.given
+        if not isinstance(given, Combined):
+            name = objective.name
+            expected = f"{{sum: {name}}} or {{worst: {name}}}, which say what counts of the load cases"
+            raise study.error(key, f"'{name}'", expected)
+        yield _combined(study, key, known, given, objective.sign)
+        wanted.setdefault(objective.functional_name, set()).update(cases)
+    yielded = {objective.name for objective in objectives_of(study)}
     for index, entry in enumerate(study.model.constraints):
+        name = name_of(entry.functional)
         if entry.case is not None:
             _known_case(study, f"constraints.{index}.case", entry.case)
-        if entry.name in known:
-            wanted.setdefault(entry.name, set()).update([entry.case] if entry.case else cases)
+        if name in known:
+            wanted.setdefault(name, set()).update([entry.case] if entry.case else cases)
+        if isinstance(entry.quantity, Combined) and entry.name not in yielded and name in known:
+            yielded.add(entry.name)
+            sign = -1 if entry.kind == "at_least" else 1
+            yield _combined(study, f"constraints.{index}.quantity", known, entry.quantity, sign)
     for name, own in wanted.items():
         for position, case in enumerate(cases):
             if case in own:
                 yield _over(known[name], in_case(name, case), partial(_pick, position))
+
+
+def _combined(
+    study: Study[StudyModel], key: str, known: Mapping[str, Functional], given: Combined, sign: int
+) -> CaseFunctional:
+    """A functional over all cases; the worst is the largest where ``sign`` is 1, the least where it is -1."""
+    cases = list(study.model.physics.cases)
+    for case in given.weights:
+        _known_case(study, f"{key}.weights.{case}", case)
+    of = known[name_of(given.functional)]
+    return _over(of, name_of(given), partial(_combine, given, cases, sign))
 
 
 def _known_case(study: Study[StudyModel], key: str, case: str) -> None:

@@ -99,7 +99,8 @@ class OperatorModel:
         x = solve(system).requires_grad_()
         values, gradients = self._integrals(nodes, _combined(shapes, frame, basis, x)), []
         for j in range(values.shape[1]):
-            by_x, direct = torch.autograd.grad(values[:, j].sum(), (x, designs), retain_graph=True)
+            inputs = (x, designs)  # a functional of the shape alone does not depend on the fields
+            by_x, direct = torch.autograd.grad(values[:, j].sum(), inputs, retain_graph=True, materialize_grads=True)
             y = -solve(replace(system, load=by_x))
             both = torch.einsum("bnck,bkf->bncf", basis, torch.stack([x.detach(), y], -1))
             pair = assemble(self.problem.physics, shapes, both)

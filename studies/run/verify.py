@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from shapewright.studies.certify.convergence import (
     extrapolated,
 )
 from shapewright.studies.certify.digest import study_digest
+from shapewright.studies.certify.front_model import FRONT
 from shapewright.studies.certify.model import (
     VERSION,
     Certificate,
@@ -52,6 +54,7 @@ from shapewright.studies.problem.own_files import own_file
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.run.optimum import read_optimum
 from shapewright.studies.run.train import WEIGHTS
+from shapewright.studies.run.verify_front import Finding, verify_front
 from shapewright.studies.run.workspace import Workspace
 from shapewright.studies.schema.loader import Study, StudyError, load_study
 from shapewright.studies.schema.study import StudyModel
@@ -63,22 +66,19 @@ _SENTENCE = "verdict is "
 STAGES = ("sample", "train", "optimize", "infill", "export", "validate")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Result of one check: what was checked, whether it holds, and what was found."""
-
-    what: str
-    ok: bool
-    text: str
-
-
 def verify(folder: Path, resolve: bool = False) -> list[Finding]:
-    """Check a finished folder; writes nothing into it.
+    """Check a finished folder, of a front all of its designs; writes nothing into it.
 
     Args:
         folder: output folder of a study.
         resolve: solve the design again by finite elements on fresh meshes of the STEP file.
     """
+    if (folder / FRONT).is_file():
+        return verify_front(folder, partial(_verify_single, resolve=resolve))
+    return _verify_single(folder, resolve)
+
+
+def _verify_single(folder: Path, resolve: bool) -> list[Finding]:
     try:
         certificate, version = read_any_version(folder / "certificate.json")
     except CertificateError as error:

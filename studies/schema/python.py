@@ -221,7 +221,7 @@ def _condition(
 _ARGUMENTS: dict[Key, str] = {
     ("geometry", "family"): "Design(family)",
     ("physics", "name"): "Problem(physics)",
-    ("objective",): "Study(maximize=... or minimize=...)",
+    ("objective",): "Study(maximize=..., minimize=... or objectives=...)",
     ("objective", "maximize"): "Study(maximize=...)",
     ("objective", "minimize"): "Study(minimize=...)",
 }

@@ -15,11 +15,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     Strict,
     Tag,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -38,6 +41,7 @@ from shapewright.studies.schema.base import (
     plain,
     schema_text,
 )
+from shapewright.studies.schema.front import Front, of_front, without_first_objective
 from shapewright.studies.schema.learning import Infill, ShapeSurrogate, Training
 from shapewright.studies.schema.physics import Physics
 
@@ -114,10 +118,12 @@ class OnRegion(Section):
     """Boundary region of the family."""
 
 
-def name_of(functional: str | Integral | OnRegion | Functional) -> str:
+def name_of(functional: str | Integral | OnRegion | Functional | Combined) -> str:
     """Name under which a functional of a study appears in constraints, tables and files."""
     if isinstance(functional, str):
         return functional
+    if isinstance(functional, Combined):
+        return f"{functional.way} {name_of(functional.functional)}".replace("sum ", "sum of ", 1)
     return f"{functional.name} on {functional.on}" if isinstance(functional, OnRegion) else functional.name
 
 
@@ -156,9 +162,14 @@ class Combined(Section):
     """Of the smooth maximum of K cases: it lies below the true one by at most log(K)/sharpness of the values' size."""
 
     @property
+    def way(self) -> Literal["sum", "worst"]:
+        """How the cases are combined."""
+        return "worst" if self.sum is None else "sum"
+
+    @property
     def functional(self) -> str | Integral | OnRegion | Functional:
         """Name of a functional of the physics, or one's own."""
-        functional = self.worst if self.sum is None else self.sum
+        functional = getattr(self, self.way)
         assert functional is not None  # the validator below has seen to it
         return functional
 
@@ -178,6 +189,12 @@ Wanted = Annotated[
     _Single | Annotated[Combined, Tag("<combined>")],
     Discriminator(_kind_of_functional),
 ]
+"""One functional, or one over all load cases."""
+
+
+def below(given: str | Integral | OnRegion | Functional | Combined) -> str:
+    """Key of the functional below one over all load cases; empty where it stands alone."""
+    return f".{given.way}" if isinstance(given, Combined) else ""
 
 
 class Objective(Section):
@@ -205,7 +222,7 @@ class Objective(Section):
     @property
     def below(self) -> str:
         """Key of that functional below maximize or minimize."""
-        return "" if not isinstance(self.given, Combined) else (".worst" if self.given.sum is None else ".sum")
+        return below(self.given)
 
     @property
     def functional_name(self) -> str:
@@ -215,9 +232,7 @@ class Objective(Section):
     @property
     def name(self) -> str:
         """Name of the objective."""
-        if not isinstance(self.given, Combined):
-            return self.functional_name
-        return f"worst {self.functional_name}" if self.given.sum is None else f"sum of {self.functional_name}"
+        return name_of(self.given)
 
     @property
     def sign(self) -> int:
@@ -238,10 +253,10 @@ ConstraintKind = Literal["equals", "at_least", "at_most"]
 class Constraint(Section):
     """A condition on a geometric quantity of the part, or on a functional of the solution."""
 
-    quantity: Single
+    quantity: Wanted
     """Quantity such as area, thickness, jacobian; a functional of the physics such as lift; an integral of one's own,
     {name: ..., integrand: ...}, or the name of one that the objective or another constraint defines; {name: drag, on:
-    body} for a functional of the physics on a region."""
+    body} for a functional of the physics on a region; with load cases also {worst: ...} or {sum: ...}."""
     equals: float | Literal["initial"] | None = None
     """Required value, or initial for the value of the start design."""
     at_least: float | Literal["initial"] | None = None
@@ -268,6 +283,11 @@ class Constraint(Section):
         return name_of(self.quantity)
 
     @property
+    def functional(self) -> str | Integral | OnRegion | Functional:
+        """The quantity; over all load cases that of each."""
+        return self.quantity.functional if isinstance(self.quantity, Combined) else self.quantity
+
+    @property
     def kind(self) -> ConstraintKind:
         """Which of the three is given."""
         if self.equals is not None:
@@ -278,6 +298,14 @@ class Constraint(Section):
     def target(self) -> float | Literal["initial"]:
         """The value that is given."""
         return getattr(self, self.kind)
+
+    @model_validator(mode="after")
+    def _over_cases(self) -> Self:
+        if isinstance(self.quantity, Combined) and self.case is not None:
+            raise fault("case", f"found it with {self.name}, which is over all load cases; expected none")
+        if isinstance(self.quantity, Combined) and self.quantity.worst is not None and self.equals is not None:
+            raise fault("equals", f"found it with {self.name}; expected at_most or at_least")
+        return self
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
@@ -403,6 +431,8 @@ _OF_A_SURROGATE = ("surrogate", "sampling", "training", "infill")
 class StudyModel(Section):
     """A design study: a parametric shape, its physics, an objective and constraints."""
 
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema["required"].remove("objective"))
+
     name: Annotated[
         str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", json_schema_extra={"format": "file-name"})
     ]
@@ -412,6 +442,11 @@ class StudyModel(Section):
     geometry: Geometry
     physics: Physics
     objective: Objective
+    """What is optimized; a study of a front has `objectives` in its place."""
+    objectives: Annotated[tuple[Objective, ...], Strict(False), Field(min_length=2, max_length=2)] | None = None
+    """Two objectives, which are traded for each other along `front`."""
+    front: Front | None = None
+    """Designs between the optima of the two `objectives`."""
     constraints: Annotated[tuple[Constraint, ...], Strict(False)] = ()
     """Conditions that the optimum meets."""
     sampling: Sampling = Field(default_factory=Sampling)
@@ -437,7 +472,8 @@ class StudyModel(Section):
         """Fill in what `model` implies for the optimizer where the study does not say it, and the default, auto."""
         if not isinstance(data, Mapping):
             return data
-        data, optimizer = dict(data), data.get("optimizer", {})
+        data = of_front(dict(data), Objective)
+        optimizer = data.get("optimizer", {})
         if not isinstance(optimizer, Mapping):
             return data
         choice = data.get("model")
@@ -449,6 +485,23 @@ class StudyModel(Section):
         elif isinstance(choice, Mapping | PretrainedOperator):
             data["optimizer"] = {"method": "trust_region", **optimizer}
         return data
+
+    @model_serializer(mode="wrap")
+    def _as_a_file_has_it(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_first_objective(handler(self))
+
+    @model_validator(mode="after")
+    def _front_has_a_model(self) -> Self:
+        if self.objectives is None:
+            return self
+        if self.objectives[0] == self.objectives[1]:
+            raise fault("objectives", "found the same objective twice; expected two that differ")
+        if self.infill is not None:
+            raise fault("infill", "found it with objectives; expected none")
+        if self.optimizer.on != "fem" and self.operator is None:
+            found = f"{self.model or 'a surrogate'} with objectives"
+            raise fault("model", f"found {found}; expected fem or an operator, which know two objectives")
+        return self
 
     @field_validator("constraints")
     @classmethod

@@ -52,7 +52,8 @@ class Study[M: Section]:
             design: the parametric shape.
             problem: the boundary-value problem.
             maximize, minimize: the objective under one of them: a functional of the physics by its name, an integral of
-                one's own, ``{"name": ..., "integrand": ...}``, or a :class:`Functional`.
+                one's own, ``{"name": ..., "integrand": ...}``, or a :class:`Functional`. A front has ``objectives``
+                in its place: two of ``{"maximize": ...}`` and ``{"minimize": ...}``.
             constraints: made by :func:`equals`, :func:`at_least` and :func:`at_most`; one, or several in a list.
             sections: further sections of a study file by name, such as ``name="bar"``, ``validation={...}``.
 
@@ -69,7 +70,7 @@ class Study[M: Section]:
             "name": "study",
             "geometry": design.section(),
             "physics": problem.section(path.parent),
-            "objective": {key: value for key, value in goals.items() if value is not None},
+            **_goal(goals, "objectives" in sections),
             "constraints": _listed(constraints),
             **sections,
         }
@@ -133,7 +134,7 @@ class Study[M: Section]:
     def __str__(self) -> str:
         """The study in a few lines; ``to_yaml`` has all of it."""
         lines = [f"study {getattr(self.model, 'name', '')}"]
-        for name in ("geometry", "physics", "objective", "constraints", "optimizer"):
+        for name in ("geometry", "physics", "objective", "objectives", "constraints", "optimizer"):
             section = getattr(self.model, name, None)
             if section and (text := _told(section)):
                 lines.append(f"  {name}: {text}")
@@ -142,6 +143,12 @@ class Study[M: Section]:
     def objects(self) -> Iterator[Key]:
         """Keys of the Python objects that the study holds."""
         yield from object_keys(self.model.model_dump(mode="json"))
+
+
+def _goal(goals: Mapping[str, Quantity | None], front: bool) -> dict[str, Any]:
+    """The objective of a study, which one of a front does not have."""
+    given = {key: value for key, value in goals.items() if value is not None}
+    return {} if front and not given else {"objective": given}
 
 
 def _told(section: Any) -> str:
