@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from shapewright.studies.optimize.correction import Array
 from shapewright.studies.optimize.trust_region_search import SAME, SolutionStore
@@ -39,7 +38,7 @@ class SharedSolutions(SolutionStore):
         self.common, self._near = common, start
         names = [functional.name for functional in common.setup.problem.functionals]
         self._order = torch.tensor([names.index(functional.name) for functional in setup.problem.functionals])
-        self._before = [found for found in common.solved.values() if found is not None]
+        self._before = common.known()
 
     def __call__(self, theta: Array) -> Dataset | None:
         """The solution at a design (P,), with the functionals in the order of this search."""
@@ -56,12 +55,11 @@ class SharedSolutions(SolutionStore):
             found = self.common(theta)
         return None if found is None else self._ordered(found)
 
-    def fields(self) -> list[Tensor]:
-        """(N, c) solutions of all searches so far, those nearest to the last design of this one at the end."""
-        found = [known for known in self.common.solved.values() if known is not None]
-        return [known.solution[0] for known in sorted(found, key=lambda known: -self._apart(known, self._near))]
+    def known(self) -> list[Dataset]:
+        """Solutions of all searches so far, those nearest to the last design of this one at the end."""
+        return sorted(self.common.known(), key=lambda known: -self._apart(known, self._near))
 
-    def known(self, theta: Array) -> list[Dataset]:
+    def elsewhere(self, theta: Array) -> list[Dataset]:
         """Solutions of other searches nearest to a design (P,), without that at the design itself."""
         others = [known for known in self._before if self._apart(known, theta) >= 2 * SAME]
         return [self._ordered(known) for known in sorted(others, key=lambda known: self._apart(known, theta))[:NEAREST]]

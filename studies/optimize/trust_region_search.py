@@ -90,7 +90,7 @@ class SolutionStore:
         """Solutions asked for, in their order, each a data set of one."""
         return [found for found in self.solved.values() if found is not None]
 
-    def known(self, theta: Array) -> list[Dataset]:
+    def elsewhere(self, theta: Array) -> list[Dataset]:
         """Solutions of other searches that one from a design (P,) takes up; none unless they share their solutions."""
         return []
 
@@ -168,7 +168,7 @@ def search_by_trust_region(
         tolerance=config.kkt_tolerance,
         budget=max(1, config.max_solves - spent),
     )
-    known = [_known_step(setup, scaling, solution, region.radius) for solution in store.known(theta)]
+    elsewhere = [_known_step(setup, scaling, solution, region.radius) for solution in store.elsewhere(theta)]
     before = () if proposed is None else proposed.searches
     index = len(before)
     history: list[Iterate] = []
@@ -178,7 +178,7 @@ def search_by_trust_region(
             history.append(_iterate(setup, scaling, index, len(history), step, store))
             report(history[-1])
 
-    found = minimize_by_trust_region(problem, scaling.z(theta), region, record, known)
+    found = minimize_by_trust_region(problem, scaling.z(theta), region, record, elsewhere)
     theta = scaling.theta(found.centre.z)
     violation = worst_violation(setup, _quantities(setup, theta, store))
     objective = setup.sign * scaling.objective * float(found.centre.values[0])

@@ -184,7 +184,7 @@ def _search(run: Run[Setup], setup: Setup, task: Task, common: SolutionStore) ->
     if front_of(run.setup.study)[1].share:
         take_up(common, task.known)
     else:
-        common = SolutionStore(run.setup, common.folder / f"alone-{task.number:02d}")
+        common = SolutionStore(run.setup, common.folder / f"alone-{task.number:02d}", common.tangents)
     store, choice = SharedSolutions(begun, common, task.start), setup.study.model.operator
     model = None if choice is None else open_operator(begun, choice, run.device).knowing(store.fields)
     sought = content_key("starts", task.number, search_inputs(begun), config.model_dump())

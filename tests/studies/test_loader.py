@@ -106,7 +106,8 @@ traning: {}
         "F:16: constraints.0.equals: found 'foo' (text); expected a number or 'initial'",
         "F:17: optimizer.max_iterations: found 'abc' (text); expected a whole number >= 1",
         "F:18: traning: unknown key; did you mean 'training'? allowed: name, description, geometry, physics, "
-        "objective, objectives, front, constraints, sampling, engine, surrogate, training, optimizer, model, infill, validation",
+        "objective, objectives, front, constraints, sampling, engine, surrogate, training, optimizer, model, infill, "
+        "validation",
     ]
 
 
