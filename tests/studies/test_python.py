@@ -68,7 +68,7 @@ def test_vector_physics_and_functions():
     ("make", "message"),
     [
         (lambda: study(design=design(bounds={"r0": (2.0, 1.0)})), r"Design\(bounds=...\): geometry.bounds.r0: found"),
-        (lambda: study(maximize=None), r"Study\(maximize=..., minimize=... or objectives=...\): objective: found neither"),
+        (lambda: study(maximize=None), r"Study\(maximize=..., minimize=... or objectives=...\): objective: found ne"),
         (lambda: study(constraints=[{"quantity": "area"}]), r"Study\(constraints=...\): constraints.0: found none of"),
         (lambda: study(optimiser={}), r"Study\(optimiser=...\): optimiser: unknown key; did you mean 'optimizer'"),
         (
