@@ -80,6 +80,8 @@ def _run(options: Options, searches: bool = True) -> Iterator[Run]:
 @study_command(app)
 def run(options: Options) -> None:
     """Everything: sample, train (or take the shipped surrogate), optimize, export, validate, report."""
+    if _is_solid(options.study):
+        _run_solid(options)
     with _run(options) as current:
         from shapewright.app.library import finish
 
@@ -152,6 +154,9 @@ def _train_with_others(options: Options) -> None:
 @study_command(app)
 def optimize(options: Options) -> None:
     """Find the optimum on the surrogate (or on finite elements: --set optimizer.on=fem)."""
+    if _is_solid(options.study):
+        _search_solid(options)
+        return
     with _run(options) as current:
         from shapewright.studies.run.pipeline import find_optimum
 
@@ -164,6 +169,9 @@ def optimize(options: Options) -> None:
 @study_command(app)
 def export(options: Options) -> None:
     """Write the optimum as CAD and read it back."""
+    if _is_solid(options.study):
+        _export_solid(options)
+        return
     with _run(options) as current:
         from shapewright.studies.run import pipeline
 
@@ -178,6 +186,8 @@ def export(options: Options) -> None:
 @study_command(app)
 def validate(options: Options) -> None:
     """Certify the optimum by finite elements on its CAD read back."""
+    if _is_solid(options.study):
+        _run_solid(options)
     with _run(options) as current:
         from shapewright.studies.run import pipeline
 
@@ -188,6 +198,8 @@ def validate(options: Options) -> None:
 @study_command(app)
 def report(options: Options) -> None:
     """Write report.html of a validated study."""
+    if _is_solid(options.study):
+        _run_solid(options)
     with _run(options) as current:
         from shapewright.app.library import finish
 
@@ -203,6 +215,10 @@ def check(study: StudyFile, overrides: Set = None, seed: TestSeed = 0, force: Fo
     from shapewright.studies.problem.setup import build_setup
     from shapewright.studies.schema.loader import load_study
 
+    if _is_solid(study):
+        from shapewright.app.solid import check_solid_study
+
+        raise typer.Exit(Exit.OK if check_solid_study(console, study, overrides, seed) else Exit.FAILED)
     setup = build_setup(load_study(study, overrides or []).forced(force))
     _say(
         f"{study}: schema and geometry are in order; {len(setup.family.parameters)} parameters,"
@@ -233,9 +249,15 @@ def verify(folder: Folder, resolve: Resolve = False) -> None:
     from shapewright.app.tables import print_findings
     from shapewright.studies.run.verify import verify as verify_folder
     from shapewright.studies.run.workspace import WorkspaceError
+    from shapewright.studies.schema.loader import RESOLVED
 
     if not folder.is_dir():
         raise WorkspaceError(f"{folder}: found no folder; expected the output folder of a finished study")
+    if _is_solid(folder / RESOLVED):
+        from shapewright.studies.run.solid_verify import verify_solid
+
+        whole = print_findings(console, verify_solid(folder, resolve), folder)
+        raise typer.Exit(Exit.OK if whole else Exit.NOT_ACCEPTED)
     whole = print_findings(console, verify_folder(folder, resolve), folder)
     raise typer.Exit(Exit.OK if whole else Exit.NOT_ACCEPTED)
 
@@ -274,6 +296,38 @@ def doctor() -> None:
     from shapewright.app.doctor.doctor import diagnose, print_report
 
     raise typer.Exit(Exit.OK if print_report(diagnose()) else Exit.FAILED)
+
+
+def _is_solid(study: Path) -> bool:
+    from shapewright.app.solid import is_solid_study
+
+    return is_solid_study(study)
+
+
+def _run_solid(options: Options) -> NoReturn:
+    """Everything of a study of a solid; ends by its verdict."""
+    from shapewright.app.solid import print_solid_certificate, run_solid
+
+    finished = run_solid(options)
+    print_solid_certificate(console, finished.certificate, finished.folder)
+    raise typer.Exit(Exit.OK if finished.certificate.accepted else Exit.NOT_ACCEPTED)
+
+
+def _search_solid(options: Options) -> None:
+    from shapewright.app.solid import run_solid
+    from shapewright.studies.run.solid_run import OPTIMIZE
+
+    found = run_solid(options, OPTIMIZE)
+    for entry in found.rounds:
+        _say(f"{entry.reason} Objective {entry.objective:.8g} after {entry.solves} designs solved.")
+
+
+def _export_solid(options: Options) -> None:
+    from shapewright.app.solid import run_solid
+    from shapewright.studies.run.solid_run import EXPORT
+
+    exported = run_solid(options, EXPORT)
+    _say(f"{exported.file}: volume read back {exported.volume:.9g}")
 
 
 def _say(text: str) -> None:

@@ -33,6 +33,11 @@ class ShapeMap:
     made_for: Family | None = None
 
     @property
+    def bounds(self) -> Tensor:
+        """(P, 2) float64 bounds of the design parameters."""
+        return self.family.bounds
+
+    @property
     def origin(self) -> Family:
         """The family with all its parameters free, in the middle of whose bounds the mesh was made."""
         return self.made_for or self.family

@@ -34,6 +34,11 @@ class SolidMap:
         # before a transform of torch.func asks for them first: what it makes does not outlast it
         _ = self.reference_nodes, self.extension, self.reference_jacobians, self._sample_gradients
 
+    @property
+    def bounds(self) -> Tensor:
+        """(P, 2) float64 bounds of the design parameters."""
+        return self.form.bounds
+
     @cached_property
     def reference_nodes(self) -> Tensor:
         """(N, 3) float64 nodes of the reference design."""

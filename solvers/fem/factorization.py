@@ -54,6 +54,9 @@ class Factorization:
     constrained one. ``method`` names what solves, from the first :meth:`assemble` on.
     """
 
+    exact = True
+    """Whether solutions satisfy the constrained system to rounding, or to the tolerance of an iteration."""
+
     def __init__(self, form: fem.Form, constrained: NDArray[np.int64], elliptic: Elliptic | None = None) -> None:
         self._form = form
         self._elliptic = elliptic
@@ -80,6 +83,10 @@ class Factorization:
                 "the derivative of the equations by the fields is not finite: look at coefficients, sources and"
                 " boundary fluxes that depend on them, and where these have no derivative"
             )
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the constrained matrix of the one assembled, which the next solve factorises."""
         if self._reduced is None:
             self._reduced = self.matrix.duplicate()
             self._reduced.setOption(PETSc.Mat.Option.KEEP_NONZERO_PATTERN, True)

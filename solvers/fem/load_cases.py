@@ -6,7 +6,7 @@ whose matrix knows no parameter, the factors of the first one serve all others, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,22 +18,44 @@ from shapewright.geometries.fields.problem import CaseFunctional, Function, Prob
 from shapewright.geometries.fields.sampled import Profile
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.errors import SolveError
-from shapewright.solvers.fem.solver import FemSolution, FemSolver, FemTangent
+from shapewright.solvers.fem.factorization import Factorization
+from shapewright.solvers.fem.solver import FemSolution, FemSolver, FemTangent, StateLayout
 
 Array = NDArray[np.float64]
 
 
-def solver_of(problem: Problem, mesh: Mesh) -> FemSolver | CaseSolver:
-    """What solves the problem: the plain solver, or that of its load cases."""
-    return CaseSolver(problem, mesh) if problem.cases else FemSolver(problem, mesh)
+def solver_of(
+    problem: Problem, mesh: Mesh, factorization: Callable[..., Factorization] | None = None
+) -> FemSolver | CaseSolver:
+    """What solves the problem: the plain solver, or that of its load cases; arguments as of :class:`FemSolver`."""
+    if problem.cases:
+        return CaseSolver(problem, mesh, factorization)
+    return FemSolver(problem, mesh, factorization=factorization)
+
+
+def tangents_of(solution: FemSolution | CaseSolution, velocities: Sequence[Array]) -> list[list[FemTangent]]:
+    """Of each case, in its order, the derivatives along each nodal velocity (N, d)."""
+    if isinstance(solution, FemSolution):
+        return [[solution.tangent(velocity) for velocity in velocities]]
+    return [solution.case_tangents(case, velocities) for case in solution.cases]
+
+
+def fields_of(solution: FemSolution | CaseSolution) -> list[Mapping[str, Array]]:
+    """Of each case, in its order, the nodal values (N, c) of the fields."""
+    return [solution.fields] if isinstance(solution, FemSolution) else [one.fields for one in solution.cases.values()]
 
 
 class CaseSolver:
     """Solves all load cases of a problem; arguments and errors as of :class:`solver.FemSolver`."""
 
-    def __init__(self, problem: Problem, mesh: Mesh) -> None:
+    def __init__(self, problem: Problem, mesh: Mesh, factorization: Callable[..., Factorization] | None = None) -> None:
         self.problem = problem
-        self._fem = FemSolver(problem.single(), mesh)
+        self._fem = FemSolver(problem.single(), mesh, factorization=factorization)
+
+    @property
+    def states(self) -> StateLayout:
+        """How dof values and nodal values correspond."""
+        return self._fem.states
 
     def solve(self, nodes: Array | None = None) -> CaseSolution:
         """Solve every case with the mesh nodes at ``nodes`` (N, d); SolveError names the one that fails."""
@@ -106,6 +128,11 @@ class CaseSolution:
             single = np.array([tangent.values[functional.of] for tangent in tangents])
             values[functional.name] = float(self._slopes[functional.name] @ single)
         return FemTangent(tangents[0].fields, values)
+
+    def case_tangents(self, case: str, velocities: Sequence[Array]) -> list[FemTangent]:
+        """Derivatives of one case along nodal velocities (N, d) each."""
+        self._fem.revisit(self.cases[case])
+        return [self.cases[case].tangent(velocity) for velocity in velocities]
 
     def profile(self, quantity: Function, on: str | None = None) -> Profile:
         """Of the first case; see :meth:`solver.FemSolution.profile`."""

@@ -148,7 +148,8 @@ class Newton:
                 raise SolveError(
                     f"Newton step {step + 1} has a residual that is not finite: {_history(norms)}"
                 )
-            if norms[-1] <= max(self._tolerance * scale, min(self._rounding(state), 1e-6 * scale)):
+            small = max(self._tolerance * scale, min(self._rounding(state), 1e-6 * scale))
+            if norms[-1] <= small or not self._factorization.exact:  # a projection of a linear problem is one step
                 self._check()
                 return tuple(norms)
             if step > 0 and not norms[-1] < norms[-2]:
@@ -169,7 +170,7 @@ class Newton:
             raise SolveError(f"the first residual is not finite: {self._not_finite()}")
         if not self.keep_matrix:
             self._factorization.assemble()
-        if not self._regular:
+        if not self._regular and self._factorization.exact:
             self._check_regular()
             self._regular = True
         increment = np.zeros_like(state)

@@ -175,12 +175,12 @@ def search_by_trust_region(
 
     def record(step: Step) -> None:
         if np.isfinite(step.values).all():
-            history.append(_iterate(setup, scaling, index, len(history), step, store))
+            history.append(iterate_of(setup, scaling, index, len(history), step, store))
             report(history[-1])
 
     found = minimize_by_trust_region(problem, scaling.z(theta), region, record, elsewhere)
     theta = scaling.theta(found.centre.z)
-    violation = worst_violation(setup, _quantities(setup, theta, store))
+    violation = worst_violation(setup, quantities_at(setup, theta, store))
     objective = setup.sign * scaling.objective * float(found.centre.values[0])
     best = Search(index, theta, objective, violation, found.reason, tuple(history))
     return Optimum(best, (*before, best))
@@ -307,7 +307,7 @@ def _start(setup: Setup, surrogate: Model | None, store: SolutionStore, proposed
     return start if at_start is not None and setup.sign * float(at_start.values[0, 0]) < exact else first
 
 
-def _quantities(setup: Setup, theta: Array, store: SolutionStore) -> Array:
+def quantities_at(setup: Setup, theta: Array, store: SolutionStore) -> Array:
     """(C,) what the study's conditions are on at a centre (P,)."""
     solution = store(theta)
     none = np.full(len(setup.problem.functionals), np.nan)
@@ -315,7 +315,7 @@ def _quantities(setup: Setup, theta: Array, store: SolutionStore) -> Array:
     return constraint_values(setup, theta, functionals)[0]
 
 
-def _iterate(setup: Setup, scaling: Scaling, start: int, number: int, step: Step, store: SolutionStore) -> Iterate:
+def iterate_of(setup: Setup, scaling: Scaling, start: int, number: int, step: Step, store: SolutionStore) -> Iterate:
     theta, solves = scaling.theta(step.z), store.solves
     return Iterate(
         start,
@@ -323,7 +323,7 @@ def _iterate(setup: Setup, scaling: Scaling, start: int, number: int, step: Step
         number + 1,
         setup.sign * scaling.objective * float(step.values[0]),
         scaling.objective * float(np.linalg.norm(step.jacobian[0])),
-        tuple(_quantities(setup, theta, store).tolist()),
+        tuple(quantities_at(setup, theta, store).tolist()),
         tuple(theta.tolist()),
         FemStep(step.ratio, step.radius, step.accepted, step.kkt, solves["forward"], solves["adjoint"]),
     )

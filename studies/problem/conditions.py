@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from shapewright.geometries.design.measures import Quantity, quantities_of
 from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.design.solid_map import SolidMap
+from shapewright.geometries.fields.names import COORDINATES
 from shapewright.geometries.fields.problem import Problem
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
@@ -22,7 +25,7 @@ from shapewright.studies.schema.study import Combined, Constraint, ConstraintKin
 
 NEGLIGIBLE = 1e-9
 """A target, or a value at the start, below this share of the natural scale of its quantity is zero but for rounding."""
-POSITIONS = ("centroid_x", "centroid_y")
+POSITIONS = tuple(f"centroid_{name}" for name in COORDINATES)
 """Quantities whose zero is where the origin happens to be."""
 
 
@@ -78,16 +81,39 @@ class Condition:
 def conditions_of(
     study: Study[StudyModel], shape_map: ShapeMap, problem: Problem, initial: Tensor
 ) -> tuple[Condition, ...]:
-    """Every condition with its target as a number, and its scale.
+    """Every condition of a planar study with its target as a number, and its scale; errors as of :func:`conditions_on`.
+    """
+    family = shape_map.family
+    outline = family.outline(family.control_points(initial).detach().numpy(), family.part)
+    size = float(np.ptp(outline, axis=0).max())
+    return conditions_on(study, quantities_of(shape_map), shape_map, problem, initial, size)
+
+
+def conditions_on(
+    study: Study[Any],
+    quantities: Mapping[str, Quantity],
+    shape_map: ShapeMap | SolidMap,
+    problem: Problem,
+    initial: Tensor,
+    size: float,
+) -> tuple[Condition, ...]:
+    """Every condition of a study with its target as a number, and its scale.
+
+    Args:
+        study: with the conditions.
+        quantities: of the shape, by name.
+        shape_map, problem: of the study.
+        initial: (P,) start design.
+        size: of the part, in the study's length unit.
 
     Raises:
-        StudyError: a quantity that is not known, or a target that only a solution at the start (P,) tells where there
-            is none.
+        StudyError: a quantity that is not known, or a target that only a solution at the start tells where there is
+            none.
     """
-    start = _Start(shape_map, problem, initial)
+    start = _Start(quantities, shape_map, problem, initial, size)
     found: list[Condition] = []
     for index, entry in enumerate(study.model.constraints):
-        quantity = quantities_of(shape_map).get(entry.name)
+        quantity = quantities.get(entry.name)
         if quantity is None:
             found += _on_functional(study, start, index)
             continue
@@ -107,7 +133,7 @@ def _condition(
     return Condition(name, quantity, entry.kind, target, entry.tolerance, unit, position, scale, index)
 
 
-def _on_functional(study: Study[StudyModel], start: _Start, index: int) -> Iterator[Condition]:
+def _on_functional(study: Study[Any], start: _Start, index: int) -> Iterator[Condition]:
     """The condition on a functional, or one for each load case that it holds in."""
     entry, problem = study.model.constraints[index], start.problem
     positions = {functional.name: position for position, functional in enumerate(problem.functionals)}
@@ -117,7 +143,7 @@ def _on_functional(study: Study[StudyModel], start: _Start, index: int) -> Itera
     for name in [in_case(entry.name, case) for case in cases] if each else [entry.name]:
         if name not in positions:
             of_physics = ", ".join(functional.name for functional in problem.physics.functionals)
-            expected = f"one of {', '.join(quantities_of(start.shape_map))}, or of the physics {of_physics}"
+            expected = f"one of {', '.join(start.quantities)}, or of the physics {of_physics}"
             raise study.error(f"constraints.{index}.quantity", f"'{entry.name}'", expected)
         try:
             target, scale = _functional(name, given, start)
@@ -145,16 +171,11 @@ def scale_of(target: float, at_start: Callable[[], float], natural: Callable[[],
 class _Start:
     """Scales from the start design; it is solved at the first use."""
 
-    shape_map: ShapeMap
+    quantities: Mapping[str, Quantity]
+    shape_map: ShapeMap | SolidMap
     problem: Problem
     initial: Tensor
-
-    @cached_property
-    def size(self) -> float:
-        """The larger extent of the part."""
-        family = self.shape_map.family
-        outline = family.outline(family.control_points(self.initial).detach().numpy(), family.part)
-        return float(np.ptp(outline, axis=0).max())
+    size: float
 
     @cached_property
     def solution(self) -> FemSolution | CaseSolution:
@@ -164,18 +185,18 @@ class _Start:
 
     def change(self, name: str) -> float:
         """Size of a functional's gradient by the parameters in shares of their ranges."""
-        low, high = self.shape_map.family.bounds.T
+        low, high = self.shape_map.bounds.T
         gradient = torch.from_numpy(self.solution.gradient(name))
         return float((self.shape_map.pull_back(self.initial, gradient) * (high - low)).norm())
 
 
 def _geometric(name: str, quantity: Quantity, given: float | None, start: _Start) -> tuple[float, float]:
     """Target and scale; a position is relative to the part's size, wherever the origin lies."""
-    at_start = float(quantity.evaluate(start.shape_map, start.initial))
+    at_start = float(quantity.evaluate(start.shape_map, start.initial))  # type: ignore[arg-type]
     target = at_start if given is None else given
     if name in POSITIONS:
         return target, max(abs(target), start.size)
-    power = {"1": 0, "length": 1, "length^2": 2}[quantity.unit]
+    power = {"1": 0, "length": 1, "length^2": 2, "length^3": 3}[quantity.unit]
     return target, scale_of(target, lambda: at_start, lambda: start.size**power)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.design.solid_map import SolidMap
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.fields.admissible import excess
 from shapewright.geometries.fields.names import normal
@@ -35,13 +36,14 @@ def physics_of(study: BoundaryValueStudy) -> Physics:
     Raises:
         StudyError: names file, line and key.
     """
-    name = study.model.physics.name
+    name, dimension = study.model.physics.name, study.model.geometry.dimension
     try:
-        physics = name if isinstance(name, Physics) else load_physics(name, study.folder)
+        physics = name if isinstance(name, Physics) else load_physics(name, study.folder, dimension)
     except ProblemError as error:
         raise StudyError(f"{study.location('physics.name')}: physics.name: {error}") from error
-    if physics.dimension != 2:
-        raise study.error("physics.name", f"'{physics.name}' in dimension {physics.dimension}", "2, that of the family")
+    if physics.dimension != dimension:
+        found = f"'{physics.name}' in dimension {physics.dimension}"
+        raise study.error("physics.name", found, f"{dimension}, that of the geometry")
     return physics
 
 
@@ -116,7 +118,7 @@ def boundary_value_problem(
         raise study.error("physics", "conditions that contradict each other", str(error)) from error
 
 
-def check_on_mesh(study: BoundaryValueStudy, problem: Problem, shape_map: ShapeMap) -> None:
+def check_on_mesh(study: BoundaryValueStudy, problem: Problem, shape_map: ShapeMap | SolidMap) -> None:
     """Refuse coefficients that are not admissible at the quadrature points of the reference mesh.
 
     Raises:

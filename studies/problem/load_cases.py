@@ -47,37 +47,32 @@ def selector_of(case: str) -> str:
     return f"case_{case}"
 
 
-def with_cases(study: Study[StudyModel], family: Family, problem: Problem) -> Problem:
+def with_cases(study: Study[Any], family: Family, problem: Problem) -> Problem:
     """The problem with the study's load cases, if it has any; ``problem`` has what holds in all of them.
 
     Raises:
         StudyError: names file, line and key.
     """
-    model = study.model.physics
-    if not model.cases:
+    section, cases = cases_of(study)
+    if not cases:
         _no_combination(study)
         return problem
-    if study.model.operator is not None:
-        raise study.error("model", "an operator with physics.cases", "fem or auto: an operator knows no load cases")
-    if study.model.optimizer.on != "fem" and not study.model.undecided:
-        expected = "fem: a surrogate does not learn load cases; or none of physics.cases"
-        raise study.error("optimizer.on", f"'{study.model.optimizer.on}' with physics.cases", expected)
-    if study.model.optimizer.method == "trust_region":
-        raise study.error("optimizer.method", "trust_region with physics.cases", "slsqp or trust_constr")
-    selectors = {case: selector_of(case) for case in model.cases}
+    if isinstance(study.model, StudyModel):
+        _by_finite_elements(study)
+    selectors = {case: selector_of(case) for case in cases}
     physics = problem.physics
     components, coordinates = physics.components, physics.coordinates
     everywhere = (*coordinates, *components, *(c.name for c in physics.coefficients), *normal(physics.dimension))
     natural, sources, dirichlet = list(problem.natural), [], []
-    for case, entry in model.cases.items():
-        key = f"physics.cases.{case}"
+    for case, entry in cases.items():
+        key = f"{section}.{case}"
         formula_name(study, key, case)
         for condition in boundary_conditions_of(study, family, f"{key}.natural", entry.natural, components, everywhere):
             component, tag, function = condition
             natural.append(Natural(component, tag, Selected(((selectors[case], function),))))
         sources.append(sources_of(study, f"{key}.source", entry.source, components, coordinates))
         dirichlet.append(_supported(study, family, problem, case))
-    patches = patches_of(study, family, components, {case: selector_of(case) for case in model.cases})
+    patches = patches_of(study, family, components, {case: selector_of(case) for case in cases})
     names = list(selectors.values())
     try:
         return replace(
@@ -93,12 +88,29 @@ def with_cases(study: Study[StudyModel], family: Family, problem: Problem) -> Pr
             cases={case: {name: float(name == own) for name in names} for case, own in selectors.items()},
         )
     except ProblemError as error:
-        raise study.error("physics.cases", "conditions that contradict each other", str(error)) from error
+        raise study.error(section, "conditions that contradict each other", str(error)) from error
 
 
-def _no_combination(study: Study[StudyModel]) -> None:
+def cases_of(study: Study[Any]) -> tuple[str, Mapping[str, Any]]:
+    """Key of the load cases of a study, and the cases by name."""
+    model = study.model
+    return ("physics.cases", model.physics.cases) if isinstance(model, StudyModel) else ("cases", model.cases)
+
+
+def _by_finite_elements(study: Study[StudyModel]) -> None:
+    """Refuse models of a planar study that know no load cases."""
+    if study.model.operator is not None:
+        raise study.error("model", "an operator with physics.cases", "fem or auto: an operator knows no load cases")
+    if study.model.optimizer.on != "fem" and not study.model.undecided:
+        expected = "fem: a surrogate does not learn load cases; or none of physics.cases"
+        raise study.error("optimizer.on", f"'{study.model.optimizer.on}' with physics.cases", expected)
+    if study.model.optimizer.method == "trust_region":
+        raise study.error("optimizer.method", "trust_region with physics.cases", "slsqp or trust_constr")
+
+
+def _no_combination(study: Study[Any]) -> None:
     """Refuse what only load cases have."""
-    expected = "the name of a functional; sum and worst are of the load cases in physics.cases"
+    expected = f"the name of a functional; sum and worst are of the load cases in {cases_of(study)[0]}"
     for index, objective in enumerate(objectives_of(study)):
         if isinstance(objective.given, Combined):
             raise study.error(objective_key(study, index), f"'{objective.name}'", expected)
@@ -106,15 +118,17 @@ def _no_combination(study: Study[StudyModel]) -> None:
         if isinstance(entry.quantity, Combined):
             raise study.error(f"constraints.{index}.quantity", f"'{entry.name}'", expected)
         if entry.case is not None:
-            raise study.error(f"constraints.{index}.case", f"'{entry.case}'", "none where there is no physics.cases")
+            expected = f"none where there is no {cases_of(study)[0]}"
+            raise study.error(f"constraints.{index}.case", f"'{entry.case}'", expected)
 
 
 def _supported(
-    study: Study[StudyModel], family: Family, problem: Problem, case: str
+    study: Study[Any], family: Family, problem: Problem, case: str
 ) -> dict[tuple[str, str], Function]:
     """Prescribed values of one case, all where the common ones are too."""
-    key = f"physics.cases.{case}.dirichlet"
-    entries, components = study.model.physics.cases[case].dirichlet, problem.physics.components
+    section, cases = cases_of(study)
+    key = f"{section}.{case}.dirichlet"
+    entries, components = cases[case].dirichlet, problem.physics.components
     found = boundary_conditions_of(study, family, key, entries, components, problem.physics.coordinates)
     supports = {(d.component, d.tag) for d in problem.dirichlet}
     for component, tag, _ in found:
@@ -144,9 +158,9 @@ def _chosen(
     return found
 
 
-def _functionals(study: Study[StudyModel], problem: Problem) -> Iterator[CaseFunctional]:
+def _functionals(study: Study[Any], problem: Problem) -> Iterator[CaseFunctional]:
     """The objectives over all cases, whatever stands under a condition over all of them, and each in its cases."""
-    cases = list(study.model.physics.cases)
+    cases = list(cases_of(study)[1])
     known = {functional.name: functional for functional in problem.functionals}
     wanted: dict[str, set[str]] = {}
     for index, objective in enumerate(objectives_of(study)):
@@ -175,19 +189,20 @@ def _functionals(study: Study[StudyModel], problem: Problem) -> Iterator[CaseFun
 
 
 def _combined(
-    study: Study[StudyModel], key: str, known: Mapping[str, Functional], given: Combined, sign: int
+    study: Study[Any], key: str, known: Mapping[str, Functional], given: Combined, sign: int
 ) -> CaseFunctional:
     """A functional over all cases; the worst is the largest where ``sign`` is 1, the least where it is -1."""
-    cases = list(study.model.physics.cases)
+    cases = list(cases_of(study)[1])
     for case in given.weights:
         _known_case(study, f"{key}.weights.{case}", case)
     of = known[name_of(given.functional)]
     return _over(of, name_of(given), partial(_combine, given, cases, sign))
 
 
-def _known_case(study: Study[StudyModel], key: str, case: str) -> None:
-    if case not in study.model.physics.cases:
-        raise study.error(key, f"'{case}'", f"a load case: {', '.join(study.model.physics.cases)}")
+def _known_case(study: Study[Any], key: str, case: str) -> None:
+    _, cases = cases_of(study)
+    if case not in cases:
+        raise study.error(key, f"'{case}'", f"a load case: {', '.join(cases)}")
 
 
 def _over(functional: Functional, name: str, combine: Any) -> CaseFunctional:

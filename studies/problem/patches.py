@@ -48,6 +48,8 @@ def patches_of(
 def _entries(study: BoundaryValueStudy) -> Iterator[tuple[str, str | None, NaturalCondition]]:
     """Key, load case (None: all) and entry of every patch, those of all cases first."""
     model = study.model.physics
+    if study.model.geometry.dimension != 2:
+        return
     sections: list[tuple[str, str | None, tuple[NaturalCondition, ...]]] = [("physics.natural", None, model.natural)]
     sections += [(f"physics.cases.{case}.natural", case, entry.natural) for case, entry in model.cases.items()]
     for key, case, entries in sections:

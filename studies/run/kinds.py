@@ -10,15 +10,18 @@ from typing import Any
 from shapewright.studies.problem.evolution_setup import EvolutionSetup
 from shapewright.studies.problem.operator_setup import build_operator_setup
 from shapewright.studies.problem.setup import build_setup
+from shapewright.studies.problem.solid_setup import build_solid_setup
 from shapewright.studies.run import evolution_run, operator_run
 from shapewright.studies.run.learn import Learner
 from shapewright.studies.run.pipeline import design_stages
+from shapewright.studies.run.solid_run import solid_stages
 from shapewright.studies.run.stage import Run, Stage
 from shapewright.studies.run.workspace import Workspace, WorkspaceError
 from shapewright.studies.schema.base import Section
 from shapewright.studies.schema.evolution_study import EvolutionStudyModel
-from shapewright.studies.schema.loader import RESOLVED, Study, load_study
+from shapewright.studies.schema.loader import RESOLVED, Study, is_solid, load_study
 from shapewright.studies.schema.operator_study import OperatorStudyModel
+from shapewright.studies.schema.solid_study import SolidStudyModel
 from shapewright.studies.schema.study import StudyModel
 from shapewright.studies.schema.yaml_source import read
 
@@ -70,6 +73,8 @@ EVOLUTION = OperatorKind(
     "unseen initial data, against the resolved solution",
     "points of the grid along x",
 )
+SOLID = Kind(SolidStudyModel, build_solid_setup, solid_stages)
+"""Told by its geometry, which is CAD."""
 KINDS: dict[str, OperatorKind[Any]] = {"operator": OPERATOR, "evolution": EVOLUTION}
 """By the entry ``kind`` of a study file; a design study has none."""
 
@@ -80,7 +85,10 @@ def kind_of(path: Path) -> Kind[Any]:
     Raises:
         StudyError: the file cannot be read.
     """
-    kind = read(path)[0].get("kind")
+    data = read(path)[0]
+    if is_solid(data):
+        return SOLID
+    kind = data.get("kind")
     return KINDS.get(kind, DESIGN) if isinstance(kind, str) else DESIGN
 
 

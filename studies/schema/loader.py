@@ -9,7 +9,7 @@ from typing import Any, get_args, overload
 
 from pydantic import ValidationError
 
-from shapewright.solvers.physics.catalogue import PHYSICS
+from shapewright.solvers.physics.catalogue import PHYSICS, SOLID_PHYSICS
 from shapewright.studies.schema.base import Section
 from shapewright.studies.schema.describe import Key, alternatives, clipped, found, shown, unknown
 from shapewright.studies.schema.fingerprint import object_keys
@@ -17,6 +17,7 @@ from shapewright.studies.schema.messages import is_index, report
 from shapewright.studies.schema.operator_study import OperatorStudyModel
 from shapewright.studies.schema.physics import Physics
 from shapewright.studies.schema.renamed import present_named
+from shapewright.studies.schema.solid_study import SolidPhysics, SolidStudyModel
 from shapewright.studies.schema.study import StudyModel
 from shapewright.studies.schema.value import Study
 from shapewright.studies.schema.yaml_source import StudyError, read, value_of
@@ -27,8 +28,8 @@ _COMMANDS = {None: "shapewright run", "operator": "shapewright learn", "evolutio
 
 __all__ = ["BoundaryValueStudy", "Study", "StudyError", "dump", "load_study"]
 
-BoundaryValueStudy = Study[StudyModel | OperatorStudyModel]
-"""A study of a boundary-value problem on a family of shapes: of a design, or of an operator."""
+BoundaryValueStudy = Study[StudyModel | OperatorStudyModel] | Study[SolidStudyModel]
+"""A study of a boundary-value problem on a family of shapes: of a design, of an operator, or of a solid."""
 RESOLVED = "resolved.yaml"
 """The file in an output folder that the program itself wrote, perhaps with an earlier version's names of keys."""
 
@@ -111,9 +112,10 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), model: type[Sect
         raise StudyError(report(error, data, source, model)) from None
     study = Study.of_model(content, path, source)
     physics = getattr(content, "physics", None)
-    name = physics.name if isinstance(physics, Physics) else None
-    if isinstance(name, str) and ":" not in name and name not in PHYSICS:
-        expected = f"one of {', '.join(PHYSICS)}, or your own as my_physics.py:Name"
+    name = physics.name if isinstance(physics, Physics | SolidPhysics) else None
+    known = SOLID_PHYSICS if isinstance(physics, SolidPhysics) else PHYSICS
+    if isinstance(name, str) and ":" not in name and name not in known:
+        expected = f"one of {', '.join(known)}, or your own as my_physics.py:Name"
         raise study.error("physics.name", found(name), expected)
     return study
 
@@ -126,8 +128,18 @@ def dump(study: Study[Section], folder: Path | None = None) -> str:
     return yaml_of(study.model, study.folder, folder or study.folder)
 
 
+def is_solid(data: Mapping[str, Any]) -> bool:
+    """Whether the data of a file are those of a study of a solid: their geometry is CAD."""
+    geometry = data.get("geometry")
+    return isinstance(geometry, Mapping) and "cad" in geometry
+
+
 def _check_kind(data: Mapping[str, Any], source: Source, model: type[Section]) -> None:
     """One clear error for a file of another kind, in place of one for each of its keys."""
+    if model is StudyModel and is_solid(data):
+        location = source.location(("geometry", "cad"))[1]
+        expected = "a planar family; a study of a solid is for `shapewright run`, `check`, `verify` and `status`"
+        raise StudyError(f"{location}: geometry.cad: found a solid; expected {expected}")
     kind, wanted = data.get("kind"), None
     if "kind" in model.model_fields:
         (wanted,) = get_args(model.model_fields["kind"].annotation)

@@ -68,6 +68,11 @@ class Geometry(Section):
     mesh_size: Positive = 0.1
     """Target cell size of the reference mesh, length unit."""
 
+    @property
+    def dimension(self) -> int:
+        """Of space."""
+        return 2
+
     @field_validator("bounds")
     @classmethod
     def _bounds_do_not_cross(cls, bounds: dict[str, Any]) -> dict[str, Any]:

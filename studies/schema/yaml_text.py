@@ -19,7 +19,10 @@ def yaml_of(model: Section, old: Path, new: Path) -> str:
     """The content of a study with every default written out; paths in it become relative to ``new``, not ``old``."""
     data = model.model_dump(mode="json", exclude_none=True)
     if old != new:
-        weights = data["surrogate"].get("weights")
+        cad, own, name = data.get("geometry", {}).get("cad", "").partition(".py:")
+        if cad:
+            data["geometry"]["cad"] = _relative(old / f"{cad}{'.py' if own else ''}", new) + (own and f":{name}")
+        weights = data.get("surrogate", {}).get("weights")
         if weights is not None:
             data["surrogate"]["weights"] = _relative(old / weights, new)
         choice = data.get("model")

@@ -1,0 +1,1 @@
+"""Reduced bases: linear problems in the span of their own solutions."""

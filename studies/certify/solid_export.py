@@ -1,0 +1,114 @@
+"""The CAD of a design of a solid: deformed, written as STEP, read back, compared and meshed afresh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from OCP.BRep import BRep_Builder
+from OCP.BRepBuilderAPI import BRepBuilderAPI_MakeVertex
+from OCP.BRepExtrema import BRepExtrema_DistShapeShape
+from OCP.gp import gp_Pnt
+from OCP.TopoDS import TopoDS_Compound
+
+from shapewright.geometries.cad.compare import read_back
+from shapewright.geometries.cad.deform import deform
+from shapewright.geometries.cad.faces import faces_of
+from shapewright.geometries.cad.solid_mesher import MeshOptions, mesh_solid
+from shapewright.geometries.cad.step import CadShape, read_step, write_step
+from shapewright.geometries.mesh.mesh import Mesh
+from shapewright.geometries.mesh.simplex import Array
+from shapewright.studies.problem.solid_setup import SolidSetup
+
+MOST_COMPARED = 300
+"""Boundary nodes of which the distance to the CAD is found."""
+
+
+@dataclass(frozen=True)
+class ExportedSolid:
+    """A deformed solid, written and read back.
+
+    Attributes:
+        file: STEP.
+        cad: as it is read back.
+        regions: region -> numbers of its faces there.
+        kept: numbers there of the faces that are the original surfaces still.
+        kept_distance: largest distance of their radius, axis, normal or centroid from the original's.
+        poles: of all new surfaces.
+        valid: OpenCASCADE's own check.
+        volume, centroid: of the solid, in the study's unit.
+    """
+
+    file: Path
+    cad: CadShape
+    regions: Mapping[str, tuple[int, ...]]
+    kept: tuple[int, ...]
+    kept_distance: float
+    poles: int
+    valid: bool
+    volume: float
+    centroid: tuple[float, float, float]
+
+    def as_data(self) -> dict[str, Any]:
+        """All but the shape and its file, as plain data."""
+        data = {name: value for name, value in vars(self).items() if name not in ("file", "cad")}
+        return {"factor": self.cad.factor, **data}
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any], file: Path, unit: str) -> ExportedSolid:
+        """Of :meth:`as_data`, with the shape from its file."""
+        rest = {name: value for name, value in data.items() if name != "factor"}
+        regions = {name: tuple(faces) for name, faces in rest.pop("regions").items()}
+        kept, centroid = tuple(rest.pop("kept")), tuple(rest.pop("centroid"))
+        return cls(file, read_step(file, unit, data["factor"]), regions, kept, centroid=centroid, **rest)
+
+    def mesh(self, options: MeshOptions) -> Mesh:
+        """A fresh mesh with the study's regions; errors as of :func:`mesh_solid`."""
+        return mesh_solid(self.cad, self.regions, options).mesh
+
+
+def export_solid(setup: SolidSetup, theta: Array, path: Path) -> ExportedSolid:
+    """Deform the CAD of a study by a design (P,), write it to ``path`` as STEP, and read it back.
+
+    Raises:
+        CadError: a fit that does not succeed, an invalid result, or a file that is not what was written.
+    """
+    design, form, unit = torch.from_numpy(np.array(theta)), setup.family.form, setup.study.model.geometry.length_unit
+
+    def move(points: Array) -> Array:
+        return form.moved(design, torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64))).numpy()
+
+    keep = [number for name in setup.study.model.geometry.keep for number in setup.regions[name]]
+    deformed = deform(setup.cad, move, keep)
+    write_step(deformed.cad, path, unit)
+    read = read_back(path, unit, setup.cad, deformed)
+    numbers = read.numbers.tolist()
+    return ExportedSolid(
+        path,
+        read.cad,
+        {name: tuple(numbers[n - 1] for n in faces) for name, faces in setup.regions.items()},
+        tuple(sorted(numbers[n - 1] for n in deformed.kept)) if read.kept else (),
+        read.kept_distance,
+        deformed.poles,
+        bool(read.valid),
+        read.volume,
+        read.centroid,
+    )
+
+
+def boundary_deviation(cad: CadShape, mesh: Mesh, nodes: Array) -> float:
+    """Largest distance of some boundary nodes of a mesh moved to ``nodes`` (N, 3) from the CAD, in the study's unit."""
+    boundary = np.unique(mesh.facets)
+    chosen = boundary[:: max(1, len(boundary) // MOST_COMPARED)]
+    shell, builder, largest = TopoDS_Compound(), BRep_Builder(), 0.0
+    builder.MakeCompound(shell)  # the faces alone: a point inside of a solid has no distance from it
+    for face in faces_of(cad.shape):
+        builder.Add(shell, face)
+    for x, y, z in (nodes[chosen] * cad.factor).tolist():
+        vertex = BRepBuilderAPI_MakeVertex(gp_Pnt(x, y, z)).Vertex()
+        largest = max(largest, BRepExtrema_DistShapeShape(vertex, shell).Value())
+    return largest / cad.factor

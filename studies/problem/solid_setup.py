@@ -1,0 +1,246 @@
+"""From a checked study of a solid to the objects that its stages work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from OCP.BRepGProp import BRepGProp
+from OCP.GProp import GProp_GProps
+from torch import Tensor
+
+from shapewright.geometries.cad.faces import box_of
+from shapewright.geometries.cad.solid_mesher import REST, MeshOptions, mesh_solid
+from shapewright.geometries.cad.step import CadError, CadShape, read_step
+from shapewright.geometries.design.free_form import FreeForm, free_form
+from shapewright.geometries.design.kept_faces import zones_around
+from shapewright.geometries.design.lattice import Lattice
+from shapewright.geometries.design.measures import Quantity
+from shapewright.geometries.design.solid_map import SolidMap
+from shapewright.geometries.design.solid_measures import SOLID_QUANTITIES
+from shapewright.geometries.family.outlines import ShapeError
+from shapewright.geometries.family.parts import Parameter
+from shapewright.geometries.fields.problem import Problem
+from shapewright.geometries.mesh.mesh import Mesh, MeshError
+from shapewright.geometries.user_file import UserFileError, load_object
+from shapewright.studies.files import sha256
+from shapewright.studies.problem.conditions import Condition, conditions_on
+from shapewright.studies.problem.equations import boundary_value_problem, check_on_mesh, physics_of
+from shapewright.studies.problem.functionals import functionals_of
+from shapewright.studies.problem.load_cases import with_cases
+from shapewright.studies.problem.solid_regions import regions_of
+from shapewright.studies.schema.loader import Study, StudyError
+from shapewright.studies.schema.solid_study import SolidStudyModel
+
+
+@dataclass(frozen=True)
+class SolidFamily:
+    """The designs of a solid, as the optimizer sees them.
+
+    Attributes:
+        name: of the study.
+        form: the deformation.
+        tags: names of the boundary regions.
+    """
+
+    name: str
+    form: FreeForm
+    tags: tuple[str, ...]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Motions of the control points."""
+        return self.form.parameters
+
+    @property
+    def bounds(self) -> Tensor:
+        """(P, 2) float64 lower and upper bounds."""
+        return self.form.bounds
+
+    @property
+    def default(self) -> Tensor:
+        """(P,) the part as it came."""
+        return self.form.default
+
+
+@dataclass(frozen=True)
+class SolidSetup:
+    """A study of a solid ready to run; what :class:`setup.Setup` is to a planar family.
+
+    Attributes:
+        study: as loaded.
+        cad: the solid as it came.
+        regions: region -> numbers of its faces.
+        family: parameters, bounds and regions.
+        shape_map: the deformation on a mesh of the solid as it came.
+        problem: the boundary-value problem with its load cases.
+        constraints: conditions on geometric quantities and on functionals.
+        initial: (P,) start design.
+    """
+
+    study: Study[SolidStudyModel]
+    cad: CadShape
+    regions: Mapping[str, tuple[int, ...]]
+    family: SolidFamily
+    shape_map: SolidMap
+    problem: Problem
+    constraints: tuple[Condition, ...]
+    initial: Tensor
+
+    @property
+    def sign(self) -> int:
+        """1 to minimize the objective, -1 to maximize it."""
+        return self.study.model.objective.sign
+
+    @cached_property
+    def quantities(self) -> Mapping[str, Quantity]:
+        """Geometric quantities by name, the volume in proportion so that the part as it came has that of its CAD."""
+        own = SOLID_QUANTITIES["volume"]
+        ratio = volume_and_centroid(self.cad)[0] / float(own.evaluate(self.shape_map, self.initial))  # type: ignore[arg-type]
+
+        def volume(solid: Any, theta: Tensor) -> Tensor:
+            return ratio * own.evaluate(solid, theta)
+
+        return {**SOLID_QUANTITIES, "volume": replace(own, evaluate=volume)}
+
+    def quantity(self, name: str, theta: Tensor) -> Tensor:
+        """Geometric quantity of designs theta (..., P)."""
+        return self.quantities[name].evaluate(self.shape_map, theta)  # type: ignore[arg-type]
+
+    @property
+    def size(self) -> float:
+        """Diagonal of the box around the part as it came, in the study's unit."""
+        return part_size(self.cad)
+
+    @property
+    def mesh_options(self) -> MeshOptions:
+        """Of the search."""
+        return MeshOptions(self.study.model.geometry.mesh_size, self.study.model.geometry.curvature)
+
+    def on_mesh(self, mesh: Mesh) -> SolidSetup:
+        """The same study on another mesh of the solid as it came."""
+        return replace(self, shape_map=SolidMap(self.family.form, mesh))
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """Everything that solutions depend on, as plain data."""
+        model = self.study.model
+        geometry = model.geometry.model_dump(mode="json", exclude={"cad"})
+        own = ("physics", "cases", "objective", "constraints")
+        return {"cad": cad_key(self.study), "geometry": geometry} | {
+            name: value for name, value in model.model_dump(mode="json").items() if name in own
+        }
+
+
+def volume_and_centroid(cad: CadShape) -> tuple[float, tuple[float, float, float]]:
+    """Volume and centroid of a solid, in the study's length unit."""
+    properties = GProp_GProps()
+    BRepGProp.VolumePropertiesGK_s(cad.shape, properties, 1e-8, False, True)
+    centre, factor = properties.CentreOfMass(), cad.factor
+    return abs(properties.Mass()) / factor**3, (centre.X() / factor, centre.Y() / factor, centre.Z() / factor)
+
+
+def part_size(cad: CadShape) -> float:
+    """Diagonal of the box around a solid, in the study's unit."""
+    low, high = box_of(cad.shape)
+    return float(np.linalg.norm(high - low)) / cad.factor
+
+
+def cad_key(study: Study[SolidStudyModel]) -> str:
+    """Hash of the file that the solid is from."""
+    name, _, _ = study.model.geometry.cad.partition(":")
+    return sha256(study.folder / name)[:16]
+
+
+def read_cad(study: Study[SolidStudyModel]) -> CadShape:
+    """The solid of a study: from its STEP file, or from a function of a Python file.
+
+    Raises:
+        StudyError: names file, line and key.
+    """
+    given, unit = study.model.geometry.cad, study.model.geometry.length_unit
+    try:
+        if ".py:" in given:
+            made: Any = load_object(given, study.folder, "part", "TopoDS_Shape")
+            shape = made() if callable(made) else made
+            return shape if isinstance(shape, CadShape) else CadShape(shape)
+        path = study.folder / given
+        if not path.is_file():
+            raise study.error("geometry.cad", f"'{given}', but no file {path}", "a STEP file, or my_parts.py:part")
+        return read_step(path, unit)
+    except (CadError, UserFileError) as error:
+        raise StudyError(f"{study.location('geometry.cad')}: geometry.cad: {error}") from error
+
+
+def build_solid_setup(study: Study[SolidStudyModel]) -> SolidSetup:
+    """Read the CAD, mesh it, and check the study against both.
+
+    Raises:
+        StudyError: names file, line and key.
+    """
+    cad, geometry = read_cad(study), study.model.geometry
+    size = part_size(cad)
+    regions = regions_of(study, cad, size)
+    try:
+        mesh = mesh_solid(cad, regions, MeshOptions(geometry.mesh_size, geometry.curvature)).mesh
+    except MeshError as error:
+        raise StudyError(f"{study.location('geometry.mesh_size')}: geometry.mesh_size: {error}") from error
+    form = _form(study, cad, regions, torch.from_numpy(mesh.nodes))
+    tags = (*regions, *((REST,) if REST in mesh.tag_names else ()))
+    family = SolidFamily(study.model.name, form, tags)
+    shape_map = SolidMap(form, mesh)
+    physics = physics_of(study)
+    functionals = functionals_of(study, family, physics, SOLID_QUANTITIES)
+    problem = with_cases(study, family, boundary_value_problem(study, family, functionals))
+    check_on_mesh(study, problem, shape_map)
+    _loads_do_something(study, problem)
+    initial = family.default
+    setup = SolidSetup(study, cad, regions, family, shape_map, problem, (), initial)
+    given = conditions_on(study, setup.quantities, shape_map, problem, initial, size)
+    return replace(setup, constraints=_with_margin(study, given))
+
+
+def _form(
+    study: Study[SolidStudyModel], cad: CadShape, regions: Mapping[str, tuple[int, ...]], nodes: Tensor
+) -> FreeForm:
+    geometry, size = study.model.geometry, part_size(cad)
+    box = geometry.lattice.box
+    if box == "part":
+        low, high = (tuple((corner / cad.factor).tolist()) for corner in box_of(cad.shape))
+    else:
+        low, high = box
+    wanted = geometry.lattice
+    try:
+        lattice = Lattice(
+            low, high, wanted.points, wanted.limit * size, wanted.move, wanted.symmetric, dict(wanted.ties)
+        )
+        numbers = [number for name in geometry.keep for number in regions[name]]
+        return free_form(lattice, zones_around(cad, numbers, geometry.keep_width * size), nodes)
+    except ShapeError as error:
+        key = "geometry.keep" if str(error).startswith("keep") else "geometry.lattice"
+        raise StudyError(f"{study.location(key)}: {key}: {error}") from error
+
+
+def _loads_do_something(study: Study[SolidStudyModel], problem: Problem) -> None:
+    moved = any(d.value(torch, _Anywhere()) != 0.0 for d in problem.dirichlet)
+    if not (problem.natural or problem.sources or moved):
+        raise study.error("physics", "no load", "natural, source or a prescribed value, for all cases or in cases")
+
+
+class _Anywhere(dict[str, float]):
+    """Coordinates and parameters at some point."""
+
+    def __missing__(self, name: str) -> Tensor:
+        return torch.tensor(0.37, dtype=torch.float64)
+
+
+def _with_margin(study: Study[SolidStudyModel], given: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    """The conditions, with that on det grad F which every study of a solid has."""
+    if any(condition.quantity == "jacobian" for condition in given):
+        return given
+    least = study.model.optimizer.least_jacobian
+    return (*given, Condition("jacobian at least", "jacobian", "at_least", least, 1e-6, "1", None, least, len(given)))
