@@ -11,15 +11,17 @@ from shapewright.app.provenance import provenance
 from shapewright.geometries.family.effort import forcing
 from shapewright.studies.certify.front_model import FrontResult
 from shapewright.studies.certify.model import Certificate
+from shapewright.studies.certify.solid_model import SolidCertificate
 from shapewright.studies.problem.jumps import JumpWarning, jumps
 from shapewright.studies.problem.operators import open_operator
 from shapewright.studies.problem.setup import build_setup
 from shapewright.studies.problem.surrogates import choose_device
 from shapewright.studies.run import pipeline
+from shapewright.studies.run.kinds import load
 from shapewright.studies.run.resolved import claim_folder
 from shapewright.studies.run.stage import Report, silent
 from shapewright.studies.run.workspace import Workspace
-from shapewright.studies.schema.loader import load_study
+from shapewright.studies.schema.solid_study import SolidStudyModel
 from shapewright.studies.schema.study import StudyModel
 from shapewright.studies.schema.value import Study
 from shapewright.studies.schema.yaml_source import StudyError
@@ -71,13 +73,13 @@ def _tell_of_operator(current: pipeline.Run) -> None:
 
 
 def run(
-    study: Study[StudyModel] | str | Path,
+    study: Study[StudyModel] | Study[SolidStudyModel] | str | Path,
     folder: str | Path,
     *,
     device: str = "auto",
     overwrite: bool = False,
     report: Report = silent,
-) -> Certificate | FrontResult:
+) -> Certificate | FrontResult | SolidCertificate:
     """Everything of a study: sample, train or take weights or an operator, optimize, export, validate, report.
 
     Of a study with two objectives: all designs of the front, each with its CAD and its certificate.
@@ -98,11 +100,15 @@ def run(
         OptimizationError: no start led to a valid design.
     """
     if isinstance(study, str | Path):
-        study = load_study(study)
+        study = load(study)
     if not isinstance(study, Study):
         raise StudyError(f"study: found {type(study).__name__}; expected a Study or the name of its file")
     if not isinstance(folder, str | Path):
         raise StudyError(f"folder: found {type(folder).__name__}; expected the name of a folder")
+    if isinstance(study.model, SolidStudyModel):
+        from shapewright.app.solid import run_solid_study
+
+        return run_solid_study(study, Path(folder), overwrite, report)
     with opened(study, Workspace(Path(folder)), choose_device(device), report, overwrite) as current:
         return finish(current)
 

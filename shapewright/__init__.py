@@ -33,12 +33,13 @@ if TYPE_CHECKING:
     from shapewright.studies.library import operator as operator
     from shapewright.studies.library import optimize as optimize
     from shapewright.studies.library import surrogate as surrogate
-    from shapewright.studies.schema.loader import load_study as load  # noqa: F401
+    from shapewright.studies.run.kinds import load as load
     from shapewright.studies.schema.python import Design as Design
     from shapewright.studies.schema.python import Problem as Problem
     from shapewright.studies.schema.python import at_least as at_least
     from shapewright.studies.schema.python import at_most as at_most
     from shapewright.studies.schema.python import equals as equals
+    from shapewright.studies.schema.solid_study import solid_study as solid_study
     from shapewright.studies.schema.value import Study as Study
     from shapewright.studies.schema.yaml_source import StudyError as StudyError
 
@@ -73,13 +74,14 @@ _HOME = {
     "equals": f"{_PYTHON}:equals",
     "families": "geometries.family.built_in",
     "fem": f"{_LIBRARY}:fem",
-    "load": "studies.schema.loader:load_study",
+    "load": "studies.run.kinds:load",
     "operator": f"{_LIBRARY}:operator",
     "optimize": f"{_LIBRARY}:optimize",
     "physics": "solvers.physics.built_in",
     "read_certificate": "studies.certify.model:read_certificate",
     "read_front": "studies.certify.front_model:read_front",
     "run": "app.library:run",
+    "solid_study": "studies.schema.solid_study:solid_study",
     "surrogate": f"{_LIBRARY}:surrogate",
 }
 """Public name -> where it is, ``module:name`` or a module; each is imported at its first use, so that importing the

@@ -34,7 +34,6 @@ class SolidState:
         cells: (M, 10) nodes of the cells.
         scalar: (N,) what is coloured.
         displacement: (N, 3) of the load case, or zeros.
-        moved: (N,) motion of the surface by the design along its normal, or zeros.
     """
 
     nodes: Array
@@ -51,12 +50,14 @@ class SolidState:
         return grid
 
 
-def coloured(state: SolidState, title: str, limits: tuple[float, float], magnified: float = 0.0) -> str:
+def coloured(
+    state: SolidState, title: str, limits: tuple[float, float], magnified: float = 0.0, colours: str = COLOURS
+) -> str:
     """The surface coloured by the scalar; a data address of a PNG."""
 
     def draw(plotter: pv.Plotter) -> None:
         surface = _surface(state.grid(magnified))
-        plotter.add_mesh(surface, scalars="scalar", clim=limits, cmap=COLOURS, smooth_shading=True,
+        plotter.add_mesh(surface, scalars="scalar", clim=limits, cmap=colours, smooth_shading=True,
                          scalar_bar_args=_bar(title))  # fmt: skip
 
     return _picture(draw)
@@ -107,7 +108,8 @@ def _middle(nodes: Array) -> Array:
 
 
 def _bar(title: str) -> dict[str, object]:
-    return {"title": title, "n_labels": 5, "fmt": "%.3g", "color": "black"}
+    place = {"vertical": True, "position_x": 0.87, "position_y": 0.2, "height": 0.6, "width": 0.06}
+    return {"title": title, "n_labels": 5, "fmt": "%.3g", "color": "black", "title_font_size": 14, **place}
 
 
 def _picture(draw: Callable[[pv.Plotter], None]) -> str:
@@ -143,7 +145,7 @@ def _quiet() -> Iterator[None]:
 
 def _look(plotter: pv.Plotter) -> None:
     plotter.view_isometric()
-    plotter.camera.zoom(1.15)
+    plotter.camera.zoom(0.95)
 
 
 def _address(image: NDArray[np.uint8], kind: str) -> str:

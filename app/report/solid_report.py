@@ -77,10 +77,28 @@ def _content(setup: SolidSetup, certificate: SolidCertificate, folder: Path) -> 
         "description": setup.study.model.description,
         "shape": before_and_after(states["initial"][cases[0]], states["final"][cases[0]]),
         "groups": groups,
+        "motion": _motion_picture(setup, certificate),
         "frames": turning(state, limits),
         "quantity": shown,
         "moved": _largest_motion(setup, certificate),
     }
+
+
+def _motion_picture(setup: SolidSetup, certificate: SolidCertificate) -> str:
+    """The optimum, coloured by how far its surface moved outwards (red) or inwards (blue)."""
+    mesh, theta = setup.shape_map.mesh, torch.tensor(list(certificate.parameters.values()), dtype=torch.float64)
+    moved = setup.shape_map.nodes(theta).numpy()
+    a, b, c = (moved[mesh.facets[:, k]] for k in range(3))
+    across = np.cross(b - a, c - a)
+    normals = np.zeros_like(moved)
+    for column in mesh.facets.T:
+        np.add.at(normals, column, across)
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-300)
+    outwards = ((moved - mesh.nodes) * normals).sum(-1)
+    largest = float(np.abs(outwards).max()) or 1.0
+    state = SolidState(moved, mesh.cells, outwards, np.zeros_like(moved))
+    unit = setup.study.model.geometry.length_unit
+    return coloured(state, f"outwards, {unit}", (-largest, largest), colours="RdBu_r")
 
 
 def _largest_motion(setup: SolidSetup, certificate: SolidCertificate) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from shapewright.geometries.cad.faces import faces_of
+from shapewright.geometries.cad.solid_checks import boundary_deviation, volume_and_centroid
 from shapewright.geometries.cad.solid_mesher import MeshOptions, mesh_solid
 from shapewright.geometries.mesh.integration import cell_points
 from shapewright.geometries.mesh.mesh import Mesh
@@ -17,7 +18,7 @@ from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
 from shapewright.solvers.fem.solver import FemSolution
 from shapewright.studies.certify.convergence import Extrapolation, Level, extrapolate
 from shapewright.studies.certify.solid_digest import cad_digest, solid_digest
-from shapewright.studies.certify.solid_export import ExportedSolid, boundary_deviation
+from shapewright.studies.certify.solid_export import ExportedSolid
 from shapewright.studies.certify.solid_model import (
     SolidCad,
     SolidCertificate,
@@ -31,7 +32,7 @@ from shapewright.studies.certify.verdict_model import Check
 from shapewright.studies.optimize.solid_search import SolidStore
 from shapewright.studies.optimize.stationarity import stationarity
 from shapewright.studies.problem.load_cases import cases_of
-from shapewright.studies.problem.solid_setup import SolidSetup, volume_and_centroid
+from shapewright.studies.problem.solid_setup import SolidSetup
 from shapewright.studies.schema.named import in_case
 
 RATIO = 1.4

@@ -9,23 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from OCP.BRep import BRep_Builder
-from OCP.BRepBuilderAPI import BRepBuilderAPI_MakeVertex
-from OCP.BRepExtrema import BRepExtrema_DistShapeShape
-from OCP.gp import gp_Pnt
-from OCP.TopoDS import TopoDS_Compound
 
 from shapewright.geometries.cad.compare import read_back
 from shapewright.geometries.cad.deform import deform
-from shapewright.geometries.cad.faces import faces_of
 from shapewright.geometries.cad.solid_mesher import MeshOptions, mesh_solid
 from shapewright.geometries.cad.step import CadShape, read_step, write_step
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.simplex import Array
 from shapewright.studies.problem.solid_setup import SolidSetup
-
-MOST_COMPARED = 300
-"""Boundary nodes of which the distance to the CAD is found."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +89,3 @@ def export_solid(setup: SolidSetup, theta: Array, path: Path) -> ExportedSolid:
         read.volume,
         read.centroid,
     )
-
-
-def boundary_deviation(cad: CadShape, mesh: Mesh, nodes: Array) -> float:
-    """Largest distance of some boundary nodes of a mesh moved to ``nodes`` (N, 3) from the CAD, in the study's unit."""
-    boundary = np.unique(mesh.facets)
-    chosen = boundary[:: max(1, len(boundary) // MOST_COMPARED)]
-    shell, builder, largest = TopoDS_Compound(), BRep_Builder(), 0.0
-    builder.MakeCompound(shell)  # the faces alone: a point inside of a solid has no distance from it
-    for face in faces_of(cad.shape):
-        builder.Add(shell, face)
-    for x, y, z in (nodes[chosen] * cad.factor).tolist():
-        vertex = BRepBuilderAPI_MakeVertex(gp_Pnt(x, y, z)).Vertex()
-        largest = max(largest, BRepExtrema_DistShapeShape(vertex, shell).Value())
-    return largest / cad.factor

@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from OCP.BRepGProp import BRepGProp
-from OCP.GProp import GProp_GProps
 from torch import Tensor
 
-from shapewright.geometries.cad.faces import box_of
+from shapewright.geometries.cad.faces import box_of, faces_of
+from shapewright.geometries.cad.solid_checks import part_size, volume_and_centroid
 from shapewright.geometries.cad.solid_mesher import REST, MeshOptions, mesh_solid
 from shapewright.geometries.cad.step import CadError, CadShape, read_step
 from shapewright.geometries.design.free_form import FreeForm, free_form
@@ -136,20 +134,6 @@ class SolidSetup:
         }
 
 
-def volume_and_centroid(cad: CadShape) -> tuple[float, tuple[float, float, float]]:
-    """Volume and centroid of a solid, in the study's length unit."""
-    properties = GProp_GProps()
-    BRepGProp.VolumePropertiesGK_s(cad.shape, properties, 1e-8, False, True)
-    centre, factor = properties.CentreOfMass(), cad.factor
-    return abs(properties.Mass()) / factor**3, (centre.X() / factor, centre.Y() / factor, centre.Z() / factor)
-
-
-def part_size(cad: CadShape) -> float:
-    """Diagonal of the box around a solid, in the study's unit."""
-    low, high = box_of(cad.shape)
-    return float(np.linalg.norm(high - low)) / cad.factor
-
-
 def cad_key(study: Study[SolidStudyModel]) -> str:
     """Hash of the file that the solid is from."""
     name, _, _ = study.model.geometry.cad.partition(":")
@@ -185,23 +169,30 @@ def build_solid_setup(study: Study[SolidStudyModel]) -> SolidSetup:
     cad, geometry = read_cad(study), study.model.geometry
     size = part_size(cad)
     regions = regions_of(study, cad, size)
+    named = sum(map(len, regions.values()))
+    tagged = _Tagged((*regions, *((REST,) if named < len(faces_of(cad.shape)) else ())))
+    functionals = functionals_of(study, tagged, physics_of(study), SOLID_QUANTITIES)
+    problem = with_cases(study, tagged, boundary_value_problem(study, tagged, functionals))
+    _loads_do_something(study, problem)
     try:
         mesh = mesh_solid(cad, regions, MeshOptions(geometry.mesh_size, geometry.curvature)).mesh
     except MeshError as error:
         raise StudyError(f"{study.location('geometry.mesh_size')}: geometry.mesh_size: {error}") from error
     form = _form(study, cad, regions, torch.from_numpy(mesh.nodes))
-    tags = (*regions, *((REST,) if REST in mesh.tag_names else ()))
-    family = SolidFamily(study.model.name, form, tags)
+    family = SolidFamily(study.model.name, form, tagged.tags)
     shape_map = SolidMap(form, mesh)
-    physics = physics_of(study)
-    functionals = functionals_of(study, family, physics, SOLID_QUANTITIES)
-    problem = with_cases(study, family, boundary_value_problem(study, family, functionals))
     check_on_mesh(study, problem, shape_map)
-    _loads_do_something(study, problem)
     initial = family.default
     setup = SolidSetup(study, cad, regions, family, shape_map, problem, (), initial)
     given = conditions_on(study, setup.quantities, shape_map, problem, initial, size)
     return replace(setup, constraints=_with_margin(study, given))
+
+
+@dataclass(frozen=True)
+class _Tagged:
+    """Names of boundary regions, which are all that a boundary-value problem asks of a family."""
+
+    tags: tuple[str, ...]
 
 
 def _form(

@@ -92,6 +92,13 @@ def kind_of(path: Path) -> Kind[Any]:
     return KINDS.get(kind, DESIGN) if isinstance(kind, str) else DESIGN
 
 
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Study[Any]:
+    """A study of a planar shape or of a solid, as its geometry says; see :func:`loader.load_study`."""
+    if isinstance(path, str | Path) and kind_of(Path(path)) is SOLID:
+        return load_study(path, overrides, SolidStudyModel)
+    return load_study(path, overrides)
+
+
 def open_folder(folder: Path) -> tuple[Run[Any], Sequence[Stage[Any]]]:
     """The study of an output folder as a run in it, and its stages; whatever its size, it was run.
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from shapewright.geometries.cad.solid_checks import volume_and_centroid
 from shapewright.studies.problem.models import FemModel
-from shapewright.studies.problem.solid_setup import SolidSetup, volume_and_centroid
+from shapewright.studies.problem.solid_setup import SolidSetup
 
 CORNERS = 16
 """Random corners of the box of parameters at which the deformation is looked at."""

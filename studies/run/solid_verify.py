@@ -7,14 +7,15 @@ from pathlib import Path
 
 import torch
 
+from shapewright.geometries.cad.solid_checks import boundary_deviation, volume_and_centroid
 from shapewright.geometries.cad.step import CadError
 from shapewright.studies.certify.model import CertificateError
 from shapewright.studies.certify.solid_certificate import options_at, solve_fresh
 from shapewright.studies.certify.solid_digest import cad_digest, solid_digest
-from shapewright.studies.certify.solid_export import ExportedSolid, boundary_deviation
+from shapewright.studies.certify.solid_export import ExportedSolid
 from shapewright.studies.certify.solid_model import SolidCertificate, read_solid_certificate
 from shapewright.studies.files import sha256
-from shapewright.studies.problem.solid_setup import SolidSetup, build_solid_setup, volume_and_centroid
+from shapewright.studies.problem.solid_setup import SolidSetup, build_solid_setup
 from shapewright.studies.run.solid_run import CERTIFICATE, EXPORT, OPTIMIZE, STAGES
 from shapewright.studies.run.stage import Results, Run
 from shapewright.studies.run.verify import Finding

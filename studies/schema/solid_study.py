@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, Strict, ValidationError, model_validator
 
 from shapewright.geometries.fields.names import normal, vector
 from shapewright.studies.schema.base import (
@@ -24,8 +24,12 @@ from shapewright.studies.schema.base import (
     fault,
     schema_text,
 )
+from shapewright.studies.schema.messages import report
 from shapewright.studies.schema.physics import BoundaryCondition
+from shapewright.studies.schema.python import Arguments
 from shapewright.studies.schema.study import Constraint, Objective
+from shapewright.studies.schema.value import Study
+from shapewright.studies.schema.yaml_source import StudyError
 
 SCHEMA_FILE = Path(__file__).parents[1] / "solid_schema.json"
 
@@ -250,6 +254,30 @@ class SolidStudyModel(Section):
     def operator(self) -> None:
         """No operator serves solids."""
         return
+
+    @property
+    def objectives(self) -> None:
+        """Solids have one objective."""
+        return
+
+
+def solid_study(folder: str | Path = ".", **sections: Any) -> Study[SolidStudyModel]:
+    """A study of a solid made in Python.
+
+    Args:
+        folder: that paths in it are relative to.
+        sections: of a study file by name: ``geometry``, ``physics``, ``cases``, ``objective``, ``constraints`` ..., as
+            mappings; formulas may be numbers, text, or functions f(ops, q).
+
+    Raises:
+        StudyError: all that is wrong, one line each, with the argument that it stands in.
+    """
+    data = {"name": "study", **sections}
+    try:
+        model = SolidStudyModel.model_validate(data)
+    except ValidationError as error:
+        raise StudyError(report(error, data, Arguments("solid_study"), SolidStudyModel)) from None
+    return Study.of_model(model, Path(folder).resolve() / "study.py", Arguments("solid_study"))
 
 
 def json_schema_text() -> str:
