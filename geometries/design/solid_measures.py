@@ -15,6 +15,10 @@ from shapewright.geometries.design.solid_map import SolidMap
 from shapewright.geometries.fields.names import COORDINATES
 from shapewright.geometries.mesh.integration import cell_points
 
+SHARPNESS = 100.0
+"""Of the smooth minimum of det grad F: it lies below the true one by at most 0.09 for 10,000 samples. Sharper ones turn
+so fast that searches with many parameters stall on them."""
+
 EXACT = 2
 """Gauss points a side for which the volume of a cell, whose Jacobian has degree three, is exact."""
 
@@ -33,7 +37,7 @@ def centroid(axis: int, solid: SolidMap, theta: Tensor) -> Tensor:
 
 def jacobian(solid: SolidMap, theta: Tensor) -> Tensor:
     """Smooth lower bound of the least det grad F in the solid."""
-    return solid.least_gradient(theta)
+    return solid.least_gradient(theta, SHARPNESS)
 
 
 SOLID_QUANTITIES: dict[str, Quantity] = {

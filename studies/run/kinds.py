@@ -94,7 +94,7 @@ def kind_of(path: Path) -> Kind[Any]:
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Study[Any]:
     """A study of a planar shape or of a solid, as its geometry says; see :func:`loader.load_study`."""
-    if isinstance(path, str | Path) and kind_of(Path(path)) is SOLID:
+    if isinstance(path, str | Path) and Path(path).is_file() and kind_of(Path(path)) is SOLID:
         return load_study(path, overrides, SolidStudyModel)
     return load_study(path, overrides)
 

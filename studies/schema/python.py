@@ -235,6 +235,8 @@ class Arguments:
 
     def location(self, key: Key) -> tuple[int, str]:
         """Zero, and the argument that gave ``key``."""
+        if self.name != "Study":  # a function whose arguments are the sections
+            return 0, f"{self.name}({key[0]}=...)" if key else self.name
         for length in (2, 1):
             if key[:length] in _ARGUMENTS:
                 return 0, _ARGUMENTS[key[:length]]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import shapewright as sw
 from shapewright.studies.certify import solid_model
 from shapewright.studies.problem.solid_setup import build_solid_setup
 from shapewright.studies.run.kinds import SOLID, kind_of
@@ -40,6 +41,22 @@ def test_what_is_resolved_loads_back_equal(folder):
     study = load(written(folder))
     again = written(folder, dump(study))
     assert load(again).model == study.model
+
+
+def test_the_shipped_study_loads():
+    path = solid_study.SCHEMA_FILE.parent / "solid_bracket.yaml"
+    study = load(path)
+    assert study.model.name == path.stem
+    assert path.read_text().startswith("# yaml-language-server: $schema=solid_schema.json\n")
+    assert (study.folder / study.model.geometry.cad).is_file()
+
+
+def test_a_study_made_in_python(folder):
+    path = written(folder)
+    made = sw.solid_study(folder, **load(path).model.model_dump(exclude_unset=True))
+    assert made.model == load(path).model
+    with pytest.raises(StudyError, match=r"solid_study\(geometry=...\).*mesh_size"):
+        sw.solid_study(geometry={"cad": "part.step"}, physics={"name": "elasticity"}, objective={"minimize": "x"})
 
 
 def test_the_setup_sees_the_part(folder):
