@@ -47,6 +47,10 @@ Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes th
 TestSeed = Annotated[int, typer.Option("--seed", help="Seed of the directions of the Taylor tests.")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder of a study.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+StepFile = Annotated[Path, typer.Argument(metavar="PART.step", help="A STEP file.")]
+Pictures = Annotated[Path | None, typer.Option("--out", help="Folder for the pictures; out/inspect/PART by default.")]
+SolidNumber = Annotated[int | None, typer.Option("--solid", min=1, help="Number of the solid, if there are several.")]
+LengthUnit = Annotated[str | None, typer.Option("--unit", help="m, cm or mm; the file's own by default.")]
 Resolve = Annotated[bool, typer.Option("--resolve", help="Solve it again, on fresh meshes of the STEP file.")]
 
 
@@ -260,6 +264,19 @@ def verify(folder: Folder, resolve: Resolve = False) -> None:
         raise typer.Exit(Exit.OK if whole else Exit.NOT_ACCEPTED)
     whole = print_findings(console, verify_folder(folder, resolve), folder)
     raise typer.Exit(Exit.OK if whole else Exit.NOT_ACCEPTED)
+
+
+@app.command()
+def inspect(
+    part: StepFile, out: Pictures = None, solid: SolidNumber = None, unit: LengthUnit = None, force: Force = False
+) -> None:
+    """Solids and faces of a STEP file, what would be refused and why, a numbered picture, and regions to begin with."""
+    from shapewright.app.inspection.command import inspect_part
+    from shapewright.geometries.family.effort import forcing
+
+    with forcing(force):
+        usable = inspect_part(console, part, unit, solid, out or Path("out") / "inspect" / part.stem)
+    raise typer.Exit(Exit.OK if usable else Exit.NOT_ACCEPTED)
 
 
 @app.command()

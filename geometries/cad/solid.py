@@ -165,8 +165,10 @@ def inspect_step(path: Path, unit: str | None = None) -> StepContents:
     """All solids of a STEP file with what is refused of each; in ``unit``, or in the file's own, or in mm.
 
     Raises:
-        PartError: there is no such file, or it is not a STEP file.
+        PartError: an unknown unit, there is no such file, or it is not a STEP file.
     """
+    if unit is not None and unit not in MILLIMETRES:
+        raise PartError(f"length unit '{unit}'; allowed are {', '.join(MILLIMETRES)}")
     _check_step(path)
     document = _Document(path, 1.0)
     file_unit = document.unit

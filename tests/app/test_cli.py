@@ -30,7 +30,7 @@ from tests.studies.study_cases import InlineExecutor, write_tiny
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    "run", "sample", "train", "optimize", "validate", "export", "report", "check", "verify", "status",
+    "run", "sample", "train", "optimize", "validate", "export", "report", "check", "verify", "status", "inspect",
     "list", "doctor",
 )  # fmt: skip
 STAGES = COMMANDS[:7]

@@ -1,0 +1,1 @@
+"""What `shapewright inspect` says and draws of a STEP file."""
