@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
-from shapewright.geometries.cad.selection import axis_of, colour_name, direction_name
-from shapewright.geometries.cad.solid import PartError, Solid, StepContents, chosen, inspect_step
+from shapewright.app.inspection.wording import number, sizes
+from shapewright.geometries.cad.selection import colour_name, direction_name
+from shapewright.geometries.cad.solid import Solid, StepContents, chosen, inspect_step
 from shapewright.geometries.cad.starter import starter_regions
 from shapewright.geometries.files import written_whole
 
@@ -25,14 +26,14 @@ class Drawn:
     regions: Path
 
 
-def inspect_part(console: Console, path: Path, unit: str | None, number: int | None, folder: Path) -> bool:
+def inspect_part(console: Console, path: Path, unit: str | None, wanted: int | None, folder: Path) -> bool:
     """Print what a STEP file holds, draw the solid, and write regions to begin with; whether nothing is refused.
 
     Args:
         console: to print on.
         path: of the STEP file.
         unit: of all lengths; None for the file's own.
-        number: of the solid; None for the only one.
+        wanted: number of the solid; None for the only one.
         folder: for the picture, the page and the regions.
 
     Raises:
@@ -40,11 +41,11 @@ def inspect_part(console: Console, path: Path, unit: str | None, number: int | N
     """
     contents = inspect_step(path, unit)
     _print_solids(console, contents)
-    if number is None and len(contents.solids) > 1:
+    if wanted is None and len(contents.solids) > 1:
         _say(console, f"refused as it is: {len(contents.solids)} solids; write `solid: n` in the study, and see one by"
                       " --solid n")  # fmt: skip
         return False
-    solid = chosen(contents, number)
+    solid = chosen(contents, wanted)
     print_faces(console, solid)
     for warning in solid.warnings:
         _say(console, f"warning: {warning}")
@@ -102,7 +103,7 @@ def _print_solids(console: Console, contents: StepContents) -> None:
     _say(console, f"{contents.path}: lengths in {contents.unit}{own}")
     table = Table("solid", "faces", "volume", "from", "to", "tolerance / size", "refused", title="Solids")
     for solid in contents.solids:
-        corners = (", ".join(_number(x, solid.size) for x in corner) for corner in (solid.low, solid.high))
+        corners = (", ".join(number(x, solid.size) for x in corner) for corner in (solid.low, solid.high))
         table.add_row(
             str(solid.number),
             str(len(solid.faces)),
@@ -130,33 +131,15 @@ def print_faces(console: Console, solid: Solid) -> None:
             str(face.number),
             face.kind.replace("_", "-") + {True: ", hollow", False: "", None: ""}[face.hollow],
             f"{face.area:.5g}",
-            ", ".join(_number(x, solid.size) for x in face.centroid),
+            ", ".join(number(x, solid.size) for x in face.centroid),
             "" if direction is None else ("axis " if face.axis else "normal ") + direction_name(direction),
-            sizes(solid, face.number),
+            sizes(face, solid.size),
             *[face.name] * names,
             *["" if face.colour is None else colour_name(face.colour)] * colours,
         )
     console.print(table)
 
 
-def sizes(solid: Solid, number: int) -> str:
-    """Radius, angle and turn of a face, or where a plane lies."""
-    face = solid.faces[number - 1]
-    parts = [] if face.radius is None else [f"r {face.radius:.6g}"]
-    parts += [] if face.minor_radius is None else [f"minor r {face.minor_radius:.6g}"]
-    parts += [] if face.half_angle is None else [f"half angle {face.half_angle:.5g}°"]
-    parts += [] if face.turn is None or face.turn > 359.9 else [f"{face.turn:.4g}° of a turn"]
-    axis = None if face.normal is None else axis_of(face.normal)
-    parts += [] if axis is None else [f"{'xyz'[axis]} = {_number(face.centroid[axis], solid.size)}"]
-    return ", ".join(parts)
-
-
-def _number(value: float, size: float) -> str:
-    return f"{0.0 if abs(value) < 1e-7 * size else value:.5g}"
-
-
 def _say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-
-__all__ = ["Drawn", "PartError", "draw", "inspect_part", "print_faces", "regions_yaml", "sizes"]

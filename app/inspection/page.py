@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shapewright.app.inspection.command import sizes
 from shapewright.app.inspection.picture import face_colour
+from shapewright.app.inspection.wording import sizes
 from shapewright.geometries.cad.facets import Facets
 from shapewright.geometries.cad.selection import colour_name, direction_name
 from shapewright.geometries.cad.solid import Solid
@@ -55,7 +55,7 @@ def scene(solid: Solid, facets: Sequence[Facets], lines: Sequence[Array]) -> dic
                 "number": face.number,
                 "kind": face.kind.replace("_", "-") + (", hollow" if face.hollow else ""),
                 "direction": "" if (along := face.axis or face.normal) is None else direction_name(along),
-                "size": sizes(solid, face.number),
+                "size": sizes(face, solid.size),
                 "area": f"{face.area:.5g}",
                 "name": face.name or (colour_name(face.colour) if face.colour else ""),
                 "colour": face_colour(face.number),
