@@ -24,7 +24,9 @@ from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
 from shapewright.geometries.design.dirichlet_lift import DirichletLift, Prescribed, build_dirichlet_lift
+from shapewright.geometries.fields.problem import Problem
 from shapewright.geometries.mesh.integration import cell_points
+from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.stiffness import weighted_stiffness
 from shapewright.studies.problem.models import Array, designs_of, no_answers, unfolded
 from shapewright.studies.problem.problem_on_mesh import ProblemOnMesh
@@ -33,7 +35,7 @@ from shapewright.surrogate.models.flow_operator import FlowOperator
 from shapewright.surrogate.models.functionals import integrate_all
 from shapewright.surrogate.models.point_quantities import at_points
 from shapewright.surrogate.models.shapes import Shapes, dimensionless
-from shapewright.surrogate.models.weak_equations import WeakEquations
+from shapewright.surrogate.models.weak_equations import FieldsAtPoints, WeakEquations, fields_at_points
 from shapewright.surrogate.training.dataset import Dataset
 
 GradientForm = Literal["lagrangian", "through_operator"]
@@ -67,12 +69,14 @@ class Span:
     Attributes:
         velocities: (N, d, K), orthonormal, zero where their components are prescribed.
         pressures: (N, L), orthonormal.
+        points: both at the quadrature points.
         starts: of Newton's method: the designs that were solved, then the last one that was asked about.
         solved: how many of them were solved.
     """
 
     velocities: Tensor
     pressures: Tensor
+    points: list[FieldsAtPoints]
     starts: list[Start]
     solved: int
 
@@ -140,7 +144,7 @@ class FlowModel:
         values = self._integrals(nodes, state)
         slopes = torch.stack([torch.autograd.grad(value, state, retain_graph=True)[0] for value in values], -1)
         y = torch.linalg.solve(jacobian.T, -torch.einsum("nck,ncj->kj", basis.detach(), slopes))
-        equations = WeakEquations(self.setup.problem, self.setup.shape_map.mesh, nodes)
+        equations = WeakEquations(*self._mesh, nodes)
         total = values + equations.residual(state, basis @ y)
         gradients = [torch.autograd.grad(one, design, retain_graph=True)[0] for one in total]
         return values.detach().numpy(), torch.stack(gradients).numpy()
@@ -152,11 +156,16 @@ class FlowModel:
         span, bounds = self.span, self.setup.family.bounds
         apart = [float(((one.design - theta) / (bounds[:, 1] - bounds[:, 0])).norm()) for one in span.starts]
         near = span.starts[int(np.argmin(apart))].fields if apart else torch.zeros_like(lifting)
-        equations = WeakEquations(self.setup.problem, self.setup.shape_map.mesh, nodes)
-        found = equations.solve(lifting, basis, torch.einsum("nck,nc->k", basis, near))
+        equations = WeakEquations(*self._mesh, nodes)
+        points = span.points if self.network is None else fields_at_points(*self._mesh, basis)
+        found = equations.solve(lifting, points, torch.einsum("nck,nc->k", basis, near))
         if found is not None:
             span.starts[span.solved :] = [Start(theta.detach().clone(), basis @ found[0])]
         return found
+
+    @property
+    def _mesh(self) -> tuple[Problem, Mesh]:
+        return self.setup.problem, self.setup.shape_map.mesh
 
     def _basis(self, nodes: Tensor) -> Tensor:
         """(N, c, K) orthonormal fields of the span on the mesh with nodes (N, 2), the operator's among them."""
@@ -224,7 +233,8 @@ class FlowModel:
         velocities = torch.cat([every[:, :-1], self._supremizers(pressures)], -1)
         velocities = _independent(velocities)
         starts = [Start(one.theta[0], u * self._free) for one, u in zip(last, own, strict=True)]
-        return Span(velocities, pressures, starts, len(starts))
+        points = fields_at_points(*self._mesh, _joined(velocities, pressures))
+        return Span(velocities, pressures, points, starts, len(starts))
 
     def _supremizers(self, pressures: Tensor) -> Tensor:
         """(N, d, K) velocities that the divergence against pressures (N, K) has most of."""

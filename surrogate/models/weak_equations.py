@@ -8,7 +8,7 @@ the adjoint in that span, whether the form is symmetric or not (R. Becker, R. Ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -32,43 +32,104 @@ SAME = 1e-7
 
 
 @dataclass(frozen=True)
+class FieldsAtPoints:
+    """K nodal fields (N, c, K) at P quadrature points, which move with the mesh: they are the same on any nodes.
+
+    Attributes:
+        blocks: for each of S values, c of the fields and c d of their derivatives in reference coordinates, the slice
+            of the fields that have any, and (P, k) values of these.
+        count: K.
+    """
+
+    blocks: tuple[tuple[slice, Tensor], ...]
+    count: int
+
+    def combined(self, x: Tensor) -> Tensor:
+        """(S, P) values of the sum with amplitudes x (K,)."""
+        return torch.stack([at @ x[columns] for columns, at in self.blocks])
+
+    def tested(self, density: Tensor) -> Tensor:
+        """(K,) sums over points of densities (S, P) times the fields."""
+        total = density.new_zeros(self.count)
+        for (columns, at), own in zip(self.blocks, density, strict=True):
+            total[columns] += own @ at
+        return total
+
+    def both(self, slopes: Mapping[tuple[int, int], Tensor]) -> Tensor:
+        """(K, K) sums over points of tests times slopes (P,) times fields, by the pair of their values."""
+        summed: dict[tuple[int, int, int], Tensor] = {}
+        for (s, t), slope in slopes.items():
+            columns, at = self.blocks[t]
+            key, own = (s, columns.start, columns.stop), slope[:, None] * at
+            summed[key] = summed[key].add_(own) if key in summed else own
+        total = torch.zeros(self.count, self.count, dtype=self.blocks[0][1].dtype)
+        for (s, start, stop), columns in summed.items():
+            rows, tests = self.blocks[s]
+            total[rows, start:stop] += tests.T @ columns
+        return total
+
+
+def values_at_points(problem: Problem, mesh: Mesh, fields: Tensor) -> list[Tensor]:
+    """(S, P, K) of nodal fields (N, c, K) in the cells, then (c, P, K) on each region with natural conditions.
+
+    In cells S is c values, then c d derivatives in reference coordinates: none of it knows where the nodes are.
+    """
+    reference = fields.new_tensor(mesh.nodes)
+    cells = cell_points(mesh, reference)
+    local = fields[cells.cells]
+    values = torch.einsum("qi,mick->cmqk", cells.values, local)
+    derivatives = torch.einsum("qij,mick->cjmqk", cells.gradients, local)
+    found = [torch.cat([values, derivatives.flatten(0, 1)]).flatten(1, 2)]
+    for tag in dict.fromkeys(condition.tag for condition in problem.natural):
+        facets = facet_points(mesh, reference, tag)
+        found.append(torch.einsum("qi,fick->cfqk", facets.values, fields[facets.facets]).flatten(1, 2))
+    return found
+
+
+def fields_at_points(problem: Problem, mesh: Mesh, fields: Tensor) -> list[FieldsAtPoints]:
+    """Nodal fields (N, c, K) in the cells and on the regions with natural conditions, on whatever nodes."""
+    return [FieldsAtPoints(_blocks(at), fields.shape[-1]) for at in values_at_points(problem, mesh, fields)]
+
+
+def _blocks(at: Tensor) -> tuple[tuple[slice, Tensor], ...]:
+    """Of values (S, P, K) those columns, from the first to the last, that are not zero."""
+    found = []
+    for own in at:
+        used = torch.nonzero(own.abs().amax(0))[:, 0]
+        columns = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0)
+        found.append((columns, own[:, columns].contiguous()))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
 class SpanAtPoints:
-    """K fields of a span at P quadrature points, with their S values and derivatives that the equations know.
+    """A span in cells or on a region.
 
     Attributes:
         density: of S values at the points (S, P) to the (S, P) that those of a test are multiplied by.
         weights: (P,) of the points.
         lifting: (S, P) of the fields with the prescribed values.
-        basis: (S, P, K) of the fields, which are the tests.
+        basis: of the fields, which are the tests.
     """
 
     density: Callable[[Tensor], Tensor]
     weights: Tensor
     lifting: Tensor
-    basis: Tensor
+    basis: FieldsAtPoints
 
     def residual(self, x: Tensor) -> Tensor:
         """(K,) integrals of the density, at amplitudes x (K,), times the tests."""
-        inner = self.density(self.lifting + self.basis @ x) * self.weights
-        return inner.flatten() @ self.basis.flatten(0, 1)
+        return self.basis.tested(self.density(self.lifting + self.basis.combined(x)) * self.weights)
 
     def jacobian(self, x: Tensor) -> Tensor:
         """(K, K) derivative of that by x."""
-        state = self.lifting + self.basis @ x
-        moved: dict[int, Tensor] = {}
-        for t in range(len(state)):
-            if not bool(self.basis[t].any()):
-                continue
-            direction = torch.zeros_like(state)
-            direction[t] = 1.0
-            slopes = jvp(self.density, (state,), (direction,))[1] * self.weights
-            for s in torch.nonzero(slopes.abs().amax(1))[:, 0].tolist():
-                by_state = slopes[s, :, None] * self.basis[t]
-                moved[s] = moved[s].add_(by_state) if s in moved else by_state
-        total = state.new_zeros(len(x), len(x))
-        for s, columns in moved.items():
-            total.addmm_(self.basis[s].T, columns)
-        return total
+        state = self.lifting + self.basis.combined(x)
+        used = [t for t, (columns, _) in enumerate(self.basis.blocks) if columns.stop > columns.start]
+        every = torch.eye(len(state), dtype=state.dtype)[used, :, None].expand(-1, *state.shape)
+        moved = torch.func.vmap(lambda direction: jvp(self.density, (state,), (direction,))[1])(every) * self.weights
+        pairs = torch.nonzero(moved.abs().amax(-1)).tolist()
+        slopes = {(s, used[t]): moved[t, s] for t, s in pairs}
+        return self.basis.both(slopes)
 
 
 @dataclass(frozen=True)
@@ -106,29 +167,26 @@ class WeakEquations:
 
     def residual(self, state: Tensor, test: Tensor) -> Tensor:
         """(J,) residuals of nodal fields (N, c) against tests (N, c, J)."""
-        parts = self.parts(state, test)
-        return torch.stack([part.residual(state.new_zeros(test.shape[-1])) for part in parts]).sum(0)
+        every = torch.cat([state[..., None], test], -1)
+        found = []
+        points = values_at_points(self.problem, self.mesh, every)
+        for (density, weights), at in zip(self._densities, points, strict=True):
+            found.append(torch.einsum("sp,spj->j", density(at[..., 0]) * weights, at[..., 1:]))
+        return torch.stack(found).sum(0)
 
-    def parts(self, lifting: Tensor, basis: Tensor) -> list[SpanAtPoints]:
-        """What integrals over cells and regions need of nodal fields (N, c), and of (N, c, K) that are the tests."""
-        every = torch.cat([lifting[..., None], basis], -1)
-        at = self._inside(every).flatten(1, 2)
-        found = [SpanAtPoints(self._density, self.cells.weights.flatten(), at[..., 0], at[..., 1:].contiguous())]
-        for tag, facets in self.regions.items():
-            on = torch.einsum("qi,fick->cfqk", facets.values, every[facets.facets]).flatten(1, 2)
-            load = partial(self._load, tag)
-            found.append(SpanAtPoints(load, -facets.weights.flatten(), on[..., 0], on[..., 1:].contiguous()))
-        return found
-
-    def solve(self, lifting: Tensor, basis: Tensor, start: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Amplitudes (K,) of fields (N, c, K), and the Jacobian (K, K) there; None without convergence.
+    def solve(self, lifting: Tensor, basis: Sequence[FieldsAtPoints], start: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Amplitudes (K,) of fields of a span, and the Jacobian (K, K) there; None without convergence.
 
         Args:
             lifting: (N, c) fields with the prescribed values.
-            basis: fields that vanish where their components are prescribed.
+            basis: of the fields, which vanish where their components are prescribed: :func:`fields_at_points`.
             start: (K,) amplitudes to begin with.
         """
-        parts = self.parts(lifting, basis)
+        held = values_at_points(self.problem, self.mesh, lifting[..., None])
+        parts = [
+            SpanAtPoints(density, weights, at[..., 0], fields)
+            for (density, weights), at, fields in zip(self._densities, held, basis, strict=True)
+        ]
 
         def residual(x: Tensor) -> Tensor:
             return torch.stack([part.residual(x) for part in parts]).sum(0)
@@ -154,28 +212,30 @@ class WeakEquations:
                 slope, changed = jacobian(x), 0.0
         return None
 
-    def _inside(self, fields: Tensor) -> Tensor:
-        """(c + c d, M, Q, K) values, then gradients, of nodal fields (N, c, K) in the cells."""
-        cells = self.cells
-        local = fields[cells.cells]
-        values = torch.einsum("qi,mick->cmqk", cells.values, local)
-        slopes = torch.einsum("qij,mqjd->mqid", cells.gradients, cells.inverse_jacobian)
-        gradients = torch.einsum("mqid,mick->cdmqk", slopes, local)
-        return torch.cat([values, gradients.flatten(0, 1)])
+    @property
+    def _densities(self) -> list[tuple[Callable[[Tensor], Tensor], Tensor]]:
+        """Of cells, then of the regions with natural conditions, and the (P,) weights of the points."""
+        found: list[tuple[Callable[[Tensor], Tensor], Tensor]] = [(self._density, self.cells.weights.flatten())]
+        return found + [(partial(self._load, tag), -f.weights.flatten()) for tag, f in self.regions.items()]
 
     def _density(self, at: Tensor) -> Tensor:
-        """(c + c d, M Q): less the sources, by which values of tests are multiplied, then the fluxes, of gradients."""
-        count, shape = len(self.components), self.cells.weights.shape
-        values, slopes = at[:count].unflatten(-1, shape), at[count:].unflatten(-1, shape)
-        q = self._quantities(self.cells, values, slopes.unflatten(0, (count, -1)))
+        """(c + c d, M Q): less the sources, by which values of tests are multiplied, then the fluxes, of derivatives.
+
+        Derivatives are those in reference coordinates.
+        """
+        count, shape, inverse = len(self.components), self.cells.weights.shape, self.cells.inverse_jacobian
+        values, reference = at[:count].unflatten(-1, shape), at[count:].unflatten(-1, shape).unflatten(0, (count, -1))
+        slopes = torch.einsum("ckmq,mqkd->cdmq", reference, inverse)
+        q = self._quantities(self.cells, values, slopes)
         physics, zero = self.problem.physics, torch.zeros_like(values[0])
         fluxes, sources = physics.flux(torch, q), dict(physics.source(torch, q))
         for component, function in self.problem.sources.items():
             sources[component] = sources.get(component, 0.0) + function(torch, q)
-        produced = [zero - sources.get(c, 0.0) for c in self.components]
+        produced = torch.stack([zero - sources.get(c, 0.0) for c in self.components])
         still = (0.0,) * self.nodes.shape[-1]
-        through = [zero + part for c in self.components for part in fluxes.get(c, still)]
-        return torch.stack([*produced, *through]).flatten(1)
+        through = torch.stack([zero + part for c in self.components for part in fluxes.get(c, still)])
+        pulled = torch.einsum("cdmq,mqkd->ckmq", through.unflatten(0, (count, -1)), inverse)
+        return torch.cat([produced, pulled.flatten(0, 1)]).flatten(1)
 
     def _load(self, tag: str, values: Tensor) -> Tensor:
         """(c, F Q) natural fluxes on a region, from the values of the fields."""
