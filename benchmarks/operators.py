@@ -27,7 +27,7 @@ from shapewright.studies.optimize.trust_region_search import (
 )
 from shapewright.studies.problem.design_training import hardware
 from shapewright.studies.problem.linear_physics import PHYSICS
-from shapewright.studies.problem.models import FemModel, Model
+from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.operator_fit import unfit
 from shapewright.studies.problem.samples import draw_designs
 from shapewright.studies.problem.setup import Setup, build_setup
@@ -164,7 +164,7 @@ def searches(setup: Setup, model: OperatorModel) -> list[dict[str, Any]]:
     with TemporaryDirectory() as folder:
         for method in ("interpolation", "reduced basis"):
             store, begun = SolutionStore(setup, Path(folder) / method), time.perf_counter()
-            basis: Model | None = reduced_basis(setup, store.fields) if method == "reduced basis" else None
+            basis = reduced_basis(setup, store.spans) if method == "reduced basis" else None
             start = setup.initial.numpy()
             scaling = scaling_at(setup, store(start))
             problem = trust_region_problem(setup, basis, store, scaling)

@@ -97,6 +97,13 @@ class FemSolution:
         """
         return self._solver._gradient(self, name)
 
+    def adjoint(self, name: str) -> Mapping[str, Array]:
+        """Field -> (N, n_components) adjoint of the functional ``name``, minus its derivative by the load.
+
+        Raises StaleSolutionError after a later solve, ProblemError for an unknown functional.
+        """
+        return self._solver._fields(self._solver._adjoint(self, name))
+
     def tangent(self, velocity: Array) -> FemTangent:
         """Material derivatives for nodes that move with ``velocity`` (N, d), by one back-substitution.
 
@@ -214,6 +221,7 @@ class FemSolver:
         self._outer_slopes: dict[str, float] = {}
         self._slopes = np.zeros((len(self._boundary.dofs), mesh.dimension))
         self._partials: dict[str, tuple[Array, Array]] = {}
+        self._adjoints: dict[str, Array] = {}
 
     def _elliptic(self) -> Elliptic | None:
         """Of a linear problem with one field and an energy, in space."""
@@ -264,6 +272,7 @@ class FemSolver:
         self._factored_at = -1
         boundary, self._slopes = self._boundary.evaluate(nodes, values)
         self._partials.clear()
+        self._adjoints.clear()
         loads = Loads(boundary, values)
         history = self._solve_loads(loads, start)
         state = self._form.state.x.array
@@ -311,6 +320,7 @@ class FemSolver:
             self._form.parameters[name].value[...] = value
         _, self._slopes = self._boundary.evaluate(solution.nodes, solution.parameters)
         self._partials.clear()
+        self._adjoints.clear()
         for functional in self.problem.functionals:
             self._value(functional)
         self._linearized_at = self._solve_number if self._form.fixed_matrix else -1
@@ -428,19 +438,26 @@ class FemSolver:
             self._partials[name] = by_state, by_nodes
         return self._partials[name]
 
-    def _gradient(self, solution: FemSolution, name: str) -> Array:
+    def _adjoint(self, solution: FemSolution, name: str) -> Array:
+        """Degrees of freedom of an adjoint at the present solution, solved for once."""
         if name not in self._functionals:
             known = ", ".join(self._functionals) or "none"
             raise ProblemError(f"unknown functional '{name}'; this problem has {known}")
         self._linearize(solution)
+        if name not in self._adjoints:
+            right = -self._partial(name)[0]
+            right[self._boundary.dofs] = 0.0
+            adjoint = self._factorization.solve_transposed(right)
+            for part, values in self._fields(adjoint).items():
+                _finite(f"the adjoint '{part}' of the functional '{name}'", values)
+            self._adjoints[name] = adjoint
+        return self._adjoints[name]
+
+    def _gradient(self, solution: FemSolution, name: str) -> Array:
+        adjoint = self._adjoint(solution, name)
         by_state, by_nodes = self._partial(name)
         dofs = self._boundary.dofs
-        right = -by_state
-        right[dofs] = 0.0
-        adjoint = self._factorization.solve_transposed(right)
         self._form.adjoint.x.array[:] = adjoint
-        for part, values in self._fields(adjoint).items():
-            _finite(f"the adjoint '{part}' of the functional '{name}'", values)
         by_nodes = by_nodes + self._assemble(self._form.adjoint_by_nodes)
         gradient = self._discretization.nodes_from_space(by_nodes)
         for patch in self._form.patches:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from shapewright.studies.optimize.correction import Array
 from shapewright.studies.optimize.trust_region_search import SAME, SolutionStore
+from shapewright.studies.problem.known_solutions import KnownSolution
 from shapewright.studies.problem.setup import Setup
 from shapewright.surrogate.training.dataset import Dataset, read_dataset
 
@@ -50,27 +52,36 @@ class SharedSolutions(SolutionStore):
         return found
 
     def _solve(self, theta: Array, file: object) -> Dataset | None:
-        found = next((known for known in self._before if self._apart(known, theta) < 2 * SAME), None)
+        found = next((known for known in self._before if self._apart(known.theta[0], theta) < 2 * SAME), None)
         if found is None:
             found = self.common(theta)
         return None if found is None else self._ordered(found)
 
     def known(self) -> list[Dataset]:
         """Solutions of all searches so far, those nearest to the last design of this one at the end."""
-        return sorted(self.common.known(), key=lambda known: -self._apart(known, self._near))
+        return sorted(self.common.known(), key=lambda known: -self._apart(known.theta[0], self._near))
+
+    def keep_spans(self) -> None:
+        """See :class:`SolutionStore`."""
+        self.common.keep_spans()
+
+    def spans(self) -> list[KnownSolution]:
+        """See :class:`SolutionStore`; of all searches, those nearest to the last design of this one at the end."""
+        return sorted(self.common.spans(), key=lambda known: -self._apart(known.theta, self._near))
 
     def elsewhere(self, theta: Array) -> list[Dataset]:
         """Solutions of other searches nearest to a design (P,), without that at the design itself."""
-        others = [known for known in self._before if self._apart(known, theta) >= 2 * SAME]
-        return [self._ordered(known) for known in sorted(others, key=lambda known: self._apart(known, theta))[:NEAREST]]
+        others = [known for known in self._before if self._apart(known.theta[0], theta) >= 2 * SAME]
+        nearest = sorted(others, key=lambda known: self._apart(known.theta[0], theta))[:NEAREST]
+        return [self._ordered(known) for known in nearest]
 
     def _ordered(self, found: Dataset) -> Dataset:
         return replace(found, values=found.values[:, self._order], gradients=found.gradients[:, self._order])
 
-    def _apart(self, known: Dataset, theta: Array) -> float:
+    def _apart(self, design: Tensor, theta: Array) -> float:
         """Largest distance of a parameter, in shares of its range."""
         lower, upper = self.setup.family.bounds.numpy().T
-        return float(np.abs((known.theta[0].numpy() - theta) / (upper - lower)).max())
+        return float(np.abs((design.numpy() - theta) / (upper - lower)).max())
 
 
 def take_up(common: SolutionStore, files: Iterable[str]) -> None:

@@ -53,6 +53,8 @@ RESTORED = 1e-12
 LENGTHS = 0.05, 0.1, 0.2, 0.4
 """Correlation lengths of the expensive model to choose from; a smooth maximum turns far faster than a mean. What a
 cheap model misses keeps one length, so that it does not follow the ripples of a network's error."""
+STEERED = 0.9
+"""A larger penalty is taken where it leaves this share of a predicted violation, or less."""
 LARGEST_PENALTY = 1e6
 """Beyond it a constraint that is still missed is taken to be out of reach."""
 
@@ -66,18 +68,18 @@ class TrustRegionProblem:
 
     Attributes:
         expensive: z (P,) -> (F,) values and (F, P) Jacobian; values that are not finite where there is no answer.
-        cheap: the same, approximately.
+        cheap: of a centre (P,), the same approximately about it.
         exact: z -> (C,) gaps of constraints that cost nothing, and their (C, P) Jacobian.
         equal: (C,) whether each exact gap is an equality.
         expensive_equal: (F - 1,) the same of the expensive gaps.
         gradient_scale: size of the objective's gradient that a residual is relative to where nothing is active.
         feasible, expensive_feasible: largest violation of an exact, an expensive gap that counts as met.
         noise: of the expensive values, relative to their size or to one, whichever is larger.
-        learns: whether the cheap model is another one after each evaluation of the expensive one.
+        learns: whether the cheap model is another one about each centre and after each evaluation of the expensive one.
     """
 
     expensive: Evaluate
-    cheap: Evaluate
+    cheap: Callable[[Array], Evaluate]
     exact: Evaluate
     equal: NDArray[np.bool_]
     expensive_equal: NDArray[np.bool_]
@@ -189,7 +191,9 @@ def minimize_by_trust_region(
         return Outcome(blank, (), ExitReason.INFEASIBLE)
     steps: list[Step] = []
     # a model that learns has taken up what was known before, and costs a call each
-    elsewhere = [Known(step, *_no_answer(step) if problem.learns else problem.cheap(step.z)) for step in before]
+    aside = [_no_answer(step) if problem.learns else problem.cheap(step.z)(step.z) for step in before]
+    elsewhere = [Known(step, *answer) for step, answer in zip(before, aside, strict=True)]
+    answered: list[Step] = []
     known: list[Known] = []
 
     def ask(z: Array, radius: float, evaluate: Callable[[Step], tuple[float, bool]]) -> Step:
@@ -199,9 +203,7 @@ def minimize_by_trust_region(
             step = replace(step, kkt=kkt(problem, z, values, jacobian).residual)
             ratio, accepted = evaluate(step)
             step = replace(step, ratio=ratio, accepted=accepted)
-            known.append(Known(step, *problem.cheap(z)))
-            if problem.learns:
-                known[:] = [Known(one.step, *problem.cheap(one.step.z)) for one in known]
+            answered.append(step)
         steps.append(step)
         report(step)
         return step
@@ -209,14 +211,20 @@ def minimize_by_trust_region(
     centre = ask(z, region.radius, lambda step: (np.nan, True))
     if not centre.accepted:
         return Outcome(centre, tuple(steps), ExitReason.NO_ANSWER)
-    radius, penalty, preferred, least = region.radius, 0.0, 0, np.inf
+    radius, penalty, preferred, least, about = region.radius, 0.0, 0, np.inf, centre
     while True:
         reason = _end(problem, centre, radius, len(steps), region)
         if reason is not None:
             return Outcome(centre, tuple(steps), reason)
         penalty = max(penalty, _penalty(problem, centre))
-        models = _models(problem, centre, [*elsewhere, *known], region)
-        trial = _trial(problem, models if preferred == 0 else models[::-1], centre, radius, penalty)
+        cheap = problem.cheap(centre.z)
+        if problem.learns and (len(known) < len(answered) or about is not centre):
+            known, about = [], centre
+        known += [Known(step, *cheap(step.z)) for step in answered[len(known) :]]
+        models = _models(cheap, centre, [*elsewhere, *known], region)
+        first = models[::-1] if preferred == 1 else models
+        penalty, steered = _steered(problem, first[0], centre, radius, penalty)
+        trial = _trial(problem, first, centre, radius, penalty, steered)
         if trial is None:
             if _met(problem, centre) or penalty >= LARGEST_PENALTY:
                 radius *= 0.25
@@ -328,14 +336,46 @@ def _penalty(problem: TrustRegionProblem, centre: Step) -> float:
     return max(1e-3, 2.0 * float(np.abs(multipliers).max()))
 
 
+def _steered(
+    problem: TrustRegionProblem, model: Corrected, centre: Step, radius: float, penalty: float
+) -> tuple[float, Array]:
+    """The penalty with which a model's step meets the expensive constraints as far as it can, and where that leads.
+
+    Multipliers at a centre where a constraint is not active say nothing of it; the model does, without a solve:
+    R. Byrd, J. Nocedal, R. Waltz, Optim. Methods Softw. 23 (2008) 197.
+    """
+
+    def step(penalty: float) -> tuple[Array, float]:
+        z = _minimize(problem, model, centre, radius, penalty)
+        return z, float(violation(model(z)[0][1:], problem.expensive_equal).sum())
+
+    z, missed = step(penalty)
+    larger = penalty
+    while missed > problem.expensive_feasible and larger < LARGEST_PENALTY:
+        larger *= 10.0
+        found, less = step(larger)
+        if less <= problem.expensive_feasible:  # as large as its multipliers ask for is enough
+            multipliers = kkt(problem, found, *model(found)).multipliers[: len(centre.values) - 1]
+            return max(penalty, min(larger, 2.0 * float(np.abs(multipliers).max()))), found
+        if less > STEERED * missed:
+            break
+        missed = less
+    return penalty, z
+
+
 def _trial(
-    problem: TrustRegionProblem, models: Sequence[Corrected], centre: Step, radius: float, penalty: float
+    problem: TrustRegionProblem,
+    models: Sequence[Corrected],
+    centre: Step,
+    radius: float,
+    penalty: float,
+    first: Array,
 ) -> Trial | FineTrial | None:
-    """The first model's step that promises something; None where no model's does."""
+    """The first model's step that promises something, which leads to ``first``; None where no model's does."""
     before, met = merit(problem, centre.values, penalty), _met(problem, centre)
     least = SAFETY * noise_of(problem, centre.values, penalty) if met else RESOLUTION
     for model in models:
-        z = _minimize(problem, model, centre, radius, penalty)
+        z = first if model is models[0] else _minimize(problem, model, centre, radius, penalty)
         values, jacobian = model(z)
         predicted, step = before - merit(problem, values, penalty), z - centre.z
         integrated = centre.values + 0.5 * (centre.jacobian + jacobian) @ step
@@ -394,7 +434,7 @@ def _by_gradients(
     return ratio, good and _met(problem, step) and rise <= SAFETY * noise
 
 
-def _models(problem: TrustRegionProblem, centre: Step, known: list[Known], region: Region) -> list[Corrected]:
+def _models(cheap: Evaluate, centre: Step, known: list[Known], region: Region) -> list[Corrected]:
     """The corrected cheap model where it has an answer at the centre, and one without it: the interpolation alone."""
     here = next(k for k in known if k.step is centre)
     others = [k for k in known if k is not here] if region.learn else []
@@ -403,7 +443,7 @@ def _models(problem: TrustRegionProblem, centre: Step, known: list[Known], regio
     if not _answered(here):
         return [alone]
     there = [_difference(k, k.values, k.jacobian) for k in others if _answered(k)]
-    return [corrected(problem.cheap, _difference(here, here.values, here.jacobian), there), alone]
+    return [corrected(cheap, _difference(here, here.values, here.jacobian), there), alone]
 
 
 def _no_answer(step: Step) -> tuple[Array, Array]:

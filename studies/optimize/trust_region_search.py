@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +42,15 @@ from shapewright.studies.problem.constraints import (
     geometric_values,
     worst_violation,
 )
-from shapewright.studies.problem.flow_models import FlowModel, flow_basis
-from shapewright.studies.problem.models import LearningModel, Model, unfolded
-from shapewright.studies.problem.samples import random_directions, solve_design
+from shapewright.studies.problem.flow_models import flow_basis
+from shapewright.studies.problem.known_solutions import KnownSolution, known_solution, read_known, state_alone
+from shapewright.studies.problem.models import CentredModel, LearningModel, Model, unfolded
+from shapewright.studies.problem.problem_on_mesh import ProblemOnMesh
+from shapewright.studies.problem.samples import random_directions, sample_of
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.problem.shape_models import reduced_basis
 from shapewright.studies.schema.study import Optimizer
+from shapewright.surrogate.mgno.latent_grid import OutsideGridError
 from shapewright.surrogate.training.dataset import Dataset, read_dataset
 
 SAME = 1e-12
@@ -54,6 +58,11 @@ SAME = 1e-12
 ROUGHLY = {"max_iterations": 60}
 """Of a search on an operator: gradients with its fields held are not quite those of its values, and the rest is the
 trust region's, which corrects both."""
+WIDER = 5.0
+"""First radius on solutions with their tangents and adjoints, in those of other models: they are accurate far off, and
+what a step that is not taken teaches them is not lost."""
+SPAN = ".span.npz"
+"""Ending of the files of adjoints and tangents, beside those of the solutions."""
 MAXIMAL_MODEL_ERROR = 0.1
 """Error of the surrogate at its own optimum, relative to the gain it promises, beyond which the start is tried too."""
 
@@ -65,13 +74,19 @@ class SolutionStore:
         setup: study.
         folder: of the files; what lies there is not solved again, but counted.
         tangents: random directions per design along which the material derivative of the fields is recorded.
+
+    Attributes:
+        solves: finite-element solves by kind.
+        solved: data by design, in the order of the solves; None where there is no answer.
     """
 
     def __init__(self, setup: Setup, folder: Path, tangents: int = 0) -> None:
         self.setup, self.folder, self.tangents = setup, folder, tangents
         self.solves: Counter[str] = Counter(forward=0, adjoint=0, tangent=0)
         self.solved: dict[bytes, Dataset | None] = {}
-        """By design, in the order of the solves; None where there is no answer."""
+        self._keeps_spans = False
+        self._spans: dict[bytes, KnownSolution] = {}
+        self._problem = ProblemOnMesh(setup)
         self._solver: FemSolver | None = None
 
     def __call__(self, theta: Array) -> Dataset | None:
@@ -82,10 +97,6 @@ class SolutionStore:
             self.solved[key] = self._solve(theta, self._file(key))
         return self.solved[key]
 
-    def fields(self) -> list[Tensor]:
-        """(N, c) solutions asked for, in their order."""
-        return [found.solution[0] for found in self.known()]
-
     def known(self) -> list[Dataset]:
         """Solutions asked for, in their order, each a data set of one."""
         return [found for found in self.solved.values() if found is not None]
@@ -93,6 +104,14 @@ class SolutionStore:
     def elsewhere(self, theta: Array) -> list[Dataset]:
         """Solutions of other searches that one from a design (P,) takes up; none unless they share their solutions."""
         return []
+
+    def keep_spans(self) -> None:
+        """Have the solutions that follow come with adjoints and tangents along all parameters."""
+        self._keeps_spans = True
+
+    def spans(self) -> list[KnownSolution]:
+        """Solutions asked for, in their order, with the adjoints and tangents that were kept of each."""
+        return [self._span(key, found) for key, found in self.solved.items() if found is not None]
 
     @property
     def files(self) -> list[Path]:
@@ -112,15 +131,30 @@ class SolutionStore:
             self._solver = self._solver or FemSolver(self.setup.problem, self.setup.shape_map.mesh)
             directions = random_directions(self.setup, 1, self.tangents, len(self.solved))[0]
             try:
-                sample = solve_design(self.setup, self._solver, design, directions)
+                solution = self._solver.solve(self.setup.shape_map.nodes(design).numpy())
+                sample = sample_of(self.setup, solution, design, directions)
+                known = known_solution(self._problem, design, solution) if self._keeps_spans else None
             except SolveError:
                 return None
             found = Dataset(**{name: torch.from_numpy(array)[None] for name, array in vars(sample).items()})
             self.folder.mkdir(parents=True, exist_ok=True)
+            if known is not None:
+                known.save(file.with_suffix(SPAN))
             found.save(file)
         self.solves["adjoint"] += found.gradients.shape[1]
         self.solves["tangent"] += found.tangents.shape[1]
+        if self._keeps_spans and file.with_suffix(SPAN).is_file():
+            self.solves["tangent"] += len(design)
         return found
+
+    def _span(self, key: bytes, found: Dataset) -> KnownSolution:
+        if key not in self._spans:
+            functionals, parameters = found.gradients.shape[1:]
+            size = (1 + functionals + parameters, *found.solution.shape[1:])
+            known = read_known(self._file(key).with_suffix(SPAN), size)
+            same = known is not None and torch.equal(known.theta, found.theta[0])
+            self._spans[key] = known if known is not None and same else state_alone(self._problem, found)
+        return self._spans[key]
 
     def _left(self, file: Path, design: Tensor) -> Dataset | None:
         """What an earlier run left of a design; None where there is no whole solution of it."""
@@ -155,18 +189,18 @@ def search_by_trust_region(
     region goes from the study's start, on the interpolation of what finite elements gave at its centres; for a linear
     problem on the reduced basis of their solutions, too.
     """
+    model = own_model(setup, store) if surrogate is None else surrogate
+    if isinstance(model, CentredModel) and model.spans:
+        store.keep_spans()
     proposed = None if surrogate is None else _proposed(setup, surrogate, config, proposals, report)
     theta = _start(setup, surrogate, store, proposed)
     solution = store(theta)
     scaling = scaling_at(setup, solution)
-    model = own_model(setup, store) if surrogate is None else surrogate
     problem = trust_region_problem(setup, model, store, scaling)
     spent = len(store.solved) - 1  # the start itself is the first of the budget
+    wide = min(1.0, WIDER * config.radius) if isinstance(model, LearningModel) else config.radius
     region = Region(
-        first_radius(config, model),
-        config.least_radius,
-        tolerance=config.kkt_tolerance,
-        budget=max(1, config.max_solves - spent),
+        wide, config.least_radius, tolerance=config.kkt_tolerance, budget=max(1, config.max_solves - spent)
     )
     elsewhere = [_known_step(setup, scaling, solution, region.radius) for solution in store.elsewhere(theta)]
     before = () if proposed is None else proposed.searches
@@ -186,15 +220,9 @@ def search_by_trust_region(
     return Optimum(best, (*before, best))
 
 
-def own_model(setup: Setup, store: SolutionStore) -> Model | None:
+def own_model(setup: Setup, store: SolutionStore) -> LearningModel | None:
     """The reduced basis of a study's own solutions, of a linear problem or a flow; None for another one."""
-    return flow_basis(setup, store.known) or reduced_basis(setup, store.fields)
-
-
-def first_radius(config: Optimizer, model: Model | None) -> float:
-    """Of the trust region: the study's, or for a reduced basis with tangents, where it gives none, a larger one."""
-    given = "radius" in config.model_fields_set or not isinstance(model, FlowModel)
-    return config.radius if given else FlowModel.RADIUS
+    return flow_basis(setup, store.known) or reduced_basis(setup, store.spans)
 
 
 def scaling_at(setup: Setup, solution: Dataset | None) -> Scaling:
@@ -220,13 +248,25 @@ def trust_region_problem(
         solution = store(scaling.theta(z))
         return no_answer(z) if solution is None else _scaled(setup, scaling, *_functionals(solution))
 
-    def cheap(z: Array) -> tuple[Array, Array]:
-        if surrogate is None:
-            return no_answer(z)
-        values, gradients = surrogate.evaluate(scaling.theta(z)[None])
+    def by(model: Model, z: Array) -> tuple[Array, Array]:
+        values, gradients = model.evaluate(scaling.theta(z)[None])
         return _scaled(setup, scaling, values[0], gradients[0])
 
     learns = isinstance(surrogate, LearningModel)
+    everywhere = no_answer if surrogate is None else remembered(partial(by, surrogate))
+
+    @lru_cache(maxsize=1)
+    def about(centre: bytes, solved: int) -> Evaluate:
+        assert surrogate is not None
+        if not isinstance(surrogate, CentredModel):
+            return remembered(partial(by, surrogate))
+        try:
+            return remembered(partial(by, surrogate.around(scaling.theta(np.frombuffer(centre)))))
+        except OutsideGridError:
+            return no_answer
+
+    def cheap(centre: Array) -> Evaluate:
+        return about(centre.tobytes(), len(store.solved)) if learns else everywhere
 
     def exact(z: Array) -> tuple[Array, Array]:
         values, rows = geometric_values(setup, scaling.theta(z))
@@ -237,7 +277,7 @@ def trust_region_problem(
 
     return TrustRegionProblem(
         expensive,
-        remembered(cheap, stage=lambda: len(store.solved) if learns else 0),
+        cheap,
         remembered(exact),
         np.array([c.kind == "equals" for c in geometric], dtype=bool),
         np.array([c.kind == "equals" for c in expensive_ones], dtype=bool),
@@ -268,15 +308,12 @@ def _functionals(solution: Dataset) -> Functionals:
     return solution.values[0].numpy(), solution.gradients[0].numpy()
 
 
-def remembered(evaluate: Evaluate, last: int = 8, stage: Callable[[], int] = lambda: 0) -> Evaluate:
-    """The same function, which knows its last answers: scipy asks for values and Jacobian apart.
-
-    It forgets them where ``stage`` is another one.
-    """
-    answers: dict[tuple[bytes, int], tuple[Array, Array]] = {}
+def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
+    """The same function, which knows its last answers: scipy asks for values and Jacobian apart."""
+    answers: dict[bytes, tuple[Array, Array]] = {}
 
     def answer(z: Array) -> tuple[Array, Array]:
-        key = z.tobytes(), stage()
+        key = z.tobytes()
         if key not in answers:
             if len(answers) == last:
                 del answers[next(iter(answers))]

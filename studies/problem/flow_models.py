@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -92,8 +92,6 @@ class FlowModel:
         gradient: whether derivatives hold the operator's fields or go through it.
     """
 
-    RADIUS: ClassVar[float] = 0.5
-    """Of a trust region on the reduced basis at the start, in scaled parameters."""
     setup: Setup
     solutions: Callable[[], Sequence[Dataset]] = tuple
     network: FlowOperator | None = None

@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -41,7 +41,17 @@ class Model(Protocol):
 class LearningModel(Model, Protocol):
     """A model that takes up finite-element solutions of the study as they come."""
 
-    solutions: Callable[[], Sequence[Tensor]]
+    solutions: Callable[[], Sequence[Any]]
+
+
+@runtime_checkable
+class CentredModel(LearningModel, Protocol):
+    """A model that is cheaper about a centre; ``spans`` says whether it takes solutions with adjoints and tangents."""
+
+    spans: bool
+
+    def around(self, theta: Array) -> Model:
+        """The model about a design (P,): there it is this one, elsewhere what is dear is held."""
 
 
 @dataclass(frozen=True)

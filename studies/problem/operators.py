@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from shapewright.studies.problem.flow_models import FlowModel, tangents_wanted
+from shapewright.studies.problem.known_solutions import KnownSolution
 from shapewright.studies.problem.linear_physics import FLOW_PHYSICS, PHYSICS, PHYSICS_OF
-from shapewright.studies.problem.models import Array
+from shapewright.studies.problem.models import Array, Model
 from shapewright.studies.problem.operator_fit import operator_novelty, unfit
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.problem.shape_models import OperatorModel
@@ -49,11 +50,11 @@ class Outside:
 class Solutions(Protocol):
     """Finite-element solutions of a study so far."""
 
-    def fields(self) -> Sequence[Tensor]:
-        """(N, c) fields."""
-
     def known(self) -> Sequence[Dataset]:
         """Data sets of one."""
+
+    def spans(self) -> Sequence[KnownSolution]:
+        """With adjoints and tangents along all parameters."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,20 @@ class StudyOperator:
         """See :class:`models.LearningModel`."""
         return self.model.solutions
 
+    @property
+    def spans(self) -> bool:
+        """See :class:`models.CentredModel`."""
+        return isinstance(self.model, OperatorModel)
+
+    def around(self, theta: Array) -> Model:
+        """See :class:`models.CentredModel`."""
+        return self.model.around(theta) if isinstance(self.model, OperatorModel) else self.model
+
     def knowing(self, store: Solutions) -> StudyOperator:
         """It with finite-element solutions of other designs of the study, asked for anew at every call."""
         if isinstance(self.model, FlowModel):
             return replace(self, model=replace(self.model, solutions=store.known))
-        return replace(self, model=replace(self.model, solutions=store.fields))
+        return replace(self, model=replace(self.model, solutions=store.spans))
 
     def outside(self, theta: Tensor) -> Outside:
         """How far the problem of a design (P,) lies outside the population."""

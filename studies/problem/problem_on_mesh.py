@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -15,7 +15,6 @@ from shapewright.geometries.design.dirichlet_lift import DirichletLift, Prescrib
 from shapewright.geometries.fields import names
 from shapewright.geometries.fields.problem import Function, Natural, Problem
 from shapewright.geometries.fields.quantities import Component, Quantities, positions
-from shapewright.geometries.forward_mode import jvp
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.jacobians import area_vectors
 from shapewright.geometries.mesh.simplex import SIMPLICES
@@ -24,6 +23,7 @@ from shapewright.studies.problem.setup import Setup
 from shapewright.surrogate.models.galerkin import LinearPhysics
 from shapewright.surrogate.models.point_quantities import at_points
 from shapewright.surrogate.models.shapes import Shapes, dimensionless
+from shapewright.surrogate.models.sparse_solution import Pattern, pattern_of
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,39 @@ class ProblemOnMesh:
             raise ValueError(f"coefficient '{name}' varies in space")
         return float(values[0])
 
+    @cached_property
+    def _linear_ones(self) -> list[Natural]:
+        """Natural conditions that were found linear."""
+        return []
+
+    @cached_property
+    def free(self) -> Tensor:
+        """(N, c) one where a component is not prescribed, zero where it is."""
+        return (self.lift.factor != 0).double()
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        """Of the matrix of the equations."""
+        return pattern_of(self.shapes(self.setup.shape_map.reference_nodes[None])[0])
+
+    def lifting(self, nodes: Tensor) -> Tensor:
+        """(B, N, c) fields with the prescribed values for nodes (B, N, 2)."""
+        given = self.setup.problem.dirichlet
+        return self.lift.lifting(
+            nodes, {(d.component, d.tag): partial(at_points, d.value, parameters={}) for d in given}
+        )
+
+    def unit_shapes(self, nodes: Tensor) -> Shapes:
+        """Problems on the mesh with nodes (B, N, 2), their data divided by the stiffness."""
+        shapes, stiffness = self.shapes(nodes)
+        factor = 1 / stiffness[:, None, None]
+        return replace(
+            shapes,
+            source=shapes.source * factor,
+            flux=shapes.flux * factor[..., None],
+            robin=shapes.robin * factor[..., 0],
+        )
+
     def shapes(self, nodes: Tensor) -> tuple[Shapes, Tensor]:
         """Problems on the mesh with nodes (B, N, 2), in the study's units, and (B,) stiffness."""
         problem, mesh, count = self.setup.problem, self.setup.shape_map.mesh, len(nodes)
@@ -81,8 +114,7 @@ class ProblemOnMesh:
             if self.plane_strain:
                 stiffness, nu = stiffness / (1 - nu**2), nu / (1 - nu)
             ratio = [nu]
-        values = {(d.component, d.tag): partial(at_points, d.value, parameters={}) for d in problem.dirichlet}
-        lifting = self.lift.lifting(nodes, values)
+        lifting = self.lifting(nodes)
 
         def each(array: Any) -> Tensor:
             return constant(array, nodes, torch.int64).expand(count, *array.shape)
@@ -153,15 +185,22 @@ class ProblemOnMesh:
         def at(state: Tensor) -> Tensor:
             return self._at(condition.value, points, {**normal, **dict(zip(components, state, strict=True))})
 
-        zero = points.new_zeros(len(components), *points.shape[:-1])
-        unit = torch.zeros_like(zero)
-        unit[component] = 1.0
-        value, slope = jvp(at, (zero,), (unit,))  # a difference of values would round small springs beside large loads
-        for state in ((0.7, -1.3, 0.4), (-2.0, 0.4, 1.1)):
-            own = zero + points.new_tensor(state[: len(zero)])[:, None, None, None]
-            rest = (at(own) - value - slope * state[component]).detach().abs().max()
-            if bool(rest > 1e-9 * (value.detach().abs().max() + slope.detach().abs().max())):
-                raise ValueError(f"the condition of '{condition.component}' on '{condition.tag}' is not linear in it")
+        with torch.enable_grad():  # a difference of values would round small springs beside large loads
+            zero = points.new_zeros(len(components), *points.shape[:-1]).requires_grad_()
+            value, slope = at(zero), torch.zeros_like(zero)
+            if value.requires_grad:
+                (slope,) = torch.autograd.grad(value.sum(), zero, create_graph=True, materialize_grads=True)
+        slope = slope[component]
+        if not points.requires_grad:
+            value, slope = value.detach(), slope.detach()
+        if condition not in self._linear_ones:
+            for state in ((0.7, -1.3, 0.4), (-2.0, 0.4, 1.1)):
+                own = zero + points.new_tensor(state[: len(zero)])[:, None, None, None]
+                rest = (at(own) - value - slope * state[component]).detach().abs().max()
+                if bool(rest > 1e-9 * (value.detach().abs().max() + slope.detach().abs().max())):
+                    on = f"'{condition.component}' on '{condition.tag}'"
+                    raise ValueError(f"the condition of {on} is not linear in it")
+            self._linear_ones.append(condition)
         return value, -slope
 
 

@@ -110,7 +110,11 @@ def stack_fields(solution: FemSolution | CaseSolution, setup: Setup) -> NDArray[
 
 def solve_design(setup: Setup, solver: FemSolver, theta: Tensor, directions: Tensor) -> Sample:
     """Solve one design (P,), with the gradients of all functionals and the tangents along directions (T, P)."""
-    solution = solver.solve(setup.shape_map.nodes(theta).numpy())
+    return sample_of(setup, solver.solve(setup.shape_map.nodes(theta).numpy()), theta, directions)
+
+
+def sample_of(setup: Setup, solution: FemSolution, theta: Tensor, directions: Tensor) -> Sample:
+    """The solution of a design (P,), its solver's last one, with gradients and tangents along directions (T, P)."""
     names = [functional.name for functional in setup.problem.functionals]
     gradients = [setup.shape_map.pull_back(theta, torch.from_numpy(solution.gradient(name))) for name in names]
     shape = (0, *stack_fields(solution, setup).shape)

@@ -186,7 +186,7 @@ def _search(run: Run[Setup], setup: Setup, task: Task, common: SolutionStore) ->
     else:
         common = SolutionStore(run.setup, common.folder / f"alone-{task.number:02d}", common.tangents)
     store, choice = SharedSolutions(begun, common, task.start), setup.study.model.operator
-    model = None if choice is None else open_operator(begun, choice, run.device).knowing(store.fields)
+    model = None if choice is None else open_operator(begun, choice, run.device).knowing(store)
     sought = content_key("starts", task.number, search_inputs(begun), config.model_dump())
     optimum = search_by_trust_region(begun, model, config, store, common.folder / f"starts-{sought}.json", report)
     solution = common(optimum.theta)

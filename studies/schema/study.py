@@ -394,7 +394,8 @@ class Optimizer(Section):
     max_solves: Count = 60
     """Of trust_region: largest number of finite-element solutions."""
     radius: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Of trust_region: half the width of the first box around a centre, relative to the bounds."""
+    """Of trust_region: half the width of the first box around a centre, relative to the bounds; five times that, 1 at
+    most, for a linear problem on its finite-element solutions or on an operator for all shapes."""
     least_radius: Positive = 1e-5
     """Of trust_region: radius at which it gives up."""
 

@@ -87,7 +87,7 @@ def problem(cheap="shifted", exact=free, expensive=(valley,), equal=()):
     gaps = len(exact(np.zeros(3))[0])
     return TrustRegionProblem(
         Counted(stacked(expensive)),
-        stacked([CHEAP[cheap](functional) for functional in expensive]),
+        lambda centre: stacked([CHEAP[cheap](functional) for functional in expensive]),
         exact,
         np.array([True, False][:gaps], dtype=bool),
         np.array(equal, dtype=bool),

@@ -88,13 +88,13 @@ def test_the_surrogates_design_is_left_where_finite_elements_prefer_the_start(tm
 
 def test_a_break_loses_no_solve(tmp_path, monkeypatch):
     setup, solved = setup_of(), []
-    original = trust_region_search.solve_design
+    original = trust_region_search.sample_of
 
     def counting(*arguments):
         solved.append(1)
         return original(*arguments)
 
-    monkeypatch.setattr(trust_region_search, "solve_design", counting)
+    monkeypatch.setattr(trust_region_search, "sample_of", counting)
     store = SolutionStore(setup, tmp_path / "a")
     whole = search_by_trust_region(setup, SURROGATES["untrained"], CONFIG, store, tmp_path / "a.json")
     in_all, solved[:] = len(solved), []
@@ -124,8 +124,8 @@ def test_the_budget_can_be_raised_and_nothing_is_solved_twice(tmp_path, monkeypa
     assert short.best.reason is ExitReason.SOLVE_BUDGET
     assert short.best.history[-1].fem.forward <= 3
     solved = []
-    original = trust_region_search.solve_design
-    monkeypatch.setattr(trust_region_search, "solve_design", lambda *a: (solved.append(1), original(*a))[1])
+    original = trust_region_search.sample_of
+    monkeypatch.setattr(trust_region_search, "sample_of", lambda *a: (solved.append(1), original(*a))[1])
     store = SolutionStore(setup, tmp_path)
     assert search_by_trust_region(*parts, CONFIG, store, tmp_path / "starts.json").best.reason is ExitReason.STATIONARY
     assert len(solved) == store.solves["forward"] - 3
