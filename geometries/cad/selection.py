@@ -2,7 +2,7 @@
 
     bolts: {cylinder: {radius: 4.0, axis: z}, count: 2}
     back:  {plane: {x: 0}}
-    tip:   {box: {low: [70, 0, 0], high: [80, 40, 12]}, normal: x}
+    tip:   {box: [[70, 0, 0], [80, 40, 12]], normal: x}
     seat:  {name: SEAT}
 """
 
@@ -227,11 +227,11 @@ def _through(name: str, key: str, value: object) -> Predicate:
 
 
 def _box(name: str, value: object) -> Predicate:
-    if not isinstance(value, Mapping) or set(value) != {"low", "high"}:
-        raise PartError(f"region '{name}', box: found {value}; allowed are low and high, each of three numbers")
-    low, high = (np.array(_vector(name, f"box: {key}", value[key])) for key in ("low", "high"))
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise PartError(f"region '{name}', box: found {value}; allowed are two corners of three numbers")
+    low, high = (np.array(_vector(name, "box", corner)) for corner in value)
     if not (low <= high).all():
-        raise PartError(f"region '{name}', box: low {low.tolist()} is not below high {high.tolist()}")
+        raise PartError(f"region '{name}', box: the first corner {low.tolist()} is not below {high.tolist()}")
 
     def holds(face: Face, tolerance: float) -> bool:
         return bool((np.array(face.low) >= low - tolerance).all() and (np.array(face.high) <= high + tolerance).all())

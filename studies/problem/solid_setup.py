@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shapewright.geometries.cad.faces import box_of, faces_of
+from shapewright.geometries.cad.faces import box_of
 from shapewright.geometries.cad.solid_checks import part_size, volume_and_centroid
 from shapewright.geometries.cad.solid_mesher import REST, MeshOptions, mesh_solid
-from shapewright.geometries.cad.step import CadError, CadShape, read_step
+from shapewright.geometries.cad.step import CadShape
 from shapewright.geometries.design.free_form import FreeForm, free_form
 from shapewright.geometries.design.kept_faces import zones_around
 from shapewright.geometries.design.lattice import Lattice
@@ -24,13 +24,12 @@ from shapewright.geometries.family.outlines import ShapeError
 from shapewright.geometries.family.parts import Parameter
 from shapewright.geometries.fields.problem import Problem
 from shapewright.geometries.mesh.mesh import Mesh, MeshError
-from shapewright.geometries.user_file import UserFileError, load_object
 from shapewright.studies.files import sha256
 from shapewright.studies.problem.conditions import Condition, conditions_on
 from shapewright.studies.problem.equations import boundary_value_problem, check_on_mesh, physics_of
 from shapewright.studies.problem.functionals import functionals_of
 from shapewright.studies.problem.load_cases import with_cases
-from shapewright.studies.problem.solid_regions import regions_of
+from shapewright.studies.problem.solid_regions import read_part, regions_of
 from shapewright.studies.schema.loader import Study, StudyError
 from shapewright.studies.schema.solid_study import SolidStudyModel
 
@@ -140,37 +139,17 @@ def cad_key(study: Study[SolidStudyModel]) -> str:
     return sha256(study.folder / name)[:16]
 
 
-def read_cad(study: Study[SolidStudyModel]) -> CadShape:
-    """The solid of a study: from its STEP file, or from a function of a Python file.
-
-    Raises:
-        StudyError: names file, line and key.
-    """
-    given, unit = study.model.geometry.cad, study.model.geometry.length_unit
-    try:
-        if ".py:" in given:
-            made: Any = load_object(given, study.folder, "part", "TopoDS_Shape")
-            shape = made() if callable(made) else made
-            return shape if isinstance(shape, CadShape) else CadShape(shape)
-        path = study.folder / given
-        if not path.is_file():
-            raise study.error("geometry.cad", f"'{given}', but no file {path}", "a STEP file, or my_parts.py:part")
-        return read_step(path, unit)
-    except (CadError, UserFileError) as error:
-        raise StudyError(f"{study.location('geometry.cad')}: geometry.cad: {error}") from error
-
-
 def build_solid_setup(study: Study[SolidStudyModel]) -> SolidSetup:
     """Read the CAD, mesh it, and check the study against both.
 
     Raises:
         StudyError: names file, line and key.
     """
-    cad, geometry = read_cad(study), study.model.geometry
+    (cad, faces), geometry = read_part(study), study.model.geometry
     size = part_size(cad)
-    regions = regions_of(study, cad, size)
+    regions = regions_of(study, faces, size)
     named = sum(map(len, regions.values()))
-    tagged = _Tagged((*regions, *((REST,) if named < len(faces_of(cad.shape)) else ())))
+    tagged = _Tagged((*regions, *((REST,) if named < len(faces) else ())))
     functionals = functionals_of(study, tagged, physics_of(study), SOLID_QUANTITIES)
     problem = with_cases(study, tagged, boundary_value_problem(study, tagged, functionals))
     _loads_do_something(study, problem)

@@ -35,29 +35,93 @@ SCHEMA_FILE = Path(__file__).parents[1] / "solid_schema.json"
 
 Axis = Literal["x", "y", "z"]
 Point = Annotated[tuple[float, float, float], Strict(False)]
+Direction = Literal["x", "y", "z", "-x", "-y", "-z"] | Point
 Rows = Literal["all"] | Annotated[tuple[Annotated[tuple[int, ...], Strict(False)], ...], Strict(False)]
 
 
-class Cylinder(Section):
+class Plane(Section):
+    """A plane face, where it lies and which way it looks."""
+
+    x: float | None = None
+    """Of a plane across x, its x."""
+    y: float | None = None
+    """Of a plane across y, its y."""
+    z: float | None = None
+    """Of a plane across z, its z."""
+    normal: Direction | None = None
+    """Outward normal."""
+
+
+class Round(Section):
+    """What faces about an axis have in common."""
+
+    axis: Direction | None = None
+    """Direction of the axis, or the opposite."""
+    through: Point | None = None
+    """A point of the axis."""
+    hollow: bool | None = None
+    """Whether the material lies outside: a bore, a fillet in a corner."""
+
+
+class Cylinder(Round):
     """A cylindrical face: a bore, a boss or a fillet."""
 
     radius: Positive | None = None
     """Its radius, length unit."""
-    axis: Axis | None = None
-    """Coordinate axis that its own is parallel to."""
+
+
+class Cone(Round):
+    """A conical face."""
+
+    half_angle: Positive | None = None
+    """Between the axis and the face, degrees."""
+
+
+class Torus(Round):
+    """A face of a torus: a rounded edge of a turned part."""
+
+    radius: Positive | None = None
+    """From the axis to the middle of the tube, length unit."""
+    minor_radius: Positive | None = None
+    """Of the tube, length unit."""
+
+
+class Sphere(Section):
+    """A spherical face."""
+
+    radius: Positive | None = None
+    """Its radius, length unit."""
+    centre: Point | None = None
+    """Its centre."""
+    hollow: bool | None = None
+    """Whether the material lies outside."""
 
 
 class FaceRule(Section):
     """Which faces of the CAD a region is made of: those for which all that is given holds."""
 
+    plane: Plane | None = None
+    """Plane faces, such as {x: 0}."""
     cylinder: Cylinder | None = None
-    """Cylindrical faces with this radius, about this axis."""
-    plane: Annotated[dict[Axis, float], Field(min_length=1, max_length=1)] | None = None
-    """Plane faces at a coordinate, such as {x: 0}."""
+    """Cylindrical faces, such as {radius: 4, axis: z}."""
+    cone: Cone | None = None
+    """Conical faces."""
+    sphere: Sphere | None = None
+    """Spherical faces."""
+    torus: Torus | None = None
+    """Faces of a torus."""
     box: Annotated[tuple[Point, Point], Strict(False)] | None = None
     """Faces that lie inside a box, given by its corners."""
+    normal: Direction | None = None
+    """Plane faces with this outward normal."""
     name: Name | None = None
     """Faces with this name in the file."""
+    colour: Name | None = None
+    """Faces of this colour in the file: '#rrggbb'."""
+    largest: Count | None = None
+    """Of the faces found, how many of the largest."""
+    tolerance: Positive | None = None
+    """Difference of lengths that is none, length unit; 1e-4 of the part's size if left out."""
     faces: Annotated[tuple[Count, ...], Strict(False), Field(min_length=1)] | None = None
     """Numbers of faces, as `shapewright inspect` prints them."""
     count: Count | None = None
@@ -65,8 +129,10 @@ class FaceRule(Section):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not any((self.cylinder, self.plane, self.box, self.name, self.faces)):
-            raise fault("", "found no rule; expected cylinder, plane, box, name or faces")
+        given = self.model_fields_set - {"largest", "count", "tolerance"}
+        if not any(getattr(self, rule) is not None for rule in given):
+            kinds = "plane, cylinder, cone, sphere, torus, box, normal, name, colour or faces"
+            raise fault("", f"found no rule; expected {kinds}")
         return self
 
 
@@ -93,7 +159,9 @@ class SolidGeometry(Section):
     cad: Name
     """STEP file with one solid, relative to this file."""
     length_unit: Literal["m", "cm", "mm"] = "mm"
-    """Unit of every length in this study; the CAD file says its own, and is converted."""
+    """Unit of every length in this study; it must be the CAD file's own, unless that is another one than these."""
+    solid: Count | None = None
+    """Which solid of the file, from 1, if there are several."""
     regions: dict[Name, FaceRule] = Field(default_factory=dict)
     """Names of boundary regions, with the faces each is made of; the other faces are the region rest."""
     keep: Annotated[tuple[Name, ...], Strict(False)] = ()

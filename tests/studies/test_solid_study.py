@@ -9,11 +9,17 @@ import pytest
 import torch
 
 import shapewright as sw
+from shapewright.geometries.cad.selection import parse_query, select
+from shapewright.geometries.cad.shipped import SHIPPED, shipped_part
+from shapewright.geometries.cad.solid import read_solid
+from shapewright.geometries.cad.starter import starter_regions
 from shapewright.studies.certify import solid_model
+from shapewright.studies.problem.solid_regions import PartWarning, read_part
 from shapewright.studies.problem.solid_setup import build_solid_setup
 from shapewright.studies.run.kinds import SOLID, kind_of
 from shapewright.studies.schema import solid_study
 from shapewright.studies.schema.loader import StudyError, dump, load_study
+from shapewright.studies.schema.solid_study import FaceRule
 from tests.studies.solid_cases import BEAM, beam, changed, load, written
 
 
@@ -76,10 +82,14 @@ def test_the_setup_sees_the_part(folder):
 
 FAULTS = {
     "no file": (("cantilever.step", "cantilevr.step"), r"geometry.cad: found .*cantilevr.step', but no file"),
-    "region without faces": (("plane: {x: 0}", "plane: {x: 3}"), r"regions.wall: found a rule that matches no face; "
-                             r"expected one of the part's faces: 1 \(.*cylinder of radius 6 along y"),
-    "wrong count": (("count: 1", "count: 2"), r"regions.tip: found a rule that matches 1 faces; expected 2"),
-    "two regions": (("cylinder: {radius: 6.0, axis: y}", "faces: [1, 2, 3, 4, 5, 6, 7]"), r"face \d, which '\w+' has"),
+    "region without faces": (("plane: {x: 0}", "plane: {x: 3}"), r"regions.wall: .* found no face that lies at x = 3 "
+                             r"among 1 \(plane normal -x at x = 0\)"),
+    "wrong count": (("count: 1", "count: 2"), r"regions.tip: .* found 1 faces, and count is 2: 6 \(plane"),
+    "no rule": (("tip: {plane: {x: 100}, count: 1}", "tip: {count: 1}"), "regions.tip: found no rule; expected plane"),
+    "axis": (("axis: y", "axis: w"), r"regions.hole.cylinder.axis: found 'w'"),
+    "unit": (("length_unit: mm", "length_unit: m"), "the file is in mm and length_unit is m; write `length_unit: mm`"),
+    "solid": (("length_unit: mm", "solid: 2"), "geometry.cad: .*found 1 solids, there is no solid 2"),
+    "two regions": (("cylinder: {radius: 6.0, axis: y}", "faces: [1, 2, 3, 4, 5, 6, 7]"), "which 'wall' has too"),
     "rest": (("tip: {plane", "rest: {plane"), "'rest', the region of the faces that no other has"),
     "kept region": (("keep: [hole]", "keep: [bore]"), r"keep.0: found 'bore'; expected a region: wall, tip"),
     "lattice": (("points: [4, 1, 2]", "points: [4, 0, 2]"), r"geometry.lattice.points.1: found 0 .* >= 1"),
@@ -103,6 +113,20 @@ def test_bad_input_is_one_clear_error(tmp_path, fault):
     with pytest.raises(StudyError, match=message) as error:
         build_solid_setup(load(changed(tmp_path, pair)))
     assert "beam.yaml:" in str(error.value)
+
+
+def test_narrow_zones_are_warned_of(tmp_path):
+    with pytest.warns(PartWarning, match=r"keep_width is 0.05; below 0.1 the moved CAD needs many more poles"):
+        read_part(load(changed(tmp_path, ("keep: [hole]", "keep: [hole]\n  keep_width: 0.05"))))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_regions_that_inspect_proposes_are_those_of_a_study(name):
+    """Written into a study they select the faces that `shapewright inspect` says."""
+    solid = read_solid(shipped_part(name), "mm")
+    for region in starter_regions(solid.faces, solid.size):
+        given = FaceRule.model_validate(region.query).model_dump(exclude_none=True)
+        assert select(solid.faces, solid.size, region.name, parse_query(region.name, given)) == region.faces
 
 
 def test_a_part_of_one_s_own_python(tmp_path):
