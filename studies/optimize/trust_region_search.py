@@ -7,7 +7,6 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ from torch import Tensor
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.studies.files import read_sealed, write_sealed
-from shapewright.studies.optimize.correction import Array, Evaluate
+from shapewright.studies.optimize.correction import Array
+from shapewright.studies.optimize.operator_search import optimize_on_operator
 from shapewright.studies.optimize.optimizer import (
     ExitReason,
     FemStep,
@@ -26,20 +26,20 @@ from shapewright.studies.optimize.optimizer import (
     Scaling,
     Search,
     optimize,
-    scaling_of,
+)
+from shapewright.studies.optimize.scaled_problem import (
+    known_step,
+    quantities_at,
+    scaling_at,
+    trust_region_problem,
 )
 from shapewright.studies.optimize.trust_region import (
     Region,
     Step,
-    TrustRegionProblem,
     minimize_by_trust_region,
     restore,
 )
 from shapewright.studies.problem.constraints import (
-    Functionals,
-    constraint_gaps,
-    constraint_values,
-    geometric_values,
     worst_violation,
 )
 from shapewright.studies.problem.flow_models import flow_basis
@@ -50,7 +50,6 @@ from shapewright.studies.problem.samples import random_directions, sample_of
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.problem.shape_models import reduced_basis
 from shapewright.studies.schema.study import Optimizer
-from shapewright.surrogate.mgno.latent_grid import OutsideGridError
 from shapewright.surrogate.training.dataset import Dataset, read_dataset
 
 SAME = 1e-12
@@ -202,7 +201,7 @@ def search_by_trust_region(
     region = Region(
         wide, config.least_radius, tolerance=config.kkt_tolerance, budget=max(1, config.max_solves - spent)
     )
-    elsewhere = [_known_step(setup, scaling, solution, region.radius) for solution in store.elsewhere(theta)]
+    elsewhere = [known_step(setup, scaling, solution, region.radius) for solution in store.elsewhere(theta)]
     before = () if proposed is None else proposed.searches
     index = len(before)
     history: list[Iterate] = []
@@ -223,104 +222,6 @@ def search_by_trust_region(
 def own_model(setup: Setup, store: SolutionStore) -> LearningModel | None:
     """The reduced basis of a study's own solutions, of a linear problem or a flow; None for another one."""
     return flow_basis(setup, store.known) or reduced_basis(setup, store.spans)
-
-
-def scaling_at(setup: Setup, solution: Dataset | None) -> Scaling:
-    """By objective and gradient of a solution; by one where there is none."""
-    if solution is None:
-        return scaling_of(setup, 1.0, np.zeros(len(setup.initial)))
-    values, gradients = _functionals(solution)
-    return scaling_of(setup, float(values[0]), gradients[0])
-
-
-def trust_region_problem(
-    setup: Setup, surrogate: Model | None, store: SolutionStore, scaling: Scaling
-) -> TrustRegionProblem:
-    """The study in scaled parameters: conditions on functionals are corrected like the objective, others exact."""
-    geometric = [c for c in setup.constraints if c.functional is None]
-    expensive_ones = [c for c in setup.constraints if c.functional is not None]
-    count = 1 + len(expensive_ones)
-
-    def no_answer(z: Array) -> tuple[Array, Array]:
-        return np.full(count, np.nan), np.full((count, len(z)), np.nan)
-
-    def expensive(z: Array) -> tuple[Array, Array]:
-        solution = store(scaling.theta(z))
-        return no_answer(z) if solution is None else _scaled(setup, scaling, *_functionals(solution))
-
-    def by(model: Model, z: Array) -> tuple[Array, Array]:
-        values, gradients = model.evaluate(scaling.theta(z)[None])
-        return _scaled(setup, scaling, values[0], gradients[0])
-
-    learns = isinstance(surrogate, LearningModel)
-    everywhere = no_answer if surrogate is None else remembered(partial(by, surrogate))
-
-    @lru_cache(maxsize=1)
-    def about(centre: bytes, solved: int) -> Evaluate:
-        assert surrogate is not None
-        if not isinstance(surrogate, CentredModel):
-            return remembered(partial(by, surrogate))
-        try:
-            return remembered(partial(by, surrogate.around(scaling.theta(np.frombuffer(centre)))))
-        except OutsideGridError:
-            return no_answer
-
-    def cheap(centre: Array) -> Evaluate:
-        return about(centre.tobytes(), len(store.solved)) if learns else everywhere
-
-    def exact(z: Array) -> tuple[Array, Array]:
-        values, rows = geometric_values(setup, scaling.theta(z))
-        return constraint_gaps(geometric, values, rows * scaling.span)
-
-    def gradient_scale() -> float:
-        return float(np.linalg.norm(expensive(scaling.z(setup.initial.numpy()))[1][0]))
-
-    return TrustRegionProblem(
-        expensive,
-        cheap,
-        remembered(exact),
-        np.array([c.kind == "equals" for c in geometric], dtype=bool),
-        np.array([c.kind == "equals" for c in expensive_ones], dtype=bool),
-        gradient_scale,
-        min([0.1 * c.tolerance for c in geometric], default=1e-7),
-        min([0.1 * c.tolerance for c in expensive_ones], default=1e-7),
-        learns=learns,
-    )
-
-
-def _scaled(setup: Setup, scaling: Scaling, values: Array, gradients: Array) -> tuple[Array, Array]:
-    """Objective to minimize and gaps of conditions on functionals, scaled, and their Jacobian in scaled parameters."""
-    conditions = [c for c in setup.constraints if c.functional is not None]
-    indices = [c.functional for c in setup.constraints if c.functional is not None]
-    gaps, rows = constraint_gaps(conditions, values[indices], gradients[indices] * scaling.span)
-    factor = setup.sign / scaling.objective
-    return np.append(factor * values[0], gaps), np.vstack([factor * gradients[0] * scaling.span, rows])
-
-
-def _known_step(setup: Setup, scaling: Scaling, solution: Dataset, radius: float) -> Step:
-    """A solution of another search, for the interpolation."""
-    z = scaling.z(solution.theta[0].numpy())
-    return Step(z, *_scaled(setup, scaling, *_functionals(solution)), np.nan, radius, False, np.nan)
-
-
-def _functionals(solution: Dataset) -> Functionals:
-    """All functionals and their gradients at a centre."""
-    return solution.values[0].numpy(), solution.gradients[0].numpy()
-
-
-def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
-    """The same function, which knows its last answers: scipy asks for values and Jacobian apart."""
-    answers: dict[bytes, tuple[Array, Array]] = {}
-
-    def answer(z: Array) -> tuple[Array, Array]:
-        key = z.tobytes()
-        if key not in answers:
-            if len(answers) == last:
-                del answers[next(iter(answers))]
-            answers[key] = evaluate(z)
-        return answers[key]
-
-    return answer
 
 
 def _start(setup: Setup, surrogate: Model | None, store: SolutionStore, proposed: Optimum | None) -> Array:
@@ -344,14 +245,6 @@ def _start(setup: Setup, surrogate: Model | None, store: SolutionStore, proposed
     return start if at_start is not None and setup.sign * float(at_start.values[0, 0]) < exact else first
 
 
-def quantities_at(setup: Setup, theta: Array, store: SolutionStore) -> Array:
-    """(C,) what the study's conditions are on at a centre (P,)."""
-    solution = store(theta)
-    none = np.full(len(setup.problem.functionals), np.nan)
-    functionals = (none, np.full((len(none), len(theta)), np.nan)) if solution is None else _functionals(solution)
-    return constraint_values(setup, theta, functionals)[0]
-
-
 def iterate_of(setup: Setup, scaling: Scaling, start: int, number: int, step: Step, store: SolutionStore) -> Iterate:
     theta, solves = scaling.theta(step.z), store.solves
     return Iterate(
@@ -373,8 +266,11 @@ def _proposed(
     left = _left_proposals(file)
     if left is not None:
         return left
-    limits = ROUGHLY if isinstance(surrogate, LearningModel) else {}
-    optimum = optimize(setup, surrogate, config.model_copy(update={"method": "slsqp", **limits}), report)
+    if isinstance(surrogate, CentredModel) and surrogate.spans:
+        optimum = optimize_on_operator(setup, surrogate, config, report)
+    else:
+        limits = ROUGHLY if isinstance(surrogate, LearningModel) else {}
+        optimum = optimize(setup, surrogate, config.model_copy(update={"method": "slsqp", **limits}), report)
     file.parent.mkdir(parents=True, exist_ok=True)
     searches = [asdict(s) | {"theta": s.theta.tolist(), "reason": s.reason.name} for s in optimum.searches]
     write_sealed(file, {"best": optimum.searches.index(optimum.best), "searches": searches})
