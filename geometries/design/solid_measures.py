@@ -1,4 +1,4 @@
-"""Geometric quantities of a deformed solid: its volume, its centroid, and how near the map is to folding.
+"""Geometric quantities of a deformed solid: volume, surface, centroid, inertia, and how near the map is to folding.
 
 Each maps designs theta (..., P) to (...,) and is differentiable; see :mod:`measures`, which has those of planar parts.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 from shapewright.geometries.design.measures import Quantity
 from shapewright.geometries.design.solid_map import SolidMap
 from shapewright.geometries.fields.names import COORDINATES
-from shapewright.geometries.mesh.integration import cell_points
+from shapewright.geometries.mesh.integration import cell_points, facet_points
 
 SHARPNESS = 100.0
 """Of the smooth minimum of det grad F: it lies below the true one by at most 0.09 for 10,000 samples. Sharper ones turn
@@ -35,6 +35,26 @@ def centroid(axis: int, solid: SolidMap, theta: Tensor) -> Tensor:
     return moment / inside.weights.flatten(-2).sum(-1)
 
 
+def surface_area(solid: SolidMap, theta: Tensor) -> Tensor:
+    """Area of the curved facets."""
+    return facet_points(solid.mesh, solid.nodes(theta)).weights.flatten(-2).sum(-1)
+
+
+def second_moments(solid: SolidMap, theta: Tensor) -> Tensor:
+    """(..., 3, 3) integrals of (x - c)(x - c)^T over the solid, about its centroid c."""
+    inside = cell_points(solid.mesh, solid.nodes(theta), 4)  # of degree seven in a cell
+    weights, points = inside.weights.flatten(-2), inside.points.flatten(-3, -2)
+    middle = (weights[..., None] * points).sum(-2) / weights.sum(-1, keepdim=True)
+    offset = points - middle[..., None, :]
+    return (weights[..., None] * offset).mT @ offset
+
+
+def inertia(axis: int, solid: SolidMap, theta: Tensor) -> Tensor:
+    """Moment of inertia of unit density about a centroidal axis: trace of the second moments less its own."""
+    moments = second_moments(solid, theta).diagonal(dim1=-2, dim2=-1)
+    return moments.sum(-1) - moments[..., axis]
+
+
 def jacobian(solid: SolidMap, theta: Tensor) -> Tensor:
     """Smooth lower bound of the least det grad F in the solid."""
     return solid.least_gradient(theta, SHARPNESS)
@@ -44,6 +64,11 @@ SOLID_QUANTITIES: dict[str, Quantity] = {
     "volume": Quantity(volume, "length^3", "volume of the part"),  # type: ignore[arg-type]
     **{
         f"centroid_{name}": Quantity(partial(centroid, axis), "length", f"centroid of the part, coordinate {name}")  # type: ignore[arg-type]
+        for axis, name in enumerate(COORDINATES)
+    },
+    "surface_area": Quantity(surface_area, "length^2", "area of the part's surface"),  # type: ignore[arg-type]
+    **{
+        f"inertia_{name}": Quantity(partial(inertia, axis), "length^5", f"moment of inertia about {name}, unit density")  # type: ignore[arg-type]
         for axis, name in enumerate(COORDINATES)
     },
     "jacobian": Quantity(jacobian, "1", "least det grad F of the deformation (folding margin)"),  # type: ignore[arg-type]
