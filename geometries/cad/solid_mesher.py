@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from OCP.BRepGProp import BRepGProp
 from OCP.BRepTools import BRepTools
+from OCP.GProp import GProp_GProps
 
 from shapewright.geometries.cad.faces import area_and_centroid, box_of, faces_of
 from shapewright.geometries.cad.step import CadShape
+from shapewright.geometries.family.effort import forced
 from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from shapewright.geometries.mesh.mesh import Mesh, MeshError
 from shapewright.geometries.mesh.simplex import GMSH_TETRAHEDRON, Array
@@ -27,6 +30,10 @@ REST = "rest"
 WORKER = Path(__file__).with_name("gmsh_worker.py")
 LONGEST = 1800.0
 """Seconds after which gmsh is stopped."""
+MOST_NODES = 300_000
+"""Nodes of a mesh at most, which ``--force`` lifts: about a million unknowns of elasticity."""
+NODES_PER_CUBE = 12.0
+"""Nodes in a cube with edges of the size of the cells; 17 were counted on a bracket of 11 such cubes across."""
 TETRAHEDRON_10 = 11
 """gmsh's number of a curved cell."""
 TRIANGLE_6 = 9
@@ -72,8 +79,14 @@ def mesh_solid(cad: CadShape, regions: Mapping[str, Sequence[int]], options: Mes
         options: how fine.
 
     Raises:
-        MeshError: gmsh's own message; a face in two regions; cells that fold.
+        MeshError: gmsh's own message; a face in two regions; cells that fold; more of them than is sensible.
     """
+    nodes = estimated_nodes(cad, options)
+    if nodes > MOST_NODES and not forced():
+        raise MeshError(
+            f"cells of size {options.size:g} make {nodes:.2g} nodes or more; the limit is {MOST_NODES}: make them"
+            " larger, or give --force to go on"
+        )
     faces = faces_of(cad.shape)
     names = _names(len(faces), regions)
     described = [area_and_centroid(face) for face in faces]
@@ -86,6 +99,13 @@ def mesh_solid(cad: CadShape, regions: Mapping[str, Sequence[int]], options: Mes
         if not least > 0:
             raise MeshError(f"{_too_large(options)} (its least Jacobian is {least:.2g} of its largest)")
     return SolidMesh(found.mesh.moved(found.mesh.nodes / cad.factor), found.facet_faces)
+
+
+def estimated_nodes(cad: CadShape, options: MeshOptions) -> float:
+    """Nodes of a mesh at least: those inside, without a refinement at curved faces."""
+    properties = GProp_GProps()
+    BRepGProp.VolumeProperties_s(cad.shape, properties)
+    return NODES_PER_CUBE * abs(properties.Mass()) / (cad.factor * options.size) ** 3
 
 
 def _too_large(options: MeshOptions) -> str:

@@ -129,7 +129,7 @@ def _opposite_distance(shape_map: ShapeMap, theta: Tensor, inside: bool) -> Tens
     along = (offset * normals[..., :, None, :]).sum(-1) / distance
     facing = -along if inside else along
     share = torch.where(
-        same, torch.zeros_like(squared), _smooth_step(opposed, 0.85, 0.99) * _smooth_step(facing, 0.85, 0.99)
+        same, torch.zeros_like(squared), smooth_step(opposed, 0.85, 0.99) * smooth_step(facing, 0.85, 0.99)
     )
     power, size = 64, _size(shape_map).to(theta)
     inverse = (share * size / distance).flatten(-2)
@@ -138,7 +138,8 @@ def _opposite_distance(shape_map: ShapeMap, theta: Tensor, inside: bool) -> Tens
     return size / mean
 
 
-def _smooth_step(value: Tensor, low: float, high: float) -> Tensor:
+def smooth_step(value: Tensor, low: float, high: float) -> Tensor:
+    """0 below ``low`` to 1 above ``high``, once continuously differentiable."""
     s = ((value - low) / (high - low)).clamp(0, 1)
     return s * s * (3 - 2 * s)
 

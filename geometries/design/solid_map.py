@@ -12,10 +12,13 @@ from shapewright.geometries.design.free_form import FreeForm, gradient_of, smoot
 from shapewright.geometries.family.outlines import ShapeError
 from shapewright.geometries.forward_mode import jvp
 from shapewright.geometries.mesh.constants import constant
-from shapewright.geometries.mesh.integration import cell_points
+from shapewright.geometries.mesh.integration import cell_points, facet_points
 from shapewright.geometries.mesh.jacobians import bernstein_jacobians, determinant
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.precision import full_precision
+
+MOST_FACETS = 2500
+"""Facets among which those that face each other are looked for; of more, every second, third, ..."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,21 @@ class SolidMap:
     def reference_jacobians(self) -> Tensor:
         """(M, b) float64 Bernstein coefficients of the Jacobian of each cell of the reference design."""
         return bernstein_jacobians(self.mesh, self.reference_nodes)
+
+    @cached_property
+    def facing_facets(self) -> tuple[Tensor, Tensor]:
+        """Pairs of facets (n,) that face each other through the part as it came, or may do so when it moves."""
+        middles = facet_points(self.mesh, self.reference_nodes, points_per_side=1)
+        every = torch.arange(0, len(self.mesh.facets), 1 + len(self.mesh.facets) // MOST_FACETS)
+        points, normals = middles.points[every, 0], middles.normals[every, 0]
+        offset = points[None] - points[:, None]
+        away = offset.norm(dim=-1).clamp_min(1e-300)
+        opposed = normals @ normals.mT < -0.6
+        ahead = (offset * normals[:, None]).sum(-1) < -0.3 * away
+        behind = (offset * normals[None]).sum(-1) > 0.3 * away
+        reach = away < (points.amax(0) - points.amin(0)).norm() / 2
+        first, second = torch.nonzero((opposed & ahead & behind & reach).triu(1), as_tuple=True)
+        return every[first], every[second]
 
     @cached_property
     def _sample_gradients(self) -> Tensor:

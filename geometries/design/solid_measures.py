@@ -10,14 +10,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from shapewright.geometries.design.measures import Quantity
+from shapewright.geometries.design.measures import Quantity, smooth_step
 from shapewright.geometries.design.solid_map import SolidMap
 from shapewright.geometries.fields.names import COORDINATES
+from shapewright.geometries.mesh.constants import rows_of
 from shapewright.geometries.mesh.integration import cell_points, facet_points
 
 SHARPNESS = 100.0
 """Of the smooth minimum of det grad F: it lies below the true one by at most 0.09 for 10,000 samples. Sharper ones turn
 so fast that searches with many parameters stall on them."""
+
+POWER = 128
+"""Of the mean of reciprocal thicknesses: n equal walls count as one that is thinner by n^(1/128)."""
 
 EXACT = 2
 """Gauss points a side for which the volume of a cell, whose Jacobian has degree three, is exact."""
@@ -55,6 +59,29 @@ def inertia(axis: int, solid: SolidMap, theta: Tensor) -> Tensor:
     return moments.sum(-1) - moments[..., axis]
 
 
+def thickness(solid: SolidMap, theta: Tensor) -> Tensor:
+    """Smooth approximation of the least thickness of a wall.
+
+    Least distance of the middles of facets that face each other through the part, with normals within 8 degrees of
+    opposite, and partly up to 32 degrees. 12 % below to 5 % above the least wall, if that has several facets on both
+    sides; half the size of the part where there is none.
+    """
+    size, (first, second) = size_of(solid), solid.facing_facets
+    middles = facet_points(solid.mesh, solid.nodes(theta), points_per_side=1)
+    points, normals = middles.points[..., 0, :], middles.normals[..., 0, :]
+    offset = rows_of(points, second, -2) - rows_of(points, first, -2)
+    ahead, behind = rows_of(normals, first, -2), rows_of(normals, second, -2)
+    opposed = -(ahead * behind).sum(-1)
+    distance = offset.norm(dim=-1).clamp_min(1e-6 * size)
+    facing = (offset * (behind - ahead)).sum(-1) / (2 * distance)
+    share = smooth_step(opposed, 0.85, 0.99) * smooth_step(facing, 0.5, 0.8)
+    none = torch.ones_like(points[..., :1, 0])  # as a pair at half the size of the part
+    share, inverse = torch.cat([share, none], -1), torch.cat([size / distance, 2 * none], -1)
+    largest = (inverse * (share > 0)).detach().amax(-1, keepdim=True)
+    ratio = (inverse / largest).clamp_max(2.0)  # of pairs that do not count, which must not overflow
+    return size / (largest[..., 0] * (share * ratio**POWER).sum(-1) ** (1 / POWER))
+
+
 def jacobian(solid: SolidMap, theta: Tensor) -> Tensor:
     """Smooth lower bound of the least det grad F in the solid."""
     return solid.least_gradient(theta, SHARPNESS)
@@ -71,6 +98,7 @@ SOLID_QUANTITIES: dict[str, Quantity] = {
         f"inertia_{name}": Quantity(partial(inertia, axis), "length^5", f"moment of inertia about {name}, unit density")  # type: ignore[arg-type]
         for axis, name in enumerate(COORDINATES)
     },
+    "thickness": Quantity(thickness, "length", "least thickness of a wall of the part"),  # type: ignore[arg-type]
     "jacobian": Quantity(jacobian, "1", "least det grad F of the deformation (folding margin)"),  # type: ignore[arg-type]
 }
 

@@ -6,9 +6,13 @@ import math
 
 import pytest
 import torch
+from OCP.BRepPrimAPI import BRepPrimAPI_MakeBox
 
 from shapewright.geometries.cad.shipped import BALL_RADIUS
 from shapewright.geometries.cad.solid_mesher import MeshOptions, mesh_solid
+from shapewright.geometries.cad.step import CadShape
+from shapewright.geometries.design.free_form import free_form
+from shapewright.geometries.design.lattice import Lattice
 from shapewright.geometries.design.solid_map import SolidMap
 from shapewright.geometries.design.solid_measures import SOLID_QUANTITIES, second_moments
 from tests.geometries.shapes import taylor_order
@@ -76,3 +80,24 @@ def test_a_stretched_ball():
     before, after = (second_moments(mapped, at).diagonal() for at in (mapped.form.default, theta))
     assert float(after[2] / before[2]) > 1.1
     assert float(after[0] / before[0]) == pytest.approx(float(after[1] / before[1]), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "least"), [("cantilever", 8.0, 9.0), ("link", 5.0, 7.0), ("bracket", 8.0, 7.0)]
+)
+def test_the_thinnest_wall(name, size, least):
+    """Over the hole of the beam 9 mm, around the eyes of the link 7 mm, beside the bolts of the bracket 7 mm."""
+    mapped = SolidMap(form(name), mesh_solid(part(name), {}, MeshOptions(size)).mesh)
+    assert 0.88 * least < float(measured("thickness", mapped, mapped.form.default)) < 1.05 * least
+
+
+def test_a_plate_of_2_mm():
+    plate = CadShape(BRepPrimAPI_MakeBox(20.0, 20.0, 2.0).Shape())
+    mesh = mesh_solid(plate, {}, MeshOptions(3.0)).mesh
+    low, high = (0.0, 0.0, 0.0), (20.0, 20.0, 2.0)
+    stretch = free_form(Lattice(low, high, (1, 1, 2), 2.0, ("z",)), (), torch.from_numpy(mesh.nodes))
+    mapped = SolidMap(stretch, mesh)
+    walls = [float(measured("thickness", mapped, torch.tensor([0.0, up], dtype=torch.float64))) for up in (0.0, 1.0)]
+    assert 0.88 * 2.0 < walls[0] <= 2.0
+    tops = mapped.nodes(torch.tensor([0.0, 1.0], dtype=torch.float64))[:, 2]
+    assert walls[1] / walls[0] == pytest.approx(float(tops.max() - tops.min()) / 2.0, rel=0.02)

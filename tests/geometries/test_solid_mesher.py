@@ -12,7 +12,7 @@ from OCP.BRepPrimAPI import BRepPrimAPI_MakeBox
 
 from shapewright.geometries.cad.faces import describe, faces_of
 from shapewright.geometries.cad.shipped import SHIPPED, shipped_part, write_parts
-from shapewright.geometries.cad.solid_mesher import MeshOptions, mesh_solid
+from shapewright.geometries.cad.solid_mesher import MeshOptions, estimated_nodes, mesh_solid
 from shapewright.geometries.cad.step import CadError, CadShape, measure_of, read_step
 from shapewright.geometries.mesh.integration import cell_points, facet_points
 from shapewright.geometries.mesh.jacobians import bernstein_jacobians
@@ -86,6 +86,13 @@ def test_cells_that_fold_are_refused():
     """gmsh's optimization of them ends its process, which is not ours."""
     with pytest.raises(MeshError, match="cells of size 15 are too large for the part: a curved cell folds"):
         mesh_solid(part("turned"), {}, MeshOptions(15.0, curvature=6))
+
+
+def test_a_mesh_of_too_many_cells_is_refused():
+    with pytest.raises(MeshError, match=r"cells of size 0.1 make \d.*e\+0\d nodes or more; the limit is 300000"):
+        mesh_solid(part("bracket"), {}, MeshOptions(0.1))
+    counted = len(mesh_solid(part("cantilever"), {}, MeshOptions(8.0, curvature=0)).mesh.nodes)
+    assert 0.3 * counted < estimated_nodes(part("cantilever"), MeshOptions(8.0)) < counted
 
 
 def test_two_solids_are_refused():
