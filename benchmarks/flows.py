@@ -28,7 +28,7 @@ from shapewright.studies.optimize.trust_region_search import (
     trust_region_problem,
 )
 from shapewright.studies.problem.design_training import hardware
-from shapewright.studies.problem.flow_models import FlowModel, tangents_wanted
+from shapewright.studies.problem.flow_models import FlowModel
 from shapewright.studies.problem.linear_physics import FLOW_PHYSICS
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.setup import Setup
@@ -70,13 +70,11 @@ def searches(setup: Setup, tolerance: float, operator: FlowModel | None) -> list
         found = minimize_by_trust_region(problem, scaling.z(setup.initial.numpy()), region)
         objective = setup.sign * scaling.objective * float(found.centre.values[0])
         row("interpolation", begun, objective, store.solves, found.reason.name)
-        ways = {"reduced basis without tangents": (0, None), "reduced basis": (tangents_wanted(setup), None)}
-        if operator is not None:
-            ways |= {"operator": (0, operator), "operator and reduced basis": (tangents_wanted(setup), operator)}
-        for method, (tangents, model) in ways.items():
-            store, begun = SolutionStore(setup, Path(folder) / method, tangents), time.perf_counter()
-            if model is not None and tangents:
-                model = replace(model, solutions=store.known, _spans={})
+        ways = {"reduced basis": None} | ({} if operator is None else {"operator and reduced basis": operator})
+        for method, model in ways.items():
+            store, begun = SolutionStore(setup, Path(folder) / method), time.perf_counter()
+            if model is not None:
+                model = replace(model, solutions=store.spans, _spans={})
             found = search_by_trust_region(setup, model, config, store, Path(folder) / f"{method}.json")
             row(method, begun, found.best.objective, store.solves, found.best.reason.name)
     best = rows[0]["objective"]

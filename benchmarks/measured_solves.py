@@ -1,8 +1,8 @@
 """What ``shapewright plan`` knows of searches: solves and seconds of the measured studies, as a file of the package.
 
 Run as ``python -m benchmarks.measured_solves``; writes ``studies/measured_solves.json`` from
-``studies.json`` and ``operators.json`` in ``benchmarks/results``, which :mod:`benchmarks.studies` and
-:mod:`benchmarks.operators` measure.
+``studies.json``, ``operators.json`` and ``flows.json`` in ``benchmarks/results``, which :mod:`benchmarks.studies`,
+:mod:`benchmarks.operators` and :mod:`benchmarks.flows` measure.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ def content() -> dict[str, Any]:
         for name in ("studies", "operators")
     )
     rows = [_row(entry) for entry in measured["rows"] if entry["method"] in NAMES]
+    flows = json.loads((ROOT / "benchmarks" / "results" / "flows.json").read_text(encoding="utf-8"))
     rows += [
-        _search(entry)
+        _search(entry, "flow_basis") for entry in flows["searches"] if entry["method"] == "reduced basis"
+    ]
+    rows += [
+        _search(entry, SEARCHES[entry["method"]])
         for entry in on_operators["searches"]
         if entry["method"] in SEARCHES and entry["operator"] in OPERATORS
     ]
@@ -45,11 +49,11 @@ def content() -> dict[str, Any]:
     return {"machine": f"{on['processor']}, {on['cores']} cores", "rows": rows}
 
 
-def _search(entry: dict[str, Any]) -> dict[str, Any]:
+def _search(entry: dict[str, Any], method: str) -> dict[str, Any]:
     return {
         "study": entry["case"],
         "variables": entry["variables"],
-        "method": SEARCHES[entry["method"]],
+        "method": method,
         "solves": entry["fem_solves"],
         "gap": entry["gap_to_fem"],
         "seconds": entry["seconds"],

@@ -20,7 +20,7 @@ from shapewright.studies.optimize.optimizer import Iterate, Optimum
 from shapewright.studies.optimize.optimizer import optimize as search
 from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
 from shapewright.studies.problem.models import FemModel, SurrogateModel, design_of
-from shapewright.studies.problem.operators import StudyOperator, open_operator, tangents_for
+from shapewright.studies.problem.operators import StudyOperator, open_operator
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.problem.surrogates import open_surrogate
 from shapewright.studies.schema.describe import found, kind
@@ -170,7 +170,7 @@ def optimize(
         return search(setup, of_study, config, report)
     cheap = None if isinstance(of_study, FemModel) else of_study
     with TemporaryDirectory() if folder is None else nullcontext(folder) as kept:
-        store = SolutionStore(setup, Path(kept), tangents_for(setup, cheap))
+        store = SolutionStore(setup, Path(kept))
         cheap = cheap.knowing(store) if isinstance(cheap, StudyOperator) else cheap
         return search_by_trust_region(setup, cheap, config, store, Path(kept) / "starts.json", report)
 

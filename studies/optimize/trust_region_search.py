@@ -221,7 +221,7 @@ def search_by_trust_region(
 
 def own_model(setup: Setup, store: SolutionStore) -> LearningModel | None:
     """The reduced basis of a study's own solutions, of a linear problem or a flow; None for another one."""
-    return flow_basis(setup, store.known) or reduced_basis(setup, store.spans)
+    return flow_basis(setup, store.spans) or reduced_basis(setup, store.spans)
 
 
 def _start(setup: Setup, surrogate: Model | None, store: SolutionStore, proposed: Optimum | None) -> Array:

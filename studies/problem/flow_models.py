@@ -6,16 +6,16 @@ comes with its supremizer, the velocity w with (grad w, grad v) = int p div v on
 pressures are not stable (G. Rozza, K. Veroy, Comput. Methods Appl. Mech. Eng. 196 (2007) 1244).
 
 A tangent costs a back-substitution in the factorization of its solution. With those along all parameters the model is
-exact to first order in the fields at a solved design; for the dissipation, whose adjoint lies in the span, it is so to
-third order in the value.
+exact to first order in the fields at a solved design; for the dissipation, whose adjoint lies in the span with its
+derivatives, it is so to third order in the value; with the adjoints of other functionals, to second order in theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from typing import Any, Literal, NamedTuple
+from functools import cached_property
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,20 +23,18 @@ from numpy.typing import ArrayLike
 from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
 
-from shapewright.geometries.design.dirichlet_lift import DirichletLift, Prescribed, build_dirichlet_lift
 from shapewright.geometries.fields.problem import Problem
 from shapewright.geometries.mesh.integration import cell_points
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.stiffness import weighted_stiffness
+from shapewright.studies.problem.known_solutions import KnownSolution
 from shapewright.studies.problem.models import Array, designs_of, no_answers, unfolded
 from shapewright.studies.problem.problem_on_mesh import ProblemOnMesh
 from shapewright.studies.problem.setup import Setup
 from shapewright.surrogate.models.flow_operator import FlowOperator
 from shapewright.surrogate.models.functionals import integrate_all
-from shapewright.surrogate.models.point_quantities import at_points
 from shapewright.surrogate.models.shapes import Shapes, dimensionless
 from shapewright.surrogate.models.weak_equations import FieldsAtPoints, WeakEquations, fields_at_points
-from shapewright.surrogate.training.dataset import Dataset
 
 GradientForm = Literal["lagrangian", "through_operator"]
 FLOWS = ("stokes", "navier_stokes")
@@ -46,13 +44,7 @@ LAST = 12
 WITH_TANGENTS = 2
 """Of these, how many join with their tangents."""
 DEPENDENT = 1e-10
-"""Share of the energy below which a field of length one does not stand out of the span of the others; solutions are
-stored in single precision."""
-
-
-def tangents_wanted(setup: Setup) -> int:
-    """Directions along which a solution should come with its tangents: as many as parameters for a flow."""
-    return len(setup.family.parameters) if flow_basis(setup) is not None else 0
+"""Share of the energy below which a field of length one does not stand out of the span of the others."""
 
 
 class Start(NamedTuple):
@@ -87,16 +79,29 @@ class FlowModel:
 
     Attributes:
         setup: study of a flow; see :func:`flow_basis`.
-        solutions: finite-element solutions of it so far, each with its tangents.
+        solutions: finite-element solutions of it so far, each with its adjoints and tangents.
         network: operator for all shapes, if any.
         gradient: whether derivatives hold the operator's fields or go through it.
+        centre: design (P,) whose fields of the operator are held everywhere.
     """
 
     setup: Setup
-    solutions: Callable[[], Sequence[Dataset]] = tuple
+    solutions: Callable[[], Sequence[KnownSolution]] = tuple
     network: FlowOperator | None = None
     gradient: GradientForm = "lagrangian"
+    centre: Tensor | None = None
     _spans: dict[int, Span] = field(default_factory=dict, repr=False)
+    spans: ClassVar[bool] = True
+    """It takes solutions with adjoints and tangents."""
+
+    @cached_property
+    def problem(self) -> ProblemOnMesh:
+        """The study's problem as arrays."""
+        return ProblemOnMesh(self.setup)
+
+    def around(self, theta: Array) -> FlowModel:
+        """See :class:`models.CentredModel`: the operator's fields are those of the centre."""
+        return self if self.network is None else replace(self, centre=torch.from_numpy(theta.copy()), _spans={})
 
     def evaluate(self, theta: ArrayLike) -> tuple[Array, Array]:
         """See :class:`models.Model`."""
@@ -155,7 +160,7 @@ class FlowModel:
         apart = [float(((one.design - theta) / (bounds[:, 1] - bounds[:, 0])).norm()) for one in span.starts]
         near = span.starts[int(np.argmin(apart))].fields if apart else torch.zeros_like(lifting)
         equations = WeakEquations(*self._mesh, nodes)
-        points = span.points if self.network is None else fields_at_points(*self._mesh, basis)
+        points = span.points if self._is_fixed else fields_at_points(*self._mesh, basis)
         found = equations.solve(lifting, points, torch.einsum("nck,nc->k", basis, near))
         if found is not None:
             span.starts[span.solved :] = [Start(theta.detach().clone(), basis @ found[0])]
@@ -168,16 +173,25 @@ class FlowModel:
     def _basis(self, nodes: Tensor) -> Tensor:
         """(N, c, K) orthonormal fields of the span on the mesh with nodes (N, 2), the operator's among them."""
         known = self.span.velocities, self.span.pressures
-        if self.network is None:
+        if self._is_fixed:
             return _joined(*known)
+        assert self.network is not None
         with torch.set_grad_enabled(self.gradient == "through_operator" and torch.is_grad_enabled()):
-            shapes, _ = dimensionless(*velocity_problem(self.setup, nodes[None]))
-            found = self.network.both(shapes.to(next(self.network.parameters())))
-            velocities, pressures = (part[0].to(nodes) for part in found)
-            pressures = self._pinned(pressures)
-            free = velocities * self._free[:, :-1, None]
-            velocities = torch.cat([known[0], free, self._supremizers(pressures)], -1)
+            velocities, pressures = self._given(self.network, nodes)
+            velocities = torch.cat([known[0], velocities, self._supremizers(pressures)], -1)
             return _joined(_independent(velocities), _independent(torch.cat([known[1], pressures], -1)))
+
+    @property
+    def _is_fixed(self) -> bool:
+        """Whether the span is the same for all designs."""
+        return self.network is None or self.centre is not None
+
+    def _given(self, network: FlowOperator, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocities (N, d, K) and pressures (N, L) of the operator on the mesh with nodes (N, 2)."""
+        shapes, _ = dimensionless(*velocity_problem(self.setup, nodes[None]))
+        found = network.both(shapes.to(next(network.parameters())))
+        velocities, pressures = (part[0].to(nodes) for part in found)
+        return velocities * self.problem.free[:, :-1, None], self._pinned(pressures)
 
     def _pinned(self, pressures: Tensor) -> Tensor:
         """Pressures (N, L) that vanish where the study pins their level."""
@@ -196,41 +210,28 @@ class FlowModel:
 
     def _lifting(self, nodes: Tensor) -> Tensor:
         """(N, c) fields with the prescribed values on the mesh with nodes (N, 2)."""
-        values = {
-            (d.component, d.tag): partial(at_points, d.value, parameters={}) for d in self.setup.problem.dirichlet
-        }
-        return self._lift.lifting(nodes[None], values)[0]
-
-    @cached_property
-    def _lift(self) -> DirichletLift:
-        problem = self.setup.problem
-        tags = {c: tuple(d.tag for d in problem.dirichlet if d.component == c) for c in problem.physics.components}
-        prescribed = [Prescribed(component, tuple(dict.fromkeys(on))) for component, on in tags.items() if on]
-        return build_dirichlet_lift(self.setup.shape_map, problem.physics.components, prescribed)
-
-    @cached_property
-    def _free(self) -> Tensor:
-        """(N, c), one where a component is not prescribed."""
-        return (self._lift.factor != 0).double()
+        return self.problem.lifting(nodes[None])[0]
 
     @cached_property
     def _laplacians(self) -> tuple[SuperLU, ...]:
         """Of each velocity component on the reference mesh, at the nodes where it is free."""
         stiffness = weighted_stiffness(self.setup.shape_map.mesh, lambda x: np.ones(x.shape[:-1]))
-        free = [np.flatnonzero(self._free[:, k].numpy()) for k in range(self._free.shape[1] - 1)]
+        free = [np.flatnonzero(self.problem.free[:, k].numpy()) for k in range(self.problem.free.shape[1] - 1)]
         return tuple(splu(stiffness[index][:, index].tocsc()) for index in free)
 
-    def _made(self, known: Sequence[Dataset]) -> Span:
+    def _made(self, known: Sequence[KnownSolution]) -> Span:
         last = known[-LAST:]
-        nodes = [self.setup.shape_map.nodes(one.theta[0]) for one in last]
-        own = [one.solution[0].double() - self._lifting(at) for one, at in zip(last, nodes, strict=True)]
-        moved = [tangent.double() for one in last[-WITH_TANGENTS:] for tangent in one.tangents[0]]
-        none = torch.zeros(len(self._free), self._free.shape[1], 0, dtype=torch.float64)
-        every = torch.stack([*own, *moved], -1) * self._free[..., None] if own else none
-        pressures = _independent(every[:, -1])
-        velocities = torch.cat([every[:, :-1], self._supremizers(pressures)], -1)
-        velocities = _independent(velocities)
-        starts = [Start(one.theta[0], u * self._free) for one, u in zip(last, own, strict=True)]
+        beside = [one.span[1:] for one in last[-WITH_TANGENTS:]]
+        none = torch.zeros(0, *self.problem.free.shape, dtype=torch.float64)
+        every = torch.cat([none, *[one.span[:1] for one in last], *beside]).movedim(0, -1)
+        velocities, pressures = every[:, :-1], every[:, -1]
+        if self.network is not None and self.centre is not None:
+            with torch.no_grad():
+                more = self._given(self.network, self.setup.shape_map.nodes(self.centre))
+            velocities, pressures = torch.cat([velocities, more[0]], -1), torch.cat([pressures, more[1]], -1)
+        pressures = _independent(pressures)
+        velocities = _independent(torch.cat([velocities, self._supremizers(pressures)], -1))
+        starts = [Start(one.theta, one.span[0]) for one in last]
         points = fields_at_points(*self._mesh, _joined(velocities, pressures))
         return Span(velocities, pressures, points, starts, len(starts))
 
@@ -245,7 +246,7 @@ class FlowModel:
         loads = loads.index_add(0, cells.cells.flatten(), local.flatten(0, 1))
         columns = []
         for k, laplacian in enumerate(self._laplacians):
-            free = torch.nonzero(self._free[:, k])[:, 0]
+            free = torch.nonzero(self.problem.free[:, k])[:, 0]
             found = _Solved.apply(loads[free, k], laplacian)
             columns.append(torch.zeros_like(loads[:, k]).index_copy(0, free, found))
         return torch.stack(columns, 1)
@@ -292,7 +293,7 @@ def velocity_problem(setup: Setup, nodes: Tensor) -> tuple[Shapes, Tensor]:
     return replace(shapes, **{name: getattr(shapes, name)[..., :-1] for name in given}), viscosity
 
 
-def flow_basis(setup: Setup, solutions: Callable[[], Sequence[Dataset]] = tuple) -> FlowModel | None:
+def flow_basis(setup: Setup, solutions: Callable[[], Sequence[KnownSolution]] = tuple) -> FlowModel | None:
     """The model of a study of a flow; None for another physics, or conditions that it does not know."""
     problem = setup.problem
     if problem.physics.name not in FLOWS or problem.slip or problem.patches or problem.cases:

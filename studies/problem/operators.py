@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from shapewright.studies.problem.flow_models import FlowModel, tangents_wanted
+from shapewright.studies.problem.flow_models import FlowModel
 from shapewright.studies.problem.known_solutions import KnownSolution
 from shapewright.studies.problem.linear_physics import FLOW_PHYSICS, PHYSICS, PHYSICS_OF
 from shapewright.studies.problem.models import Array, Model
@@ -22,7 +22,6 @@ from shapewright.surrogate.models.flow_operator import FlowOperator
 from shapewright.surrogate.models.shape_operator import ShapeOperator
 from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard, load_shape_operator
 from shapewright.surrogate.models.weights_file import SurrogateFileError
-from shapewright.surrogate.training.dataset import Dataset
 
 FOLDER = Path(__file__).resolve().parents[1] / "operators"
 OPERATORS = {"poisson_2d": FOLDER / "poisson_2d.safetensors"}
@@ -49,9 +48,6 @@ class Outside:
 
 class Solutions(Protocol):
     """Finite-element solutions of a study so far."""
-
-    def known(self) -> Sequence[Dataset]:
-        """Data sets of one."""
 
     def spans(self) -> Sequence[KnownSolution]:
         """With adjoints and tangents along all parameters."""
@@ -97,16 +93,14 @@ class StudyOperator:
     @property
     def spans(self) -> bool:
         """See :class:`models.CentredModel`."""
-        return isinstance(self.model, OperatorModel)
+        return self.model.spans
 
     def around(self, theta: Array) -> Model:
         """See :class:`models.CentredModel`."""
-        return self.model.around(theta) if isinstance(self.model, OperatorModel) else self.model
+        return self.model.around(theta)
 
     def knowing(self, store: Solutions) -> StudyOperator:
         """It with finite-element solutions of other designs of the study, asked for anew at every call."""
-        if isinstance(self.model, FlowModel):
-            return replace(self, model=replace(self.model, solutions=store.known))
         return replace(self, model=replace(self.model, solutions=store.spans))
 
     def outside(self, theta: Tensor) -> Outside:
@@ -114,11 +108,6 @@ class StudyOperator:
         distances: Mapping[str, float] = operator_novelty(self.model.setup, self.card, theta)
         name = max(distances, key=lambda descriptor: distances[descriptor])
         return Outside(distances[name], name if distances[name] > 0 else None)
-
-
-def tangents_for(setup: Setup, model: object) -> int:
-    """Directions along which solutions of a search on a model, or on none, come with tangents, which join a span."""
-    return tangents_wanted(setup) if model is None or isinstance(model, StudyOperator) else 0
 
 
 def load_operator_for(setup: Setup, name: str) -> tuple[ShapeOperator, ShapeOperatorCard]:

@@ -11,8 +11,8 @@ from statistics import median
 
 FILE = Path(__file__).resolve().parents[1] / "measured_solves.json"
 """Written by ``python -m benchmarks.measured_solves``."""
-METHODS = ("fem", "interpolation", "reduced_basis", "operator", "surrogate")
-"""Ways to an optimum that searches are measured of; the first three from one start."""
+METHODS = ("fem", "interpolation", "reduced_basis", "flow_basis", "operator", "surrogate")
+"""Ways to an optimum that searches are measured of, the first four from one start; a flow's basis has tangents."""
 NEAR = 1.5
 """Factor between numbers of design variables within which a measured study says something of another one."""
 

@@ -186,7 +186,11 @@ def _by_own_solutions(setup: Setup, times: Times) -> Way:
     variables = len(setup.family.parameters)
     found = expected("interpolation", variables)
     way = _way("interpolation", "trust region on interpolation alone, 1 start", found, variables)
-    if (flow_basis(setup, tuple) or reduced_basis(setup, tuple)) is not None:
+    if flow_basis(setup) is not None and (own := expected("flow_basis", variables)) is not None:
+        title = "trust region on the reduced basis of its solutions and tangents, 1 start"
+        way = _way("reduced_basis", title, own, variables)
+        return replace(way, seconds=own.seconds + own.solves * times.evaluation)  # its calls are dear
+    if (flow_basis(setup) or reduced_basis(setup, tuple)) is not None:
         own = expected("reduced_basis", variables)
         title = "trust region on the reduced basis of its solutions, 1 start"
         way = _way("reduced_basis", title, own or found, variables)

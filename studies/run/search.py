@@ -13,7 +13,7 @@ from shapewright.studies.files import content_key, file_key, write_json, write_t
 from shapewright.studies.optimize.optimizer import Iterate, Optimum, optimize
 from shapewright.studies.optimize.trust_region_search import SolutionStore, search_by_trust_region
 from shapewright.studies.problem.models import FemModel
-from shapewright.studies.problem.operators import StudyOperator, tangents_for
+from shapewright.studies.problem.operators import StudyOperator
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.run.failed_search import check_optimum
 from shapewright.studies.run.multistart import optimize_on_engine
@@ -110,10 +110,10 @@ def _by_trust_region(
     setup, config, recorded = run.setup, run.setup.study.model.optimizer, _recorded(run.setup)
     solutions = content_key("centres", *physical_inputs(setup).values(), *recorded.values())
     folder = run.workspace.path(f"centres/{solutions}")
-    model = None if surrogate is None else surrogate.model
-    store = SolutionStore(setup, folder, recorded.get("sampling.tangents", 0) or tangents_for(setup, model))
+    store = SolutionStore(setup, folder, recorded.get("sampling.tangents", 0))
     asked = config.model_dump(include={"max_iterations", "tolerance", "starts", "seed"})
     starts = content_key("starts", _model_key(surrogate), *search_inputs(setup).values(), asked)
+    model = None if surrogate is None else surrogate.model
     if isinstance(model, StudyOperator):
         model = model.knowing(store)
     optimum = search_by_trust_region(setup, model, config, store, folder / f"starts-{starts}.json", report)

@@ -54,9 +54,11 @@ def beside(setup: Setup, distance: float) -> Tensor:
     return setup.initial + distance * (upper - lower) * direction
 
 
-def solved(setup: Setup, folder: Path, *designs: Tensor, tangents: int = 0) -> SolutionStore:
-    """Finite-element solutions of designs."""
-    store = SolutionStore(setup, folder, tangents)
+def solved(setup: Setup, folder: Path, *designs: Tensor, spans: bool = True) -> SolutionStore:
+    """Finite-element solutions of designs, with adjoints and tangents or without."""
+    store = SolutionStore(setup, folder)
+    if spans:
+        store.keep_spans()
     for theta in designs:
         assert store(theta.numpy()) is not None
     return store
