@@ -30,8 +30,6 @@ def unfit(setup: Setup, card: ShapeOperatorCard) -> list[str]:
             found.append(f"{name} (in plane stress) is {value:.4g}; operator {card.operator} knows [{low:g}, {high:g}]")
     if bool((shapes.robin < 0).any()):
         found.append("a Robin condition has a negative coefficient; allowed are those that cool")
-    if bool((shapes.robin != 0).any()) and flow:
-        return [f"a flux depends on the velocity; operator {card.operator} knows none that does"]
     if bool((shapes.robin > 0).any()) and card.limits["cooled share of the boundary"][1] == 0:
         found.append(f"a Robin condition is given; operator {card.operator} knows none")
     return found

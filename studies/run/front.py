@@ -24,7 +24,6 @@ from shapewright.studies.certify.model import Certificate, Ending, read_certific
 from shapewright.studies.files import content_key, sha256
 from shapewright.studies.optimize.dominance import dominated_by, hypervolume
 from shapewright.studies.optimize.trust_region_search import SolutionStore
-from shapewright.studies.problem.flow_models import tangents_wanted
 from shapewright.studies.problem.front import Array, Frame, Limit, front_of, next_limit
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.run.failed_search import OptimizationError
@@ -89,9 +88,8 @@ def _point_stage(
     def make(run: Run[Setup], results: Results, key: str) -> Output:
         if not store:
             setup = run.setup
-            tangents = tangents_wanted(setup) if setup.study.model.operator is None else 0
-            folder = content_key("front centres", *physical_inputs(setup).values(), tangents)
-            store.append(SolutionStore(setup, run.workspace.path(f"centres/{folder}"), tangents))
+            folder = content_key("front centres", *physical_inputs(setup).values())
+            store.append(SolutionStore(setup, run.workspace.path(f"centres/{folder}")))
         run.report(f"point {number} of {count}", 0, 1, "")
         found, files = find(run, task(run, results), store[0])
         run.report(f"point {number} of {count}", 1, 1, " | ".join(f"{value:.6g}" for value in found.values))

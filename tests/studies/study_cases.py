@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 import numpy as np
 import torch
 
-from shapewright.studies.problem.linear_physics import PHYSICS
+from shapewright.studies.problem.linear_physics import FLOW_PHYSICS, PHYSICS
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.run.pipeline import Run
 from shapewright.studies.run.workspace import Workspace
@@ -23,6 +23,7 @@ from shapewright.surrogate.models.shape_operator_file import (
     sizes_of,
 )
 
+EVERY = {**PHYSICS, **FLOW_PHYSICS}
 TINY_OPERATOR = ShapeOperatorConfig(OperatorConfig(width=4, hidden=4, modes=(3, 3), layers=1), fields=2, nodes=12)
 
 TINY = """\
@@ -122,10 +123,10 @@ def write_tiny_operator(path: Path, name: str = "poisson_2d", reach: float = 100
         training={},
         population={"trained": [], "meshes": 0, "unseen": []},
         limits={descriptor: [0.0, reach] for descriptor in DESCRIPTORS},
-        parameters={parameter: [0.0, 0.49] for parameter in PHYSICS[name].parameters},
+        parameters={parameter: [0.0, 0.49] for parameter in EVERY[name].parameters},
         held_out={},
         hardware={"processor": "none"},
         seconds=0.0,
     )
-    save_shape_operator(path, make_operator(PHYSICS[name], TINY_OPERATOR), card)
+    save_shape_operator(path, make_operator(EVERY[name], TINY_OPERATOR), card)
     return path

@@ -18,10 +18,13 @@ from shapewright.studies.optimize.trust_region_search import (
 )
 from shapewright.studies.problem.flow_models import FlowModel, flow_basis, velocity_problem
 from shapewright.studies.problem.models import FemModel
+from shapewright.studies.problem.operators import open_operator
 from shapewright.studies.problem.samples import stack_fields
+from shapewright.studies.schema.yaml_source import StudyError
 from shapewright.surrogate.models.flow_solution import flow_solutions
 from shapewright.surrogate.models.shapes import dimensionless
 from tests.studies.flow_cases import beside, channel, solved, tiny_operator
+from tests.studies.study_cases import write_tiny_operator
 
 PUSHED = (
     "  dirichlet:",
@@ -113,3 +116,36 @@ def test_solutions_to_learn_from_are_those_of_the_solver(tmp_path: Path) -> None
 def test_flows_that_slip_and_other_physics_have_no_basis(tmp_path: Path) -> None:
     setup = channel(tmp_path, "stokes", SLIP)
     assert flow_basis(setup, list) is None
+
+
+def test_a_trust_region_on_an_operator_of_flows_ends_at_an_optimum_of_finite_elements(tmp_path: Path) -> None:
+    write_tiny_operator(tmp_path / "tiny.safetensors", "stokes_2d")
+    changes = ("objective:", "model: {operator: tiny.safetensors}\nobjective:"), ("mesh_size: 0.22", "mesh_size: 0.4")
+    setup = channel(tmp_path, "stokes", *changes)
+    store, named = solved(setup, tmp_path, setup.initial), setup.study.model.operator
+    assert named is not None
+    operator = open_operator(setup, named)
+    assert operator.outside(setup.initial).share == 0
+    scaling = scaling_at(setup, store(setup.initial.numpy()))
+    problem = trust_region_problem(setup, operator.knowing(store), store, scaling)
+    found = minimize_by_trust_region(problem, scaling.z(setup.initial.numpy()), Region(0.5, tolerance=1e-2))
+    assert found.reason is ExitReason.STATIONARY
+    assert len(store.solved) <= 4
+
+
+REFUSED = {
+    "slip": (SLIP, "slip are given; operator stokes_2d knows none"),
+    "film": (PUSHED, "Robin conditions of the components differ"),
+    "pressure": (("  dirichlet:", "  dirichlet:\n    - {on: outlet, p: 0.0}"), "the pressure is given on outlet"),
+    "viscosity": (("viscosity: 0.05", "viscosity: 1 + x"), "coefficient 'viscosity' varies in space"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_an_operator_of_flows_does_not_know_is_refused(name: str, tmp_path: Path) -> None:
+    write_tiny_operator(tmp_path / "tiny.safetensors", "stokes_2d")
+    change, message = REFUSED[name]
+    setup = channel(tmp_path, "stokes", change, ("objective:", "model: {operator: tiny.safetensors}\nobjective:"))
+    assert setup.study.model.operator is not None
+    with pytest.raises(StudyError, match=message):
+        open_operator(setup, setup.study.model.operator)
