@@ -20,7 +20,7 @@ from shapewright.solvers.fem.factorization import Array, Factorization
 from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
 from shapewright.solvers.fem.solver import FemSolution
 
-MOST_MODES = 100
+MOST_MODES = 160
 """Largest number of modes of a basis."""
 NEGLIGIBLE = 1e-10
 """Energy of a mode, relative to that of the first one, below which it is left out: a share of 1e-5 in the fields."""

@@ -37,6 +37,12 @@ from shapewright.surrogate.training.dataset import read_arrays
 TANGENTS = 24
 """Directions, at most, along which the solutions are differentiated for the basis; all parameters where they are no
 more. Beyond that random ones, after the gradients of the functionals."""
+NOISE = 1e-9
+"""Of finite-element values, whose linear systems may be solved by iteration."""
+AT_START = 128
+"""The same for the first design, about which nothing else is known."""
+INNER_TOLERANCE, INNER_ITERATIONS = 1e-7, 150
+"""Of the search of a step on the reduced basis: it costs a tenth of a solution, and has a hundred parameters."""
 STEP = 0.25
 """Share of the bounds by which tangents are scaled: a typical step, so that modes count by what they contribute."""
 
@@ -143,7 +149,7 @@ class SolidStore:
         """(T, P) design directions, a typical step long."""
         bounds = self.setup.family.bounds
         span, count = bounds[:, 1] - bounds[:, 0], len(bounds)
-        if count <= TANGENTS:
+        if count <= (TANGENTS if self.solved else AT_START):
             return STEP * torch.diag(span)
         generator = torch.Generator().manual_seed(len(self.solved))
         drawn = torch.randn(TANGENTS, count, generator=generator, dtype=torch.float64)
@@ -216,7 +222,10 @@ def search_on_mesh(
     start = unit.theta(restore(trust_region_problem(setup, None, store, unit), unit.z(start)))
     solution = store(start)
     scaling = scaling_at(setup, solution)
-    problem = replace(trust_region_problem(setup, ReducedModel(setup, store), store, scaling), noise=1e-9)
+    problem = replace(
+        trust_region_problem(setup, ReducedModel(setup, store), store, scaling),
+        noise=NOISE, inner_tolerance=INNER_TOLERANCE, inner_iterations=INNER_ITERATIONS,
+    )  # fmt: skip
     region = Region(config.radius, config.least_radius, tolerance=config.kkt_tolerance, budget=config.max_solves)
     history: list[Iterate] = []
 

@@ -76,6 +76,7 @@ class TrustRegionProblem:
         feasible, expensive_feasible: largest violation of an exact, an expensive gap that counts as met.
         noise: of the expensive values, relative to their size or to one, whichever is larger.
         learns: whether the cheap model is another one about each centre and after each evaluation of the expensive one.
+        inner_tolerance, inner_iterations: of the search of each step on the cheap model.
     """
 
     expensive: Evaluate
@@ -88,6 +89,8 @@ class TrustRegionProblem:
     expensive_feasible: float = 1e-7
     noise: float = 1e-12
     learns: bool = False
+    inner_tolerance: float = 1e-11
+    inner_iterations: int = 60
 
 
 @dataclass(frozen=True)
@@ -512,7 +515,7 @@ def _minimize(problem: TrustRegionProblem, model: Corrected, centre: Step, radiu
         np.concatenate([upper, np.full(slacks, np.inf)]),
         [_exact_constraints(problem, slacks), Gaps(elastic, np.zeros(slacks + int(equal.sum()), dtype=bool))],
     )
-    found = slsqp(corrected_problem, 1e-11, 60)
+    found = slsqp(corrected_problem, problem.inner_tolerance, problem.inner_iterations)
     trial = restore(problem, np.clip(found.x[:size], lower, upper))
     met = violation(problem.exact(trial)[0], problem.equal).max(initial=0.0) <= problem.feasible
     return trial if met and np.isfinite(model(trial)[0]).all() else centre.z
