@@ -37,6 +37,18 @@ validation: {{refinements: 2, discretization_error: 0.1, moved_mesh: 0.02}}
 """
 
 
+HEAT = BEAM.replace(BEAM[BEAM.index("physics:"):BEAM.index("constraints:")], """\
+physics:
+  name: poisson
+  coefficients: {conductivity: 0.2}
+  source: 1.0e-3
+  dirichlet: [{on: wall, u: 20}]
+  natural: [{on: rest, u: 2.0e-4 * (20 - u)}, {on: hole, u: 0.01}]
+objective: {minimize: integral}
+""")
+"""The same beam, heated inside and in its hole, cooled at one end and by the air around it."""
+
+
 def written(folder, text=BEAM):
     """The file of a study in a folder."""
     path = folder / "beam.yaml"

@@ -14,7 +14,8 @@ import torch
 from shapewright.solvers.fem.load_cases import solver_of
 from shapewright.studies.optimize.solid_search import ReducedModel, SolidStore, search_on_mesh
 from shapewright.studies.problem.models import FemModel
-from tests.studies.solid_cases import beam
+from shapewright.studies.problem.solid_setup import build_solid_setup
+from tests.studies.solid_cases import HEAT, beam, load, written
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,22 @@ def test_the_search_needs_fewer_solves_than_finite_elements_alone(setup, tmp_pat
     assert found["reduced_basis"][0] < 0.9 * first
     assert found["reduced_basis"][0] == pytest.approx(found["fem"][0], rel=5e-4)
     assert found["reduced_basis"][1] < found["fem"][1]
+
+
+def test_heat_with_convection(tmp_path):
+    """Conduction needs no load cases; the reduced basis takes the film of the air as it takes everything symmetric."""
+    heated = build_solid_setup(load(written(tmp_path, HEAT)))
+    assert [functional.name for functional in heated.problem.functionals] == ["integral"]
+    store = SolidStore(heated, tmp_path / "solutions")
+    found = search_on_mesh(heated, store, heated.initial.numpy())
+    start = FemModel(heated).evaluate(heated.initial.numpy()[None])[0][0, 0]
+    assert found.reason.ok
+    assert found.violation <= 1.0
+    assert found.objective < start
+    values, gradients = ReducedModel(heated, store).evaluate(found.theta[None])
+    exact = FemModel(heated).functionals(found.theta)
+    assert values[0, 0] == pytest.approx(exact[0][0], rel=1e-7)
+    np.testing.assert_allclose(gradients[0], exact[1], rtol=0, atol=1e-3 * np.abs(exact[1]).max())
 
 
 def test_a_store_goes_on_from_its_files(setup, store):
