@@ -41,7 +41,7 @@ NOISE = 1e-9
 """Of finite-element values, whose linear systems may be solved by iteration."""
 AT_START = 128
 """The same for the first design, about which nothing else is known."""
-INNER_TOLERANCE, INNER_ITERATIONS = 1e-7, 150
+INNER_TOLERANCE, INNER_ITERATIONS = 1e-7, 80
 """Of the search of a step on the reduced basis: it costs a tenth of a solution, and has a hundred parameters."""
 STEP = 0.25
 """Share of the bounds by which tangents are scaled: a typical step, so that modes count by what they contribute."""

@@ -33,6 +33,10 @@ from shapewright.studies.problem.solid_regions import read_part, regions_of
 from shapewright.studies.schema.loader import Study, StudyError
 from shapewright.studies.schema.solid_study import SolidStudyModel
 
+LEAST_CELL = 0.02
+"""Least Jacobian of a cell, over that in the part as it came, that a search may come to: at zero there is no solution,
+and a search that runs into that wall ends there."""
+
 
 @dataclass(frozen=True)
 class SolidFamily:
@@ -164,7 +168,7 @@ def build_solid_setup(study: Study[SolidStudyModel]) -> SolidSetup:
     initial = family.default
     setup = SolidSetup(study, cad, regions, family, shape_map, problem, (), initial)
     given = conditions_on(study, setup.quantities, shape_map, problem, initial, size)
-    return replace(setup, constraints=_with_margin(study, given))
+    return replace(setup, constraints=_with_margins(study, given))
 
 
 @dataclass(frozen=True)
@@ -208,9 +212,11 @@ class _Anywhere(dict[str, float]):
         return torch.tensor(0.37, dtype=torch.float64)
 
 
-def _with_margin(study: Study[SolidStudyModel], given: tuple[Condition, ...]) -> tuple[Condition, ...]:
-    """The conditions, with that on det grad F which every study of a solid has."""
-    if any(condition.quantity == "jacobian" for condition in given):
-        return given
-    least = study.model.optimizer.least_jacobian
-    return (*given, Condition("jacobian at least", "jacobian", "at_least", least, 1e-6, "1", None, least, len(given)))
+def _with_margins(study: Study[SolidStudyModel], given: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    """The conditions, with those that every study of a solid has: neither the deformation nor a cell may fold."""
+    found = list(given)
+    for name, least in (("jacobian", study.model.optimizer.least_jacobian), ("cells", LEAST_CELL)):
+        if not any(condition.quantity == name for condition in given):
+            place = len(found)
+            found.append(Condition(f"{name} at least", name, "at_least", least, 1e-6, "1", None, least, place))
+    return tuple(found)

@@ -268,7 +268,7 @@ class SolidSearch(Section):
     """Of fem: largest number of iterations."""
     tolerance: Positive = 1e-4
     """Of fem: relative change of the objective at which SLSQP has converged."""
-    kkt_tolerance: Positive = 0.03
+    kkt_tolerance: Positive = 0.05
     """KKT residual by the finite-element gradient at which the search has converged."""
     radius: Share = 0.25
     """Half the width of the first box around the start, relative to the bounds."""

@@ -70,7 +70,7 @@ def test_the_setup_sees_the_part(folder):
     assert setup.regions["hole"] == (7,)
     assert set(setup.family.tags) == {"wall", "tip", "hole", "rest"}
     assert len(setup.family.parameters) == 8
-    assert [c.name for c in setup.constraints] == ["volume at most", "jacobian at least"]
+    assert [c.name for c in setup.constraints] == ["volume at most", "jacobian at least", "cells at least"]
     exact = 100 * 20 * 30 - np.pi * 36 * 20
     assert setup.constraints[0].target == pytest.approx(exact, rel=1e-9)
     assert float(setup.quantity("volume", setup.initial)) == pytest.approx(exact, rel=1e-12)
