@@ -107,7 +107,10 @@ def sample(options: Options) -> None:
 
 @study_command(app)
 def train(options: Options, processes: Processes = 1) -> None:
-    """Train the surrogate from nothing, whether or not the study ships one; torchrun may start this, too."""
+    """Train the surrogate from nothing, whether or not the study ships one, or tune the operator that it names.
+
+    torchrun may start this, too.
+    """
     torchrun = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
     if torchrun and os.environ["RANK"] != "0":
         _train_with_others(options)
@@ -118,6 +121,9 @@ def train(options: Options, processes: Processes = 1) -> None:
         from shapewright.studies.run.together import Lead, in_processes
 
         if current.setup.study.model.operator is not None:
+            from shapewright.studies.run.tune import tune
+
+            _say(str(tune(current)))
             return
         if torchrun:
             lead = Lead(current.device)

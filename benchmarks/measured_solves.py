@@ -25,7 +25,7 @@ NAMES = {
     "managed": "surrogate",
 } | {name.replace("_", " "): name for name in METHODS}  # fmt: skip
 """Method of the benchmark -> way of the plan."""
-SEARCHES = {"reduced basis": "reduced_basis", "operator and reduced basis": "operator"}
+SEARCHES = {"reduced basis": "reduced_basis", "operator": "operator"}
 """The same of the benchmark of operators, as far as the operator ships."""
 
 

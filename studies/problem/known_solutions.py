@@ -8,11 +8,13 @@ functionals there, and misses the fields elsewhere by the square of the distance
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapewright.geometries.files import written_whole
@@ -46,18 +48,23 @@ def known_solution(problem: ProblemOnMesh, theta: Tensor, solution: FemSolution)
     """Of a design (P,), while ``solution`` is its solver's last one: J adjoints, P back-substitutions for tangents."""
     setup = problem.setup
     directions = torch.diag(setup.family.bounds[:, 1] - setup.family.bounds[:, 0])
+    with torch.enable_grad():
+        design = theta.clone().requires_grad_()
+        lifting = problem.lifting(setup.shape_map.nodes(design)[None])[0]
 
-    def lifting(design: Tensor) -> Tensor:
-        return problem.lifting(setup.shape_map.nodes(design)[None])[0]
+    def lifted(along: Tensor) -> Tensor | float:
+        """Derivative of the lifting along a direction."""
+        if not lifting.requires_grad:
+            return 0.0
+        return jvp(lambda at: problem.lifting(setup.shape_map.nodes(at)[None])[0], (theta,), (along,))[1]
 
-    def stacked(fields: object) -> Tensor:
-        return torch.from_numpy(np.concatenate([fields[f.name] for f in setup.problem.physics.fields], -1))  # type: ignore[index]
+    def stacked(fields: Mapping[str, NDArray[np.float64]]) -> Tensor:
+        return torch.from_numpy(np.concatenate([fields[f.name] for f in setup.problem.physics.fields], -1))
 
-    state = torch.from_numpy(stack_fields(solution, setup)) - lifting(theta)
+    state = torch.from_numpy(stack_fields(solution, setup)) - lifting.detach()
     adjoints = [stacked(solution.adjoint(functional.name)) for functional in setup.problem.functionals]
     tangents = [
-        stacked(solution.tangent(setup.shape_map.velocity(theta, along).numpy()).fields)
-        - jvp(lifting, (theta,), (along,))[1]
+        stacked(solution.tangent(setup.shape_map.velocity(theta, along).numpy()).fields) - lifted(along)
         for along in directions
     ]
     return KnownSolution(theta, torch.stack([state, *adjoints, *tangents]) * problem.free)

@@ -539,8 +539,12 @@ class StudyModel(Section):
         if self.optimizer.method != "trust_region":
             raise fault("infill", f"found it with optimizer.method {self.optimizer.method}; expected trust_region")
         if self.optimizer.on == "fem" or isinstance(self.model, PretrainedOperator):
-            found = "finite elements alone" if self.optimizer.on == "fem" else "an operator for all shapes"
-            raise fault("infill", f"found it with {found}; expected a surrogate of this study, which it tunes")
+            if self.optimizer.on == "fem":
+                found, instead = "finite elements alone", "a surrogate of this study, which it tunes"
+            else:
+                found = "an operator for all shapes"
+                instead = "none: `shapewright train` tunes the operator to this study, and says how to use the result"
+            raise fault("infill", f"found it with {found}; expected {instead}")
         return self
 
     @model_validator(mode="after")
