@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.operator_population import population_rows, without_network
 from shapewright.studies.files import write_json, write_text
 from shapewright.studies.optimize.optimizer import ExitReason, optimize
 from shapewright.studies.optimize.trust_region import Region, minimize_by_trust_region, restore
@@ -118,6 +119,8 @@ CASES = {
     "stressed_cantilever": Case("elasticity_2d", "bracket, limit on the peak stress", STRESSED, tolerance=5e-3),
     "loaded_plate": Case("elasticity_2d", "plate_with_hole, clamped and sheared", HOLE.replace("PHYSICS", PULLED)),
 }  # fmt: skip
+ANY = {"any_poisson": "poisson_2d", "any_elasticity": "elasticity_2d"}
+"""Cases of problems drawn at random, and the operator that serves them."""
 
 
 def setup_of(case: Case) -> Setup:
@@ -195,14 +198,16 @@ def searches(setup: Setup, model: OperatorModel, tolerance: float) -> list[dict[
     alone = optimize(setup, fem, config.model_copy(update={"method": "slsqp", "on": "fem"}))
     row("fem", begun, alone.best.objective, fem.counts, alone.best.reason.name)
     with TemporaryDirectory() as folder:
-        for method in ("interpolation", "reduced basis", "operator"):
+        of_network = () if model.network is None else ("operator", "polynomials")
+        for method in ("interpolation", "reduced basis", *of_network):
             store, begun = SolutionStore(setup, Path(folder) / method), time.perf_counter()
             if method == "interpolation":
                 found = _by_interpolation(setup, config, store)
-            elif method == "operator" and model.network is None:
-                continue
             else:
-                own = replace(model, solutions=store.spans) if method == "operator" else None
+                own = None
+                if model.network is not None and method != "reduced basis":
+                    network = model.network if method == "operator" else without_network(model.network)
+                    own = replace(model, network=network, solutions=store.spans)
                 best = search_by_trust_region(setup, own, config, store, Path(folder) / f"{method}.json").best
                 found = best.objective, best.reason
             row(method, begun, found[0], store.solves, found[1].name)
@@ -249,15 +254,17 @@ def measure(name: str, folder: Path) -> tuple[list[dict[str, Any]], list[dict[st
 def as_markdown(content: dict[str, Any]) -> str:
     """Two tables."""
     lines = ["# Operators for all shapes, on families that training never saw", "", f"{content['machine']}", ""]
-    lines += ["Known: finite-element solutions of the study in the span, with adjoints and tangents.", ""]
+    lines += ["Known: finite-element solutions of the study in the span, with adjoints and tangents."]
+    lines += ["Polynomials: as many functions without a network, times the factor that vanishes at supports.", ""]
     lines += ["| case | span | gradient | field | value | gradient error | cosine | ms a design |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for r in content["rows"]:
-        span = f"{'operator, ' if r['network'] else ''}{r['known_solutions']} known"
+        first = "operator, " if r["network"] else "" if r["known_solutions"] else "polynomials, "
+        cost = f"{1e3 * r['seconds']:.0f}" if "seconds" in r else ""
         lines.append(
-            f"| {r['case']}: {r['population']}, {r['objective']} | {span} | {r['gradient_form']} |"
-            f" {r['field_error']:.2%} | {r['value_error']:.3%} | {r['gradient_error']:.2%} | {r['cosine']:.4f} |"
-            f" {1e3 * r['seconds']:.0f} |"
+            f"| {r['case']}: {r['population']}, {r['objective']} | {first}{r['known_solutions']} known |"
+            f" {r['gradient_form']} | {_share(r['field_error'])} | {_share(r['value_error'])} |"
+            f" {_share(r['gradient_error'])} | {r['cosine']:.4f} | {cost} |"
         )
     lines += ["", "Searches; every finite-element solve counts. Back-substitutions are adjoints and tangents.", ""]
     lines += ["| case | KKT residual | method | FEM solves | back-substitutions | objective | gap | seconds |"]
@@ -273,14 +280,18 @@ def as_markdown(content: dict[str, Any]) -> str:
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=tuple(CASES), default=tuple(CASES))
+    parser.add_argument("--only", nargs="*", choices=(*CASES, *ANY), default=(*CASES, *ANY))
     parser.add_argument("--folder", type=Path, default=ROOT / "studies" / "operators")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     chosen.out.mkdir(parents=True, exist_ok=True)
     for name in chosen.only:
-        keep(chosen.out, name, *measure(name, chosen.folder))
+        if name in CASES:
+            keep(chosen.out, name, *measure(name, chosen.folder))
+        elif (file := chosen.folder / f"{ANY[name]}.safetensors").is_file():
+            rows = population_rows(*load_shape_operator(file, PHYSICS))
+            keep(chosen.out, name, [{"case": name, **row} for row in rows], [])
 
 
 def keep(out: Path, case: str, rows: list[dict[str, Any]], searched: list[dict[str, Any]]) -> None:
@@ -290,10 +301,13 @@ def keep(out: Path, case: str, rows: list[dict[str, Any]], searched: list[dict[s
     content: dict[str, Any] = {"machine": hardware("cpu")}
     for part, new in (("rows", rows), ("searches", searched)):
         every = [one for one in before[part] if one["case"] != case] + new
-        content[part] = sorted(every, key=lambda one: list(CASES).index(one["case"]))
+        content[part] = sorted(every, key=lambda one: [*CASES, *ANY].index(one["case"]))
     write_json(file, content)
     write_text(out / "operators.md", as_markdown(content))
 
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2g} %"
 
 
 if __name__ == "__main__":

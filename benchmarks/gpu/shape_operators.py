@@ -12,7 +12,7 @@ import os
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -112,6 +112,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--nodes", type=int, default=44)
     parser.add_argument("--fields", type=int, default=8)
+    parser.add_argument("--degree", type=int, default=4, help="of the amplitudes of the fields, in training")
+    parser.add_argument("--used-degree", type=int, default=6, help="of the amplitudes, in the file and its card")
     chosen = parser.parse_args()
     train(chosen)
 
@@ -129,6 +131,7 @@ def train(chosen: argparse.Namespace) -> None:
     network = make_operator(PHYSICS[name], config)
     if chosen.start is not None:
         network = load_shape_operator(chosen.start, PHYSICS)[0].train()
+    network.config = replace(network.config, degree=chosen.degree)
     references = {
         part: reference_problems(network, of, how, 96, seed) for seed, (part, (of, _)) in enumerate(others.items())
     }
@@ -151,14 +154,15 @@ def train(chosen: argparse.Namespace) -> None:
             print(f"{name}: step {progress.step}, loss {progress.loss:.4f}, {error}, {_since(began)}", flush=True)
 
     train_on_energy(network, population, how, references["seen"], trainer, chosen.out / f"{name}.checkpoint", report)
-    held_out = {}
+    network.config, held_out = replace(network.config, degree=chosen.used_degree), {}
     for part, reference in references.items():
         errors = energy_errors(network, reference)
         held_out[part] = _summary(errors)
         print(f"{name}, {part}: {held_out[part]}", flush=True)
     card = ShapeOperatorCard(
         trained_for={"operator": name, "sizes": sizes_of(network.config)},
-        training=asdict(trainer) | {"draw": asdict(how), "from": str(chosen.start) if chosen.start else "nothing"},
+        training=asdict(trainer)
+        | {"draw": asdict(how), "degree": chosen.degree, "from": str(chosen.start) if chosen.start else "nothing"},
         population={"trained": kinds, "meshes": len(population.nodes), "unseen": others["unseen"][1]},
         limits=known,
         parameters=dict(zip(PHYSICS[name].parameters, map(list, how.parameters), strict=True)),

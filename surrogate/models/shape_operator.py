@@ -45,7 +45,7 @@ class ShapeOperatorConfig:
     operator: OperatorConfig = field(default_factory=lambda: OperatorConfig(48, 48, (10, 10), 4))
     fields: int = 8
     nodes: int = 44
-    degree: int = 4
+    degree: int = 6
 
 
 class ShapeOperator(nn.Module):
