@@ -1,7 +1,7 @@
 """Deformed CAD, measured: shipped parts, gmsh's example t20 and STEP files of a folder, deformed by 8 % of their size.
 
-Run as ``python -m benchmarks.cad_parts [--only PART ...] [--public FOLDER]``. For each part three random designs of a
-lattice of 4 rows along its longest side, equally wide ones along the others, each control point moved by up to 8 % of
+Run as ``python -m benchmarks.three_d --cad [--only PART ...] [--public FOLDER]``. For each part three random designs of
+a lattice of 4 rows along its longest side, equally wide ones along the others, each control point moved by up to 8 % of
 the size along each axis; a design with det grad F below 0.3 is taken back by tenths until it is not. The row holds the
 worst of the three. It is written into ``benchmarks/results/three_d.json`` as soon as it is there, and all of them as a
 table into ``cad_parts.md``; rows of other cases and methods stay.
@@ -12,7 +12,6 @@ the moved mesh lie within 1e-5 of the part's size of its faces. A part that is r
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -106,7 +105,9 @@ def measure(path: Path) -> dict[str, Any]:
         try:
             found = list(_designs(solid, cells))
             break
-        except (CadError, MeshError, ShapeError) as error:
+        except (CadError, ShapeError) as error:
+            return row | {"accepted": False, "refused": str(error)}
+        except MeshError as error:  # a curved cell that folds
             said = str(error)
     else:
         return row | {"accepted": False, "refused": said}
@@ -175,7 +176,10 @@ def _design(
     volumes = [_volume(mesh, nodes) for nodes in (mesh.mesh.nodes, moved)]
     expected = volumes[1] / volumes[0] * measure_of(solid.cad)
     fresh = mesh_solid(again.cad, {}, options)
-    back = pulled_back(form, theta, fresh.mesh)
+    try:
+        back = pulled_back(form, theta, fresh.mesh)
+    except ShapeError as error:
+        raise MeshError(str(error)) from error
     return Measured(
         least_jacobian=least,
         largest_motion=float(np.linalg.norm(moved - mesh.mesh.nodes, axis=1).max()) / solid.size,
@@ -224,13 +228,14 @@ def run(only: list[str] | None, public: Path | None) -> None:
             with forcing(False):
                 row = measure(path)
         except CadError as error:
-            row = dict.fromkeys(COLUMNS) | {"case": name, "method": "cad", "accepted": False, "refused": str(error)}
+            said = str(error).replace(f"{path.parent}{os.sep}", "")
+            row = dict.fromkeys(COLUMNS) | {"case": name, "method": "cad", "accepted": False, "refused": said}
         row["load"] = os.getloadavg()[1]
         print(json.dumps(row), flush=True)
-        path = RESULTS / "three_d.json"
-        before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+        results = RESULTS / "three_d.json"
+        before = json.loads(results.read_text(encoding="utf-8"))["rows"] if results.is_file() else []
         kept = [other for other in before if (other["case"], other["method"]) != (row["case"], "cad")]
-        write_json(path, {"machine": provenance("cpu", 0), "rows": [*kept, row]})
+        write_json(results, {"machine": provenance("cpu", 0), "rows": [*kept, row]})
         write_text(RESULTS / "cad_parts.md", table([*kept, row]))
 
 
@@ -239,7 +244,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# CAD deformed by 8 % of its size",
         "",
-        "Written by `python -m benchmarks.cad_parts`; the worst of three random designs. Lengths over the part's size.",
+        "Written by `python -m benchmarks.three_d --cad`; the worst of three random designs. Lengths over the size.",
         "",
         "| part | faces | kept | det grad F | motion | poles | deviation of the moved mesh | kept faces | volume |"
         " pulled back | kB | CPU s | result |",
@@ -259,16 +264,3 @@ def table(rows: list[dict[str, Any]]) -> str:
         verdict = "valid" if row["accepted"] else "not accepted"
         lines.append(f"| {row['case']} | {row['faces']} | {row['kept']} | {' | '.join(numbers)} | {verdict} |")
     return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", help="parts")
-    parser.add_argument("--public", type=Path, help="folder of STEP files")
-    arguments = parser.parse_args()
-    run(arguments.only, arguments.public)
-
-
-if __name__ == "__main__":
-    main()

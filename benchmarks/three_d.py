@@ -141,10 +141,17 @@ def main() -> None:
     """Measure what is asked for, each row in a process of its own, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", help="cases")
+    parser.add_argument("--cad", action="store_true", help="the CAD alone, of many parts; see benchmarks.cad_parts")
+    parser.add_argument("--public", type=Path, help="with --cad: a folder of STEP files")
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:
         measure(*arguments.row)
+        return
+    if arguments.cad:
+        from benchmarks.cad_parts import run
+
+        run(arguments.only, arguments.public)
         return
     for case, method in CASES:
         if arguments.only and case not in arguments.only:
