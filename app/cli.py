@@ -228,7 +228,8 @@ def check(study: StudyFile, overrides: Set = None, seed: TestSeed = 0, force: Fo
     if _is_solid(study):
         from shapewright.app.solid import check_solid_study
 
-        raise typer.Exit(Exit.OK if check_solid_study(console, study, overrides, seed) else Exit.FAILED)
+        whole = check_solid_study(console, study, overrides, seed, force)
+        raise typer.Exit(Exit.OK if whole else Exit.FAILED)
     setup = build_setup(load_study(study, overrides or []).forced(force))
     _say(
         f"{study}: schema and geometry are in order; {len(setup.family.parameters)} parameters,"

@@ -16,6 +16,7 @@ from shapewright.app.options import Options
 from shapewright.app.outcome import results_go_to
 from shapewright.app.progress import ProgressBars
 from shapewright.app.provenance import provenance
+from shapewright.geometries.family.effort import forcing
 from shapewright.studies.certify.solid_model import SolidCertificate
 from shapewright.studies.problem.solid_setup import SolidSetup, build_solid_setup
 from shapewright.studies.run.kinds import SOLID, kind_of
@@ -56,11 +57,11 @@ def opened_solid(
     study: Study[SolidStudyModel], workspace: Workspace, report: Report, overwrite: bool
 ) -> Iterator[Run[SolidSetup]]:
     """A study in its locked output folder, its stages ready to run."""
-    with workspace.lock():
+    with forcing(study.force), workspace.lock():
         claim_folder(study, workspace, overwrite)
-        write_study(study, workspace, provenance("cpu", 0))
         report("read CAD", 0, 1, study.model.geometry.cad)
         setup = build_solid_setup(study)
+        write_study(study, workspace, provenance("cpu", 0))
         mesh = setup.shape_map.mesh
         text = f"{len(mesh.cells)} cells, {len(setup.family.parameters)} parameters"
         report("read CAD", 1, 1, text)
@@ -69,7 +70,7 @@ def opened_solid(
 
 def run_solid(options: Options, last: Stage[Any] | None = None) -> FinishedSolid | Any:
     """Everything of a study on the command line, or up to the stage ``last``, whose result is given."""
-    study = load_solid(options.study, options.overrides)
+    study = load_solid(options.study, options.overrides).forced(options.force)
     workspace = Workspace(options.out or Path("out") / study.model.name)
     results_go_to(workspace.folder)
     with ProgressBars() as bars, opened_solid(study, workspace, bars, options.overwrite) as current:
@@ -120,10 +121,13 @@ def print_solid_certificate(console: Console, certificate: SolidCertificate, fol
     console.print(f"[{style}]{escape(certificate.verdict)}[/] Everything is in {escape(str(folder))}", highlight=False)
 
 
-def check_solid_study(console: Console, path: Path, overrides: list[str] | None, seed: int) -> bool:
+def check_solid_study(
+    console: Console, path: Path, overrides: list[str] | None, seed: int, force: bool = False
+) -> bool:
     """Check a study of a solid, print what it is made of, and test its derivatives; whether all is in order."""
-    setup = build_solid_setup(load_solid(path, overrides))
-    found: SolidCheck = check_solid(setup, seed)
+    with forcing(force):
+        setup = build_solid_setup(load_solid(path, overrides))
+        found: SolidCheck = check_solid(setup, seed)
     console.print(f"{escape(str(path))}: schema and geometry are in order", highlight=False)
     for line in found.lines:
         console.print(f"  {line}", highlight=False, markup=False)

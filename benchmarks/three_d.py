@@ -97,7 +97,7 @@ def _search(path: Path, folder: Path) -> dict[str, Any]:
     from shapewright.studies.schema.loader import load_study
     from shapewright.studies.schema.solid_study import SolidStudyModel
 
-    setup = build_solid_setup(load_study(path, ["optimizer.model=fem"], SolidStudyModel))
+    setup = build_solid_setup(load_study(path, ["optimizer.model=fem", "optimizer.tolerance=1e-7"], SolidStudyModel))
     store = SolidStore(setup, folder, tangents=False)
     found = search_on_mesh(setup, store, setup.initial.numpy())
     dofs = len(setup.shape_map.mesh.nodes) * len(setup.problem.physics.components)

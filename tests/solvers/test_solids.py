@@ -182,6 +182,7 @@ def cantilever():
         functionals=(
             ELASTICITY.functional("compliance"),
             ELASTICITY.functional("peak_von_mises"),
+            ELASTICITY.functional("ks_von_mises"),
             ELASTICITY.functional("volume"),
         ),
     )
