@@ -47,7 +47,10 @@ def print_certificate(console: Console, certificate: Certificate, folder: Path) 
     if cases is not None:
         for name, case in cases.each.items():
             found = f"{_plain(case.fem, 8)} (extrapolated {_plain(case.fem_extrapolated, 8)})"
-            console.print(f"  load case {name}: {cases.functional} {found}", highlight=False, markup=False)
+            scenario = {} if case.scenario is None else case.scenario
+            at = "".join(f", {key} {value:.4g}" for key, value in scenario.items())
+            kind = "load case" if case.scenario is None else "scenario"
+            console.print(f"  {kind} {name}{at}: {cases.functional} {found}", highlight=False, markup=False)
         if cases.worst is not None:
             console.print(f"  {worst_of_cases(cases, objective.sense)}", highlight=False, markup=False)
     sentences = [certificate.design.verdict, *([] if model is None else [model.verdict])]

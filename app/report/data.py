@@ -25,7 +25,9 @@ from shapewright.studies.certify.model import (
     read_certificate,
 )
 from shapewright.studies.certify.verdict_model import ModelVerdict
+from shapewright.studies.problem.scatter import case_names
 from shapewright.studies.run.optimum import FoundOptimum
+from shapewright.studies.run.robust import ROBUST, RobustResult
 from shapewright.studies.schema.loader import StudyError, load_study
 from shapewright.studies.schema.named import in_case
 from shapewright.studies.schema.study import Constraint, StudyModel
@@ -98,6 +100,7 @@ class Finished:
         history: column -> (rows,), all starts.
         surrogate: None where finite elements alone led to the optimum.
         at_optimum, at_start: fields.
+        robust: of a study with scatter, its optimum beside the one for the mean values alone; None without that.
     """
 
     folder: Path
@@ -111,6 +114,7 @@ class Finished:
     surrogate: SearchedBy | None
     at_optimum: NodalFields
     at_start: NodalFields
+    robust: RobustResult | None = None
 
     @property
     def physics(self) -> Physics:
@@ -145,7 +149,7 @@ def _physics_of(study: StudyModel, folder: Path) -> Physics:
 def _entry_of(study: StudyModel, row: ConstraintResult) -> int:
     """Index in the study of the constraint of a row of the certificate, which may be of one load case; -1 if none."""
     for index, constraint in enumerate(study.constraints):
-        cases = [constraint.case] if constraint.case is not None else list(study.physics.cases)
+        cases = [constraint.case] if constraint.case is not None else case_names(study)
         names = {constraint.name, *(in_case(constraint.name, case) for case in cases)}
         if row.quantity in names and row.kind == constraint.kind:
             return index
@@ -189,6 +193,7 @@ def read_folder(folder: Path) -> Finished:
         surrogate=_searched_by(folder, certificate) if with_surrogate else None,
         at_optimum=_fields(folder, "optimum.vtu", [f"{c}_{kind}" for kind in kinds for c in components], derived),
         at_start=_fields(folder, "initial.vtu", [f"{c}_fem" for c in components], derived),
+        robust=read_typed(folder, ROBUST, RobustResult) if study.scatter and study.scatter.compare else None,
     )
 
 

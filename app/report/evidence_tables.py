@@ -21,6 +21,7 @@ from shapewright.app.formatting import (
 from shapewright.app.provenance import Provenance
 from shapewright.app.report.data import Finished
 from shapewright.app.report.design_tables import Row, Table
+from shapewright.studies.certify.model import CaseResult
 from shapewright.studies.schema.study import StudyModel
 from shapewright.surrogate.models.model_card import Accuracy, ModelCard
 from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard
@@ -70,7 +71,7 @@ def cases_table(finished: Finished) -> Table | None:
         return None
     rows: list[Row] = [
         (
-            (name, "" if case.weight is None else f"weight {number(case.weight, 4)}"),
+            (name, _of_case(case)),
             *(number(level.value, 6) for level in case.fem_levels),
             number(case.fem_extrapolated, 6),
             number(case.discretization_error, 2),
@@ -78,9 +79,17 @@ def cases_table(finished: Finished) -> Table | None:
         for name, case in cases.each.items()
     ]
     levels = [f"#h = {number(level.h, 3)}" for level in objective.fem_levels]
-    columns = ("Load case", *levels, "#Extrapolated", "#Mesh uncertainty")
+    scatter = finished.study.scatter is not None
+    columns = ("Scenario" if scatter else "Load case", *levels, "#Extrapolated", "#Mesh uncertainty")
     note = f"{capital(words(cases.functional))} by finite elements. {worst_of_cases(cases, objective.sense)}"
     return Table(columns, rows, note)
+
+
+def _of_case(case: CaseResult) -> str:
+    """Weight of a case, and its values of what scatters."""
+    scenario = {} if case.scenario is None else case.scenario
+    parts = [f"{words(name)} {number(value, 4)}" for name, value in scenario.items()]
+    return ", ".join([*parts, *([] if case.weight is None else [f"weight {number(case.weight, 4)}"])])
 
 
 def _change(before: float | None, after: float | None) -> str:

@@ -29,6 +29,7 @@ from shapewright.app.report.evidence_tables import (
 from shapewright.app.report.field_figures import common_limits, field_figure, peak_text, symmetric_limits
 from shapewright.app.report.figures import Trace, convergence_figure, outlines, profile_figure, shape_figures
 from shapewright.app.report.pages import render
+from shapewright.app.report.robust_tables import robust_figure, robust_tables
 from shapewright.app.report.trust_region_tables import infill_table, loop_table, novelty
 from shapewright.app.report.verdict import before_and_after, cautions, sentence
 from shapewright.solvers.physics.catalogue import Field
@@ -90,6 +91,8 @@ def _content(finished: Finished) -> Mapping[str, Any]:
         "parameters": parameters_table(finished),
         "meshes": mesh_table(finished),
         "cases": cases_table(finished),
+        "robust": robust_tables(finished),
+        "robust_figure": robust_figure(finished),
         "surrogate": surrogate_table(finished),
         "novelty": novelty(finished),
         "infill": infill_table(finished),

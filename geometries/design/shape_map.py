@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.family.family import Family
+from shapewright.geometries.family.offset import offset_points
 from shapewright.geometries.forward_mode import jvp
 from shapewright.geometries.mesh.constants import constant
 from shapewright.geometries.mesh.jacobians import bernstein_jacobians
@@ -25,12 +26,15 @@ class ShapeMap:
         mesh: mesh of the design in the middle of the bounds, N nodes.
         extension: (N, n) harmonic extension of the boundary motion of each control point.
         made_for: family whose middle the mesh is of, where some of its parameters are held fixed in ``family``.
+        offset: distance by which the boundary regions ``offset_on`` lie further out than the design's own.
     """
 
     family: Family
     mesh: Mesh
     extension: Tensor
     made_for: Family | None = None
+    offset: float = 0.0
+    offset_on: tuple[str, ...] = ()
 
     @property
     def bounds(self) -> Tensor:
@@ -60,10 +64,15 @@ class ShapeMap:
     def _reference_points(self) -> Tensor:
         return self.origin.control_points(self.origin.reference)
 
+    def control_points(self, theta: Tensor) -> Tensor:
+        """(..., n, 2) control points of the designs theta (..., P), their boundary moved by the offset."""
+        points = self.family.control_points(theta)
+        return offset_points(self.family, points, self.offset, self.offset_on) if self.offset else points
+
     @full_precision
     def nodes(self, theta: Tensor) -> Tensor:
         """(..., N, 2) mesh nodes of the designs theta (..., P), in their dtype and on their device."""
-        motion = self.family.control_points(theta) - constant(self._reference_points, theta)
+        motion = self.control_points(theta) - constant(self._reference_points, theta)
         return constant(self.reference_nodes, theta) + constant(self.extension, theta) @ motion
 
     def velocity(self, theta: Tensor, direction: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from shapewright.geometries.fields import names
 from shapewright.geometries.fields.interval import ANY_NUMBER, Interval
 
 Function = Callable[[Any, Mapping[str, Any]], Any]
+OFFSET = "offset"
+"""Parameter of a case by which the boundary lies further out along its normal."""
 
 
 class ProblemError(ValueError):
@@ -291,6 +293,7 @@ class Problem:
         patches: loads around points of the boundary, added to the natural conditions.
         slip: boundary regions along which the vector field slips: no normal component, no tangential traction.
         cases: load case -> values of parameters; with any, all functionals are :class:`CaseFunctional`.
+        offset_on: boundary regions that the parameter ``offset`` of a case moves outward.
     """
 
     physics: Physics
@@ -304,6 +307,7 @@ class Problem:
     patches: tuple[Patch, ...] = ()
     slip: tuple[str, ...] = ()
     cases: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    offset_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         components = self.physics.components

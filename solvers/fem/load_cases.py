@@ -1,7 +1,8 @@
-"""Several load cases of one problem on one mesh: one factorization where the matrix is shared, and functionals of all.
+"""Several load cases of one problem: one factorization where the matrix is shared, and functionals of all.
 
 A case is a set of values of the problem's parameters. The solver takes them one after the other; in a linear problem
-whose matrix knows no parameter, the factors of the first one serve all others, and all adjoints and tangents.
+whose matrix knows no parameter, the factors of the first one serve all others, and all adjoints and tangents. Cases
+whose boundary is offset have nodes of their own, and a solver for each offset.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shapewright.geometries.fields.problem import CaseFunctional, Function, Problem, ProblemError
+from shapewright.geometries.fields.problem import OFFSET, CaseFunctional, Function, Problem, ProblemError
 from shapewright.geometries.fields.sampled import Profile
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.errors import SolveError
@@ -25,12 +26,15 @@ Array = NDArray[np.float64]
 
 
 def solver_of(
-    problem: Problem, mesh: Mesh, factorization: Callable[..., Factorization] | None = None
+    problem: Problem, mesh: Mesh | Mapping[float, Mesh], factorization: Callable[..., Factorization] | None = None
 ) -> FemSolver | CaseSolver:
-    """What solves the problem: the plain solver, or that of its load cases; arguments as of :class:`FemSolver`."""
+    """What solves the problem: the plain solver, or that of its load cases; arguments as of :class:`FemSolver`.
+
+    The mesh may be given for each offset of the boundary in the cases.
+    """
     if problem.cases:
         return CaseSolver(problem, mesh, factorization)
-    return FemSolver(problem, mesh, factorization=factorization)
+    return FemSolver(problem, mesh[0.0] if isinstance(mesh, Mapping) else mesh, factorization=factorization)
 
 
 def tangents_of(solution: FemSolution | CaseSolution, velocities: Sequence[Array]) -> list[list[FemTangent]]:
@@ -46,26 +50,53 @@ def fields_of(solution: FemSolution | CaseSolution) -> list[Mapping[str, Array]]
 
 
 class CaseSolver:
-    """Solves all load cases of a problem; arguments and errors as of :class:`solver.FemSolver`."""
+    """Solves all load cases of a problem; arguments and errors as of :class:`solver.FemSolver`.
 
-    def __init__(self, problem: Problem, mesh: Mesh, factorization: Callable[..., Factorization] | None = None) -> None:
+    Args:
+        problem: with its cases.
+        mesh: of all cases, or one for each offset of the boundary.
+        factorization: see :class:`solver.FemSolver`.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        mesh: Mesh | Mapping[float, Mesh],
+        factorization: Callable[..., Factorization] | None = None,
+    ) -> None:
         self.problem = problem
-        self._fem = FemSolver(problem.single(), mesh, factorization=factorization)
+        single = problem.single()
+        self._fems = {
+            offset: FemSolver(
+                single, mesh[offset] if isinstance(mesh, Mapping) else mesh, factorization=factorization
+            )
+            for offset in dict.fromkeys(offset_of(problem, case) for case in problem.cases)
+        }
 
     @property
     def states(self) -> StateLayout:
         """How dof values and nodal values correspond."""
-        return self._fem.states
+        return next(iter(self._fems.values())).states
 
-    def solve(self, nodes: Array | None = None) -> CaseSolution:
-        """Solve every case with the mesh nodes at ``nodes`` (N, d); SolveError names the one that fails."""
+    def solve(self, nodes: Array | Mapping[float, Array] | None = None) -> CaseSolution:
+        """Solve every case with the mesh nodes at ``nodes`` (N, d), which may be given for each offset.
+
+        SolveError names the case that fails.
+        """
         solutions = {}
         for case, values in self.problem.cases.items():
+            offset = offset_of(self.problem, case)
+            own = nodes[offset] if isinstance(nodes, Mapping) else nodes
             try:
-                solutions[case] = self._fem.solve(nodes, parameters=values)
+                solutions[case] = self._fems[offset].solve(own, parameters=values)
             except SolveError as error:
                 raise SolveError(f"load case '{case}': {error}") from error
-        return CaseSolution(self.problem, self._fem, solutions)
+        return CaseSolution(self.problem, self._fems, solutions)
+
+
+def offset_of(problem: Problem, case: str) -> float:
+    """Distance by which the boundary lies further out in a case; 0 of a problem without offsets."""
+    return problem.cases[case].get(OFFSET, 0.0) if problem.offset_on else 0.0
 
 
 @dataclass(eq=False)
@@ -79,7 +110,7 @@ class CaseSolution:
     """
 
     problem: Problem
-    _fem: FemSolver = field(repr=False)
+    _fems: Mapping[float, FemSolver] = field(repr=False)
     cases: Mapping[str, FemSolution]
     adjoints: int = 0
     _gradients: dict[tuple[str, str], Array] = field(default_factory=dict, repr=False)
@@ -101,28 +132,42 @@ class CaseSolution:
         (slopes,) = torch.autograd.grad(value, argument)
         return float(value.detach()), slopes.numpy()
 
-    def gradient(self, name: str) -> Array:
-        """(N, d) derivative of the functional ``name`` by the node positions, by one adjoint for each case it needs."""
+    def gradients(self, name: str) -> dict[float, Array]:
+        """Offset -> (N, d) derivative of the functional ``name`` by the positions of its nodes.
+
+        One adjoint for each case that the functional needs.
+        """
         functional = self._known(name)
-        total = np.zeros_like(self.nodes)
+        totals = {offset: np.zeros_like(self.nodes) for offset in self._fems}
         for case, slope in zip(self.cases, self._slopes[name], strict=True):
             if slope != 0.0:
-                total += slope * self._gradient(case, functional.of)
+                totals[offset_of(self.problem, case)] += slope * self._gradient(case, functional.of)
+        return totals
+
+    def gradient(self, name: str) -> Array:
+        """(N, d) derivative of the functional ``name`` by the positions of the nodes that all cases share."""
+        if len(self._fems) > 1:
+            raise ProblemError("cases with offsets share no nodes; allowed are the gradients of each offset")
+        (total,) = self.gradients(name).values()
         return total
 
     def _gradient(self, case: str, of: str) -> Array:
         if (case, of) not in self._gradients:
-            self._fem.revisit(self.cases[case])
+            self._fems[offset_of(self.problem, case)].revisit(self.cases[case])
             self._gradients[case, of] = self.cases[case].gradient(of)
             self.adjoints += 1
         return self._gradients[case, of]
 
-    def tangent(self, velocity: Array) -> FemTangent:
-        """Derivatives for nodes that move with ``velocity`` (N, d); the fields are those of the first case."""
+    def tangent(self, velocity: Array | Mapping[float, Array]) -> FemTangent:
+        """Derivatives for nodes that move with ``velocity`` (N, d), which may be given for each offset.
+
+        The fields are those of the first case.
+        """
         tangents = []
-        for solution in self.cases.values():
-            self._fem.revisit(solution)
-            tangents.append(solution.tangent(velocity))
+        for case, solution in self.cases.items():
+            offset = offset_of(self.problem, case)
+            self._fems[offset].revisit(solution)
+            tangents.append(solution.tangent(velocity[offset] if isinstance(velocity, Mapping) else velocity))
         values = {}
         for functional in self.problem.case_functionals:
             single = np.array([tangent.values[functional.of] for tangent in tangents])
@@ -131,7 +176,7 @@ class CaseSolution:
 
     def case_tangents(self, case: str, velocities: Sequence[Array]) -> list[FemTangent]:
         """Derivatives of one case along nodal velocities (N, d) each."""
-        self._fem.revisit(self.cases[case])
+        self._fems[offset_of(self.problem, case)].revisit(self.cases[case])
         return [self.cases[case].tangent(velocity) for velocity in velocities]
 
     def profile(self, quantity: Function, on: str | None = None) -> Profile:

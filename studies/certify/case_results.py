@@ -14,6 +14,7 @@ from shapewright.studies.certify.convergence import Refined, extrapolated
 from shapewright.studies.certify.export import field_arrays
 from shapewright.studies.certify.model import CaseResult, Cases, Level, Worst
 from shapewright.studies.problem.samples import stack_fields
+from shapewright.studies.problem.scatter import scenarios_of
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.named import in_case
 from shapewright.studies.schema.study import Combined
@@ -29,17 +30,25 @@ def describe_cases(setup: Setup, refined: Refined, at_start: Mapping[str, float]
         return None
     assert isinstance(given, Combined)  # the set-up refuses cases without it
     name = setup.study.model.objective.functional_name
-    each = {case: _case(setup, refined, at_start, in_case(name, case), given, case) for case in setup.problem.cases}
+    scatter = setup.study.model.scatter
+    weights = {case: given.weights.get(case, 1.0) for case in setup.problem.cases}
+    if given.mean is not None:
+        weights = dict.fromkeys(weights, 1.0 / len(weights))
+        weights |= {} if scatter is None else {name: own.weight for name, own in scenarios_of(scatter).items()}
+    each = {case: _case(setup, refined, at_start, in_case(name, case), case, weights[case]) for case in weights}
+    if given.worst is not None:
+        each = {case: result.model_copy(update={"weight": None}) for case, result in each.items()}
     return Cases(functional=name, each=each, worst=None if given.worst is None else _worst(setup, refined, given, each))
 
 
 def _case(
-    setup: Setup, refined: Refined, at_start: Mapping[str, float], name: str, given: Combined, case: str
+    setup: Setup, refined: Refined, at_start: Mapping[str, float], name: str, case: str, weight: float
 ) -> CaseResult:
     (functional,) = (f for f in setup.problem.functionals if f.name == name)
     limit, levels = extrapolated(refined, functional, at_start[name]), refined.levels[name]
     return CaseResult(
-        weight=None if given.sum is None else given.weights.get(case, 1.0),
+        weight=weight,
+        scenario=None if setup.study.model.scatter is None else dict(setup.problem.cases[case]),
         fem=levels[-1].value,
         fem_levels=tuple(Level(**asdict(level)) for level in levels),
         fem_extrapolated=limit.value,
@@ -64,8 +73,8 @@ def _worst(setup: Setup, refined: Refined, given: Combined, each: Mapping[str, C
 
 
 def case_arrays(setup: Setup, solution: FemSolution | CaseSolution) -> dict[str, NDArray[np.float64]]:
-    """Nodal fields of every load case by name, for VTU; none of a study without cases."""
-    if not isinstance(solution, CaseSolution):
+    """Nodal fields of every load case by name, for VTU; none of a study without cases, or of many scenarios."""
+    if not isinstance(solution, CaseSolution) or setup.study.model.scatter is not None:
         return {}
     arrays: dict[str, NDArray[np.float64]] = {}
     for case, own in solution.cases.items():

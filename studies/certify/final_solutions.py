@@ -103,5 +103,9 @@ def solve(setup: Setup, theta: Tensor, mesher: Mesher) -> Solved:
         gradients=gradients,
         gradient_at_start=gradient_at_start,
         curvature=curvature,
-        solves={"forward": fem.solves["forward"] + len(levels) + 1, "adjoint": fem.solves["adjoint"], "tangent": 0},
+        solves={
+            "forward": fem.solves["forward"] + (len(levels) + 1) * max(1, len(setup.problem.cases)),
+            "adjoint": fem.solves["adjoint"],
+            "tangent": 0,
+        },
     )

@@ -31,7 +31,8 @@ CHANGES = {
     " is gone: `design.checks` and `model.checks`.",
     5: "Load cases: `objective.cases`; a constraint on a functional has one entry for each case that it holds in."
     " Checks of the design on how well meshes resolve a functional under a constraint.",
-    6: "`familiarity` is named `novelty`; `place` of a corner and of a peak is named `point`.",
+    6: "`familiarity` is named `novelty`; `place` of a corner and of a peak is named `point`. Of scatter,"
+    " `scenario` of a case.",
 }
 """What changed with each version of the certificate."""
 VERSION: Literal[6] = 6
@@ -81,7 +82,9 @@ class CaseResult(Entry):
     """The objective's functional in one load case, on fresh meshes of the STEP file."""
 
     weight: float | None
-    """In the sum; null of the worst."""
+    """In the sum or mean; null of the worst."""
+    scenario: dict[str, float] | None = None
+    """Of a study with scatter: variable, or offset of the boundary, -> value; null of a load case."""
     fem: Number
     fem_levels: tuple[Level, ...]
     fem_extrapolated: Number

@@ -70,7 +70,7 @@ def refine(setup: Setup, theta: Tensor, mesher: Mesher) -> Refined:
     levels: dict[str, list[Level]] = {functional.name: [] for functional in setup.problem.functionals}
     for refinement in range(setup.study.model.validation.refinements):
         mesh, size, h = _finer(partial(mesher, coarsest=refinement == 0), size, largest)
-        solution = solver_of(setup.problem_at(theta), mesh).solve()
+        solution = solver_of(setup.problem_at(theta), _meshes(setup, theta, mesh, size)).solve()
         for name, value in solution.values.items():
             levels[name].append(Level(size, h, len(mesh.cells), solution.dofs, value))
         size, largest = size / 2, h / REFINEMENT
@@ -96,4 +96,13 @@ def _finer(mesher: Callable[[float], Mesh], size: float, largest: float) -> tupl
 def initial_solution(setup: Setup, size: float) -> FemSolution | CaseSolution:
     """Solution of the start design on a fresh mesh of a cell size."""
     mesh = family_mesher(setup, setup.initial)(size, False)
-    return solver_of(setup.problem_at(setup.initial), mesh).solve()
+    meshes = _meshes(setup, setup.initial, mesh, size)
+    return solver_of(setup.problem_at(setup.initial), meshes).solve()
+
+
+def _meshes(setup: Setup, theta: Tensor, mesh: Mesh, size: float) -> dict[float, Mesh]:
+    """Offset -> mesh of the design theta (P,): ``mesh`` of its own boundary, others by the curves moved outward."""
+    return {
+        offset: mesh_family(setup.family, own.control_points(theta).numpy(), size) if offset else mesh
+        for offset, own in setup.maps.maps.items()
+    }

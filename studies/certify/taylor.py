@@ -151,14 +151,14 @@ def _geometry(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[Taylor
 def _finite_elements(setup: Setup, theta: Tensor, direction: Tensor) -> Iterator[TaylorTest]:
     field = setup.problem.physics.fields[0].name
     _, gradients, solution = FemModel(setup).functionals(theta)
-    tangent = solution.tangent(setup.shape_map.velocity(theta, direction).numpy())
+    tangent = setup.maps.tangent(solution, theta, direction)
 
     @cache
     def solved_anew(h: float) -> tuple[Mapping[str, float], NDArray[np.float64]]:
         """Values and the first field by a solver that shares no state with the one that gave the gradient."""
         design = theta + h * direction
-        mesh = setup.shape_map.mesh.moved(setup.shape_map.nodes(design).numpy())
-        found = solver_of(setup.problem_at(design), mesh).solve()
+        meshes = {offset: setup.shape_map.mesh.moved(nodes) for offset, nodes in setup.maps.nodes(design).items()}
+        found = solver_of(setup.problem_at(design), meshes).solve()
         return found.values, found.fields[field]
 
     def anew(h: float, name: str) -> float:

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shapewright.geometries.fields.problem import Problem
 from shapewright.solvers.errors import SolveError
+from shapewright.solvers.fem.load_cases import CaseSolver, solver_of
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.studies.files import read_sealed, write_sealed
 from shapewright.studies.optimize.correction import Array
@@ -86,7 +88,7 @@ class SolutionStore:
         self._keeps_spans = False
         self._spans: dict[bytes, KnownSolution] = {}
         self._problem = ProblemOnMesh(setup)
-        self._solver: FemSolver | None = None
+        self._solver: FemSolver | CaseSolver | None = None
 
     def __call__(self, theta: Array) -> Dataset | None:
         """The solution at a design (P,) as a data set of one; None where there is no answer."""
@@ -124,13 +126,13 @@ class SolutionStore:
         design = torch.from_numpy(np.array(theta))
         if not unfolded(self.setup, design[None])[0]:
             return None
-        self.solves["forward"] += 1
+        self.solves["forward"] += max(1, len(self.setup.problem.cases))
         found = self._left(file, design)
         if found is None:
-            self._solver = self._solver or FemSolver(self.setup.problem, self.setup.shape_map.mesh)
+            self._solver = self._solver or solver_of(self.setup.problem, self.setup.shape_map.mesh)
             directions = random_directions(self.setup, 1, self.tangents, len(self.solved))[0]
             try:
-                solution = self._solver.solve(self.setup.shape_map.nodes(design).numpy())
+                solution = self.setup.maps.solve(self._solver, design)
                 sample = sample_of(self.setup, solution, design, directions)
                 known = known_solution(self._problem, design, solution) if self._keeps_spans else None
             except SolveError:
@@ -140,7 +142,7 @@ class SolutionStore:
             if known is not None:
                 known.save(file.with_suffix(SPAN))
             found.save(file)
-        self.solves["adjoint"] += found.gradients.shape[1]
+        self.solves["adjoint"] += _adjoints(self.setup.problem)
         self.solves["tangent"] += found.tangents.shape[1]
         if self._keeps_spans and file.with_suffix(SPAN).is_file():
             self.solves["tangent"] += len(design)
@@ -171,6 +173,13 @@ class SolutionStore:
             and found.tangents.shape == (1, self.tangents, nodes, fields)
         )
         return found if whole else None
+
+
+def _adjoints(problem: Problem) -> int:
+    """Adjoint solves of a design: one for each functional, in each case."""
+    if not problem.cases:
+        return len(problem.functionals)
+    return len({functional.of for functional in problem.case_functionals}) * len(problem.cases)
 
 
 def search_by_trust_region(

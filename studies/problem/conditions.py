@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from shapewright.geometries.design.measures import Quantity, quantities_of
@@ -19,6 +18,7 @@ from shapewright.geometries.fields.problem import Problem
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
 from shapewright.solvers.fem.solver import FemSolution
+from shapewright.studies.problem.case_maps import CaseMaps
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.named import in_case
 from shapewright.studies.schema.study import Combined, Constraint, ConstraintKind, StudyModel
@@ -177,17 +177,20 @@ class _Start:
     initial: Tensor
     size: float
 
+    @property
+    def maps(self) -> CaseMaps:
+        """To the nodes of all cases."""
+        return CaseMaps(self.problem, self.shape_map)
+
     @cached_property
     def solution(self) -> FemSolution | CaseSolution:
         """By finite elements."""
-        nodes = self.shape_map.nodes(self.initial).numpy()
-        return solver_of(self.problem, self.shape_map.mesh).solve(nodes)
+        return self.maps.solve(solver_of(self.problem, self.shape_map.mesh), self.initial)
 
     def change(self, name: str) -> float:
         """Size of a functional's gradient by the parameters in shares of their ranges."""
         low, high = self.shape_map.bounds.T
-        gradient = torch.from_numpy(self.solution.gradient(name))
-        return float((self.shape_map.pull_back(self.initial, gradient) * (high - low)).norm())
+        return float((self.maps.gradient(self.initial, self.solution, name) * (high - low)).norm())
 
 
 def _geometric(name: str, quantity: Quantity, given: float | None, start: _Start) -> tuple[float, float]:

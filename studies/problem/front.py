@@ -74,8 +74,16 @@ def _single(study: Study[StudyModel], wanted: int, limit: Limit | None, name: st
         text = f"{objectives[wanted].name} with {other.name} {kind.replace('_', ' ')} {limit.value:.6g}"
     constraints = list(_defined(constraints, objectives[wanted], objectives))
     whole = f"{study.model.description} On its front: {text}.".strip()
-    single = {"name": name, "description": whole, "objective": objectives[wanted], "constraints": tuple(constraints)}
-    return study.updated(objectives=None, front=None, **single)
+    scatter = study.model.scatter
+    return study.updated(
+        name=name,
+        description=whole,
+        objective=objectives[wanted],
+        objectives=None,
+        front=None,
+        constraints=tuple(constraints),
+        scatter=None if scatter is None else scatter.model_copy(update={"compare": False}),
+    )
 
 
 def _defined(

@@ -46,7 +46,8 @@ def jumps(setup: Setup) -> list[str]:
 
 def _formulas(setup: Setup) -> Iterator[tuple[str, Expression, tuple[str, ...] | None]]:
     """Key, formula and boundary regions (None: inside) of all that the study gives; it has been checked before."""
-    model, names = setup.study.model.physics, setup.problem.physics.quantities
+    model = setup.study.model.physics
+    names = (*setup.problem.physics.quantities, *setup.problem.parameters)
     given: list[tuple[str, float | str | Callable[..., Any], tuple[str, ...] | None]]
     given = [(f"physics.coefficients.{name}", value, None) for name, value in model.coefficients.items()]
     sections: list[tuple[str, Physics | LoadCase]]

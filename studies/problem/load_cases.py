@@ -26,8 +26,10 @@ from shapewright.solvers.fem.load_cases import smooth_maximum
 from shapewright.studies.problem.boundary_data import boundary_conditions_of, sources_of
 from shapewright.studies.problem.functionals import objective_key, objectives_of
 from shapewright.studies.problem.patches import patches_of
+from shapewright.studies.problem.scatter import scenario_cases, scenarios_of
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.named import formula_name, in_case
+from shapewright.studies.schema.scatter import Scatter
 from shapewright.studies.schema.study import Combined, StudyModel, name_of
 
 
@@ -48,17 +50,25 @@ def selector_of(case: str) -> str:
 
 
 def with_cases(study: Study[Any], family: Family, problem: Problem) -> Problem:
-    """The problem with the study's load cases, if it has any; ``problem`` has what holds in all of them.
+    """The problem with the study's load cases or scenarios, if it has any; ``problem`` has what holds in all of them.
 
     Raises:
         StudyError: names file, line and key.
     """
     section, cases = cases_of(study)
+    scatter = scatter_of(study)
+    if scatter is not None:
+        _by_finite_elements(study, "scatter", "scenarios")
+        weights = {name: scenario.weight for name, scenario in scenarios_of(scatter).items()}
+        functionals = tuple(_functionals(study, problem, weights))
+        scenarios, offset_on = scenario_cases(study, family)
+        return replace(problem, functionals=functionals, cases=scenarios, offset_on=offset_on)
     if not cases:
         _no_combination(study)
         return problem
     if isinstance(study.model, StudyModel):
-        _by_finite_elements(study)
+        _by_finite_elements(study, "physics.cases", "load cases")
+    weights = dict.fromkeys(cases, 1.0 / len(cases))
     selectors = {case: selector_of(case) for case in cases}
     physics = problem.physics
     components, coordinates = physics.components, physics.coordinates
@@ -83,7 +93,7 @@ def with_cases(study: Study[Any], family: Family, problem: Problem) -> Problem:
                 Dirichlet(d.component, d.tag, _value(d, dirichlet, names)) for d in problem.dirichlet
             ),
             patches=(*problem.patches, *patches),
-            functionals=tuple(_functionals(study, problem)),
+            functionals=tuple(_functionals(study, problem, weights)),
             parameters={name: float(name == names[0]) for name in names},
             cases={case: {name: float(name == own) for name in names} for case, own in selectors.items()},
         )
@@ -97,20 +107,25 @@ def cases_of(study: Study[Any]) -> tuple[str, Mapping[str, Any]]:
     return ("physics.cases", model.physics.cases) if isinstance(model, StudyModel) else ("cases", model.cases)
 
 
-def _by_finite_elements(study: Study[StudyModel]) -> None:
-    """Refuse models of a planar study that know no load cases."""
+def scatter_of(study: Study[Any]) -> Scatter | None:
+    """What scatters in a study; None in one of a solid, which knows no scatter."""
+    return study.model.scatter if isinstance(study.model, StudyModel) else None
+
+
+def _by_finite_elements(study: Study[StudyModel], key: str, what: str) -> None:
+    """Refuse models of a planar study that know a single case."""
     if study.model.operator is not None:
-        raise study.error("model", "an operator with physics.cases", "fem or auto: an operator knows no load cases")
+        raise study.error("model", f"an operator with {key}", f"fem or auto: an operator knows no {what}")
     if study.model.optimizer.on != "fem" and not study.model.undecided:
-        expected = "fem: a surrogate does not learn load cases; or none of physics.cases"
-        raise study.error("optimizer.on", f"'{study.model.optimizer.on}' with physics.cases", expected)
-    if study.model.optimizer.method == "trust_region":
-        raise study.error("optimizer.method", "trust_region with physics.cases", "slsqp or trust_constr")
+        expected = f"fem: a surrogate does not learn {what}; or none of {key}"
+        raise study.error("optimizer.on", f"'{study.model.optimizer.on}' with {key}", expected)
 
 
 def _no_combination(study: Study[Any]) -> None:
     """Refuse what only load cases have."""
-    expected = f"the name of a functional; sum and worst are of the load cases in {cases_of(study)[0]}"
+    beside = ", or of scatter" if isinstance(study.model, StudyModel) else ""
+    cases = cases_of(study)[0]
+    expected = f"the name of a functional; mean, sum and worst are of the load cases in {cases}{beside}"
     for index, objective in enumerate(objectives_of(study)):
         if isinstance(objective.given, Combined):
             raise study.error(objective_key(study, index), f"'{objective.name}'", expected)
@@ -158,30 +173,34 @@ def _chosen(
     return found
 
 
-def _functionals(study: Study[Any], problem: Problem) -> Iterator[CaseFunctional]:
-    """The objectives over all cases, whatever stands under a condition over all of them, and each in its cases."""
-    cases = list(cases_of(study)[1])
+def _functionals(study: Study[Any], problem: Problem, weights: Mapping[str, float]) -> Iterator[CaseFunctional]:
+    """The objectives over all cases, whatever stands under a condition over all of them, and each in its cases.
+
+    ``weights`` are those of the cases in a mean.
+    """
+    cases, scatters = list(weights), scatter_of(study) is not None
     known = {functional.name: functional for functional in problem.functionals}
     wanted: dict[str, set[str]] = {}
     for index, objective in enumerate(objectives_of(study)):
         key, given = objective_key(study, index), objective.given
         if not isinstance(given, Combined):
             name = objective.name
-            expected = f"{{sum: {name}}} or {{worst: {name}}}, which say what counts of the load cases"
+            what, ways = ("scenarios", "mean") if scatters else ("load cases", "sum")
+            expected = f"{{{ways}: {name}}} or {{worst: {name}}}, which say what counts of the {what}"
             raise study.error(key, f"'{name}'", expected)
-        yield _combined(study, key, known, given, objective.sign)
+        yield _combined(study, key, known, given, objective.sign, weights)
         wanted.setdefault(objective.functional_name, set()).update(cases)
     yielded = {objective.name for objective in objectives_of(study)}
     for index, entry in enumerate(study.model.constraints):
         name = name_of(entry.functional)
         if entry.case is not None:
-            _known_case(study, f"constraints.{index}.case", entry.case)
+            _known_case(study, f"constraints.{index}.case", entry.case, cases)
         if name in known:
             wanted.setdefault(name, set()).update([entry.case] if entry.case else cases)
         if isinstance(entry.quantity, Combined) and entry.name not in yielded and name in known:
             yielded.add(entry.name)
             sign = -1 if entry.kind == "at_least" else 1
-            yield _combined(study, f"constraints.{index}.quantity", known, entry.quantity, sign)
+            yield _combined(study, f"constraints.{index}.quantity", known, entry.quantity, sign, weights)
     for name, own in wanted.items():
         for position, case in enumerate(cases):
             if case in own:
@@ -189,20 +208,27 @@ def _functionals(study: Study[Any], problem: Problem) -> Iterator[CaseFunctional
 
 
 def _combined(
-    study: Study[Any], key: str, known: Mapping[str, Functional], given: Combined, sign: int
+    study: Study[Any],
+    key: str,
+    known: Mapping[str, Functional],
+    given: Combined,
+    sign: int,
+    weights: Mapping[str, float],
 ) -> CaseFunctional:
     """A functional over all cases; the worst is the largest where ``sign`` is 1, the least where it is -1."""
-    cases = list(cases_of(study)[1])
+    if given.sum is not None and scatter_of(study) is not None:
+        raise study.error(key, f"'{name_of(given)}'", "mean or worst: scenarios of scatter have weights of their own")
     for case in given.weights:
-        _known_case(study, f"{key}.weights.{case}", case)
+        _known_case(study, f"{key}.weights.{case}", case, list(weights))
     of = known[name_of(given.functional)]
-    return _over(of, name_of(given), partial(_combine, given, cases, sign))
+    own = {case: given.weights.get(case, 1.0) for case in weights} if given.sum is not None else weights
+    return _over(of, name_of(given), partial(_combine, given, tuple(own.values()), sign))
 
 
-def _known_case(study: Study[Any], key: str, case: str) -> None:
-    _, cases = cases_of(study)
+def _known_case(study: Study[Any], key: str, case: str, cases: Sequence[str]) -> None:
     if case not in cases:
-        raise study.error(key, f"'{case}'", f"a load case: {', '.join(cases)}")
+        what = "load case" if scatter_of(study) is None else "scenario"
+        raise study.error(key, f"'{case}'", f"a {what}: {', '.join(cases)}")
 
 
 def _over(functional: Functional, name: str, combine: Any) -> CaseFunctional:
@@ -215,8 +241,8 @@ def _pick(position: int, values: Any) -> Any:
     return values[position]
 
 
-def _combine(combined: Combined, cases: Sequence[str], sign: int, values: Any) -> Any:
+def _combine(combined: Combined, weights: Sequence[float], sign: int, values: Any) -> Any:
     """The objective of values (K,): their weighted sum, or the smooth maximum (minimum of what is maximized)."""
-    if combined.sum is not None:
-        return sum(combined.weights.get(case, 1.0) * value for case, value in zip(cases, values, strict=True))
+    if combined.worst is None:
+        return sum(weight * value for weight, value in zip(weights, values, strict=True))
     return sign * smooth_maximum(sign * values, combined.sharpness)

@@ -108,7 +108,7 @@ class FemModel:
         """Solution at a design (P,)."""
         theta = design_of(self.setup, theta)
         self.solves["forward"] += max(1, len(self.setup.problem.cases))
-        return self.solver.solve(self.setup.shape_map.nodes(theta).numpy())
+        return self.setup.maps.solve(self.solver, theta)
 
     def value_and_gradient(self, theta: ArrayLike | Tensor) -> tuple[float, Tensor, FemSolution | CaseSolution]:
         """Objective, its gradient (P,) by the adjoint, and the solution."""
@@ -127,9 +127,9 @@ class FemModel:
 
     def _gradient(self, theta: Tensor, solution: FemSolution | CaseSolution, name: str) -> Tensor:
         before = solution.adjoints if isinstance(solution, CaseSolution) else 0
-        gradient = solution.gradient(name)
+        gradient = self.setup.maps.gradient(theta, solution, name)
         self.solves["adjoint"] += solution.adjoints - before if isinstance(solution, CaseSolution) else 1
-        return self.setup.shape_map.pull_back(theta, torch.from_numpy(gradient))
+        return gradient
 
     def evaluate(self, theta: ArrayLike) -> tuple[Array, Array]:
         """See :class:`Model`."""

@@ -13,7 +13,7 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from shapewright.geometries.design.measures import jacobian, valid_designs
-from shapewright.solvers.fem.load_cases import CaseSolution
+from shapewright.solvers.fem.load_cases import CaseSolution, CaseSolver
 from shapewright.solvers.fem.solver import FemSolution, FemSolver
 from shapewright.studies.problem.setup import Setup
 from shapewright.surrogate.training.dataset import Dataset, load_dataset
@@ -108,19 +108,21 @@ def stack_fields(solution: FemSolution | CaseSolution, setup: Setup) -> NDArray[
     return np.concatenate([solution.fields[field.name] for field in setup.problem.physics.fields], -1)
 
 
-def solve_design(setup: Setup, solver: FemSolver, theta: Tensor, directions: Tensor) -> Sample:
+def solve_design(setup: Setup, solver: FemSolver | CaseSolver, theta: Tensor, directions: Tensor) -> Sample:
     """Solve one design (P,), with the gradients of all functionals and the tangents along directions (T, P)."""
-    return sample_of(setup, solver.solve(setup.shape_map.nodes(theta).numpy()), theta, directions)
+    return sample_of(setup, setup.maps.solve(solver, theta), theta, directions)
 
 
-def sample_of(setup: Setup, solution: FemSolution, theta: Tensor, directions: Tensor) -> Sample:
+def sample_of(
+    setup: Setup, solution: FemSolution | CaseSolution, theta: Tensor, directions: Tensor
+) -> Sample:
     """The solution of a design (P,), its solver's last one, with gradients and tangents along directions (T, P)."""
     names = [functional.name for functional in setup.problem.functionals]
-    gradients = [setup.shape_map.pull_back(theta, torch.from_numpy(solution.gradient(name))) for name in names]
+    gradients = [setup.maps.gradient(theta, solution, name) for name in names]
     shape = (0, *stack_fields(solution, setup).shape)
     tangents = np.zeros(shape, np.float32)
     if len(directions):
-        moved = [solution.tangent(setup.shape_map.velocity(theta, d).numpy()) for d in directions]
+        moved = [setup.maps.tangent(solution, theta, d) for d in directions]
         fields = setup.problem.physics.fields
         tangents = np.stack([np.concatenate([m.fields[f.name] for f in fields], -1) for m in moved]).astype(np.float32)
     return Sample(

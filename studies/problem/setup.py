@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from shapewright.geometries.fields.quantities import FieldSpace, field_space, po
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.geometries.mesh.stiffness import dirichlet_factor
 from shapewright.solvers.physics.catalogue import Dirichlet, Problem
+from shapewright.studies.problem.case_maps import CaseMaps
 from shapewright.studies.problem.conditions import Condition, conditions_of
 from shapewright.studies.problem.effort import refuse_effort
 from shapewright.studies.problem.equations import boundary_value_problem, check_on_mesh, physics_key, physics_of
@@ -28,6 +30,7 @@ from shapewright.studies.problem.families import families, fixed_key, geometry_k
 from shapewright.studies.problem.functionals import functional_data, functionals_of
 from shapewright.studies.problem.load_cases import with_cases
 from shapewright.studies.problem.patches import problem_at, with_patches
+from shapewright.studies.problem.scatter import parameters_of
 from shapewright.studies.schema.loader import Study, StudyError
 from shapewright.studies.schema.study import StudyModel
 from shapewright.surrogate.models.weights_file import SurrogateFileError, load_mesh
@@ -52,6 +55,11 @@ class Setup:
     problem: Problem
     constraints: tuple[Condition, ...]
     initial: Tensor
+
+    @cached_property
+    def maps(self) -> CaseMaps:
+        """From designs to the nodes of all cases."""
+        return CaseMaps(self.problem, self.shape_map)
 
     @property
     def space(self) -> FieldSpace:
@@ -114,7 +122,11 @@ class Setup:
             **physics_key(self.study),
             "objective": functional_data(self.study, model.objective.functional_name),
             "surrogate": network,
-        } | ({"constrained": others} if others else {}) | fixed_key(self.study)
+        } | ({"constrained": others} if others else {}) | fixed_key(self.study) | self._scatter()
+
+    def _scatter(self) -> dict[str, Any]:
+        scatter = self.study.model.scatter
+        return {} if scatter is None else {"scatter": scatter.model_dump(mode="json", exclude={"compare"})}
 
 
 def build_setup(study: Study[StudyModel]) -> Setup:
@@ -144,7 +156,7 @@ def _build_setup(study: Study[StudyModel]) -> Setup:
         shape_map = replace(shape_map, family=fix_parameters(native, fixed), made_for=native)
     physics = physics_of(study)
     functionals = functionals_of(study, family, physics, quantities_of(shape_map))
-    problem = boundary_value_problem(study, family, functionals)
+    problem = boundary_value_problem(study, family, functionals, parameters_of(study, physics))
     problem = with_cases(study, family, problem)
     check_on_mesh(study, problem, shape_map)
     initial = family.default

@@ -17,6 +17,7 @@ from shapewright.studies.run.infill import INFILL, Tuned
 from shapewright.studies.run.optimum import FoundOptimum
 from shapewright.studies.run.plan import decided
 from shapewright.studies.run.resolved import write_study
+from shapewright.studies.run.robust import COMPARE
 from shapewright.studies.run.sample import SAMPLE
 from shapewright.studies.run.search import OPTIMIZE
 from shapewright.studies.run.stage import Run, Stage, run_stages
@@ -42,7 +43,7 @@ __all__ = [
     "write_resolved",
 ]
 
-STAGES: tuple[Stage[Any], ...] = (SAMPLE, TRAIN, SURROGATE, OPTIMIZE, INFILL, EXPORT, VALIDATE)
+STAGES: tuple[Stage[Any], ...] = (SAMPLE, TRAIN, SURROGATE, OPTIMIZE, INFILL, COMPARE, EXPORT, VALIDATE)
 
 
 def design_stages(study: StudyModel) -> tuple[Stage[Any], ...]:
@@ -57,6 +58,8 @@ def design_stages(study: StudyModel) -> tuple[Stage[Any], ...]:
         unused |= {TRAIN.name, *(() if tunes else (SAMPLE.name,))}
     if not tunes:
         unused.add(INFILL.name)
+    if study.scatter is None or not study.scatter.compare:
+        unused.add(COMPARE.name)
     return tuple(stage for stage in STAGES if stage.name not in unused)
 
 

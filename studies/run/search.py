@@ -21,6 +21,7 @@ from shapewright.studies.run.optimum import FoundOptimum, found_optimum, history
 from shapewright.studies.run.sample import physical_inputs
 from shapewright.studies.run.stage import Inputs, Output, Results, Run, Stage
 from shapewright.studies.run.train import SURROGATE, Operator, Surrogate
+from shapewright.studies.schema.study import Combined
 
 FILES = ("optimum.json", "history.csv", "shapes.json")
 
@@ -35,8 +36,17 @@ class _Searched:
 
 
 def search_inputs(setup: Setup) -> dict[str, Any]:
-    """Where a search begins, and what it has to meet."""
-    return {"start": setup.initial.tolist(), "constraints": [vars(constraint) for constraint in setup.constraints]}
+    """Where a search begins, and what it has to meet.
+
+    What is maximized is searched under the key of the first release, which did not tell it from what is minimized.
+    """
+    given = setup.study.model.objective.given
+    return {
+        "start": setup.initial.tolist(),
+        "constraints": [vars(constraint) for constraint in setup.constraints],
+        **({"objective": "minimize"} if setup.sign > 0 else {}),
+        **({"over cases": given.model_dump(exclude_defaults=True)} if isinstance(given, Combined) else {}),
+    }
 
 
 def _inputs(run: Run[Setup], results: Results) -> Inputs:

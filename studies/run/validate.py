@@ -11,6 +11,7 @@ from shapewright.studies.certify.model import VERSION, Certificate, read_certifi
 from shapewright.studies.files import sha256, write_text
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.run.infill import INFILL
+from shapewright.studies.run.robust import COMPARE
 from shapewright.studies.run.sample import physical_inputs
 from shapewright.studies.run.search import OPTIMIZE, search_inputs
 from shapewright.studies.run.stage import Inputs, Output, Results, Run, Stage
@@ -93,7 +94,7 @@ def _certificate(run: Run[Setup], results: Results, record: object) -> Certifica
 
 
 VALIDATE = Stage(
-    "validate", (SURROGATE, OPTIMIZE, INFILL, EXPORT), _validate_inputs, _validate, _certificate, VERSION
+    "validate", (SURROGATE, OPTIMIZE, INFILL, EXPORT, COMPARE), _validate_inputs, _validate, _certificate, VERSION
 )
 
 

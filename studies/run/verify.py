@@ -63,7 +63,7 @@ EXACT = 1e-9
 """Relative difference of numbers that are computed anew from the same data."""
 _SENTENCE = "verdict is "
 """How a fault in the verdict's sentence begins."""
-STAGES = ("sample", "train", "optimize", "infill", "export", "validate")
+STAGES = ("sample", "train", "optimize", "infill", "compare", "export", "validate")
 
 
 def verify(folder: Path, resolve: bool = False) -> list[Finding]:

@@ -68,4 +68,4 @@ def _valid(value: Any, model: type[Section]) -> bool:
 def without_first_objective(data: dict[str, Any]) -> dict[str, Any]:
     """Data of a study as a file has them: `objectives` and `front` where there are any, else `objective`."""
     unused = ("objective",) if data.get("objectives") is not None else ("objectives", "front")
-    return {key: value for key, value in data.items() if key not in unused}
+    return {k: v for k, v in data.items() if k not in unused and (k != "scatter" or v is not None)}

@@ -44,6 +44,7 @@ from shapewright.studies.schema.base import (
 from shapewright.studies.schema.front import Front, of_front, without_first_objective
 from shapewright.studies.schema.learning import Infill, ShapeSurrogate, Training
 from shapewright.studies.schema.physics import Physics
+from shapewright.studies.schema.scatter import Scatter
 
 SCHEMA_FILE = Path(__file__).parents[1] / "schema.json"
 
@@ -128,7 +129,8 @@ def name_of(functional: str | Integral | OnRegion | Functional | Combined) -> st
     if isinstance(functional, str):
         return functional
     if isinstance(functional, Combined):
-        return f"{functional.way} {name_of(functional.functional)}".replace("sum ", "sum of ", 1)
+        way = {"mean": "mean", "sum": "sum of", "worst": "worst"}[functional.way]
+        return f"{way} {name_of(functional.functional)}"
     return f"{functional.name} on {functional.on}" if isinstance(functional, OnRegion) else functional.name
 
 
@@ -138,7 +140,7 @@ def _kind_of_functional(value: Any) -> str:
             return kind
     if isinstance(value, Integral | dict):
         keys = value.keys() if isinstance(value, dict) else {"integrand"}
-        if keys & {"sum", "worst", "weights", "sharpness"}:
+        if keys & {"mean", "sum", "worst", "weights", "sharpness"}:
             return "<combined>"
         return "<on region>" if "on" in keys and not keys & {"integrand", "unit"} else "<integral>"
     return "<name>"
@@ -155,8 +157,10 @@ Single = Annotated[_Single, Discriminator(_kind_of_functional)]
 
 
 class Combined(Section):
-    """One functional over all load cases: the weighted sum of its values, or the worst of them."""
+    """One functional over all load cases or scenarios: the mean or weighted sum of its values, or the worst of them."""
 
+    mean: Single | None = None
+    """Functional whose mean over all cases counts, by the weights of the scenarios where the study has scatter."""
     sum: Single | None = None
     """Functional whose values in all cases are added."""
     weights: dict[Name, Positive] = Field(default_factory=dict)
@@ -167,9 +171,9 @@ class Combined(Section):
     """Of the smooth maximum of K cases: it lies below the true one by at most log(K)/sharpness of the values' size."""
 
     @property
-    def way(self) -> Literal["sum", "worst"]:
+    def way(self) -> Literal["mean", "sum", "worst"]:
         """How the cases are combined."""
-        return "worst" if self.sum is None else "sum"
+        return "sum" if self.sum is not None else ("mean" if self.worst is None else "worst")
 
     @property
     def functional(self) -> str | Integral | OnRegion | Functional:
@@ -180,9 +184,11 @@ class Combined(Section):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.sum is None) == (self.worst is None):
-            found = "neither" if self.sum is None else "both"
-            raise fault("", f"found {found} of sum and worst; expected one of them")
+        found = [way for way in ("mean", "sum", "worst") if getattr(self, way) is not None]
+        if len(found) != 1:
+            told = {0: "neither", 2: "both"}.get(len(found), "all")
+            of = " and ".join(found) if len(found) == 2 else "mean, sum and worst"
+            raise fault("", f"found {told} of {of}; expected one of them")
         if self.weights and self.sum is None:
             raise fault("weights", "found it without sum; expected none")
         if self.sharpness != Combined.model_fields["sharpness"].default and self.worst is None:
@@ -207,10 +213,10 @@ class Objective(Section):
 
     maximize: Wanted | None = None
     """Functional to make as large as possible: its name, {name: drag, on: body} or {name: ..., integrand: ...}; with
-    load cases {sum: ...} or {worst: ...}."""
+    load cases {sum: ...}, {mean: ...} or {worst: ...}, with scatter {mean: ...} or {worst: ...}."""
     minimize: Wanted | None = None
     """Functional to make as small as possible: its name, {name: drag, on: body} or {name: ..., integrand: ...}; with
-    load cases {sum: ..., weights: ...} or {worst: ...}."""
+    load cases {sum: ..., weights: ...}, {mean: ...} or {worst: ...}, with scatter {mean: ...} or {worst: ...}."""
 
     @property
     def given(self) -> str | Integral | OnRegion | Functional | Combined:
@@ -261,7 +267,7 @@ class Constraint(Section):
     quantity: Wanted
     """Quantity such as area, thickness, jacobian; a functional of the physics such as lift; an integral of one's own,
     {name: ..., integrand: ...}, or the name of one that the objective or another constraint defines; {name: drag, on:
-    body} for a functional of the physics on a region; with load cases also {worst: ...} or {sum: ...}."""
+    body} for a functional of the physics on a region; with load cases or scatter also {mean: ...} or {worst: ...}."""
     equals: float | Literal["initial"] | None = None
     """Required value, or initial for the value of the start design."""
     at_least: float | Literal["initial"] | None = None
@@ -453,6 +459,8 @@ class StudyModel(Section):
     """Two objectives, which are traded for each other along `front`."""
     front: Front | None = None
     """Designs between the optima of the two `objectives`."""
+    scatter: Scatter | None = None
+    """Loads, coefficients and manufacturing that are not known exactly; the objective is a mean or the worst."""
     constraints: Annotated[tuple[Constraint, ...], Strict(False)] = ()
     """Conditions that the optimum meets."""
     sampling: Sampling = Field(default_factory=Sampling)
