@@ -63,7 +63,7 @@ def test_shipped_studies_name_only_what_exists(path):
     assert {name for condition in conditions for name in condition.values} <= set(physics.components)
     quantities = {*QUANTITIES, *(functional.name for functional in physics.functionals)}
     assert {constraint.quantity for constraint in model.constraints} <= quantities
-    assert physics.functional(model.objective.name).name == model.objective.name
+    assert physics.functional(model.objective.functional_name).name == model.objective.functional_name
     for condition in model.physics.dirichlet:
         for value in condition.values.values():
             parse(value, ("x", "y"), "dirichlet")
@@ -103,13 +103,13 @@ traning: {}
         "F:11: physics.dirichlet.0: found no component; expected at least one with its value, such as u: 0",
         "F:13: physics.dirichlet.1.u: found nan (not finite); expected a number or a formula",
         "F:14: objective.minimize.name: missing; expected text",
-        "F:14: objective.minimize.nam: unknown key; did you mean 'name'? allowed: name, integrand, on, unit, sum, "
-        "weights, worst, sharpness",
+        "F:14: objective.minimize.nam: unknown key; did you mean 'name'? allowed: name, integrand, on, unit, mean, "
+        "sum, weights, worst, sharpness",
         "F:16: constraints.0.equals: found 'foo' (text); expected a number or 'initial'",
         "F:17: optimizer.max_iterations: found 'abc' (text); expected a whole number >= 1",
         "F:18: traning: unknown key; did you mean 'training'? allowed: name, description, geometry, physics, "
-        "objective, objectives, front, constraints, sampling, engine, surrogate, training, optimizer, model, infill, "
-        "validation",
+        "objective, objectives, front, scatter, constraints, sampling, engine, surrogate, training, optimizer, model, "
+        "infill, validation",
     ]
 
 
