@@ -19,7 +19,6 @@ from torch import Tensor
 from shapewright.studies.optimize.correction import Array
 from shapewright.studies.optimize.trust_region_search import SAME, SolutionStore
 from shapewright.studies.problem.known_solutions import KnownSolution
-from shapewright.studies.problem.known_solutions import KnownSolution
 from shapewright.studies.problem.setup import Setup
 from shapewright.surrogate.training.dataset import Dataset, read_dataset
 
@@ -69,16 +68,6 @@ class SharedSolutions(SolutionStore):
     def spans(self) -> list[KnownSolution]:
         """See :class:`SolutionStore`; of all searches, those nearest to the last design of this one at the end."""
         return sorted(self.common.spans(), key=lambda known: -self._apart(known.theta, self._near))
-
-    def keep_spans(self) -> None:
-        """Have the solutions that follow, of all searches, come with adjoints and tangents along all parameters."""
-        self.common.keep_spans()
-
-    def spans(self) -> list[KnownSolution]:
-        """As :meth:`known`, with adjoints and tangents."""
-        near = torch.from_numpy(np.array(self._near))
-        span = self.setup.family.bounds[:, 1] - self.setup.family.bounds[:, 0]
-        return sorted(self.common.spans(), key=lambda known: -float(((known.theta - near) / span).abs().max()))
 
     def elsewhere(self, theta: Array) -> list[Dataset]:
         """Solutions of other searches nearest to a design (P,), without that at the design itself."""

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.sparse.linalg import SuperLU, splu
 from torch import Tensor
+from torch.autograd import grad
 
 from shapewright.geometries.fields.problem import Problem
 from shapewright.geometries.mesh.integration import cell_points
@@ -145,7 +146,8 @@ class FlowModel:
         x, jacobian = found
         state = lifting + basis @ x
         values = self._integrals(nodes, state)
-        slopes = torch.stack([torch.autograd.grad(value, state, retain_graph=True)[0] for value in values], -1)
+        # a functional of the shape alone does not depend on the state
+        slopes = torch.stack([grad(value, state, retain_graph=True, materialize_grads=True)[0] for value in values], -1)
         y = torch.linalg.solve(jacobian.T, -torch.einsum("nck,ncj->kj", basis.detach(), slopes))
         equations = WeakEquations(*self._mesh, nodes)
         total = values + equations.residual(state, basis @ y)
