@@ -15,8 +15,8 @@ from torch import Tensor
 
 from shapewright.geometries.fields.problem import Problem
 from shapewright.solvers.errors import SolveError
-from shapewright.solvers.fem.load_cases import CaseSolver, solver_of
-from shapewright.solvers.fem.solver import FemSolver
+from shapewright.solvers.fem.load_cases import CaseSolution, CaseSolver, solver_of
+from shapewright.solvers.fem.solver import FemSolution, FemSolver
 from shapewright.studies.files import read_sealed, write_sealed
 from shapewright.studies.optimize.correction import Array
 from shapewright.studies.optimize.operator_search import optimize_on_operator
@@ -134,7 +134,7 @@ class SolutionStore:
             try:
                 solution = self.setup.maps.solve(self._solver, design)
                 sample = sample_of(self.setup, solution, design, directions)
-                known = known_solution(self._problem, design, solution) if self._keeps_spans else None
+                known = self._known(design, solution) if self._keeps_spans else None
             except SolveError:
                 return None
             found = Dataset(**{name: torch.from_numpy(array)[None] for name, array in vars(sample).items()})
@@ -147,6 +147,9 @@ class SolutionStore:
         if self._keeps_spans and file.with_suffix(SPAN).is_file():
             self.solves["tangent"] += len(design)
         return found
+
+    def _known(self, design: Tensor, solution: FemSolution | CaseSolution) -> KnownSolution | None:
+        return known_solution(self._problem, design, solution) if isinstance(solution, FemSolution) else None
 
     def _span(self, key: bytes, found: Dataset) -> KnownSolution:
         if key not in self._spans:

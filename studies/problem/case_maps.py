@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapewright.geometries.design.shape_map import ShapeMap
+from shapewright.geometries.design.solid_map import SolidMap
 from shapewright.geometries.fields.problem import Problem
 from shapewright.solvers.fem.load_cases import CaseSolution, CaseSolver, offset_of
 from shapewright.solvers.fem.solver import FemSolution, FemSolver, FemTangent
@@ -24,14 +25,18 @@ class CaseMaps:
     """The map from design parameters to nodes, for each offset of the boundary in the cases of a problem."""
 
     problem: Problem
-    shape_map: ShapeMap
+    shape_map: ShapeMap | SolidMap
 
     @cached_property
-    def maps(self) -> Mapping[float, ShapeMap]:
+    def maps(self) -> Mapping[float, ShapeMap | SolidMap]:
         """Offset -> map; the only one is of offset zero where nothing is offset."""
         offsets = dict.fromkeys(offset_of(self.problem, case) for case in self.problem.cases) or (0.0,)
-        tags = self.problem.offset_on
-        return {o: replace(self.shape_map, offset=o, offset_on=tags) if o else self.shape_map for o in offsets}
+        return {offset: self._moved(offset) for offset in offsets}
+
+    def _moved(self, offset: float) -> ShapeMap | SolidMap:
+        if not offset or not isinstance(self.shape_map, ShapeMap):
+            return self.shape_map
+        return replace(self.shape_map, offset=offset, offset_on=self.problem.offset_on)
 
     def nodes(self, theta: Tensor) -> dict[float, Array]:
         """Offset -> (N, 2) nodes of a design (P,)."""
