@@ -82,3 +82,22 @@ def test_every_public_name_exists() -> None:
         assert getattr(shapewright, name) is not None
     with pytest.raises(AttributeError, match=r"no attribute 'Studdy'; it has .*Study"):
         shapewright.Studdy  # noqa: B018
+
+
+def test_front(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first is the disc, A^2 / (2 pi); between the ends one objective is traded for the other."""
+    found = run("front.py")
+    front = found["front"]
+    assert [point.dominated_by for point in front.points] == [None] * 4
+    assert front.points[0].objectives[0] == pytest.approx(9.0 / (2 * math.pi), rel=2e-3)
+    torsion, bending = zip(*(point.objectives for point in front.points), strict=True)
+    assert sorted(torsion, reverse=True) == list(torsion)
+    assert sorted(bending) == list(bending)
+    assert {"certificate.json", "optimum.step"} <= set(found["files"])
+    assert "study: " in capsys.readouterr().out
+
+
+def test_robust() -> None:
+    """An offset disc is a disc; eight control points make one to a tenth of a percent."""
+    found = run("robust.py")
+    assert found["mean"] == pytest.approx(found["exact"], rel=2e-3)
