@@ -308,7 +308,8 @@ def flow_problem(setup: Setup, operator: str) -> Shapes | list[str]:
     problem = setup.problem
     given = {"slip": problem.slip, "load cases": tuple(problem.cases), "patch loads": problem.patches}
     found = [f"{what} are given; operator {operator} knows none" for what, entries in given.items() if entries]
-    pressures = [c.tag for c in (*problem.dirichlet, *problem.natural) if c.component == "p"]
+    pressures = [d.tag for d in problem.dirichlet if d.component == "p"]
+    pressures += [n.tag for n in problem.natural if n.component == "p"]
     pressures += ["the domain"] if "p" in problem.sources else []
     found += [f"the pressure is given on {tag}; operator {operator} takes tractions of u and v" for tag in pressures]
     if found:

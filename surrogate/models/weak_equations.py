@@ -63,9 +63,9 @@ class FieldsAtPoints:
             key, own = (s, columns.start, columns.stop), slope[:, None] * at
             summed[key] = summed[key].add_(own) if key in summed else own
         total = torch.zeros(self.count, self.count, dtype=self.blocks[0][1].dtype)
-        for (s, start, stop), columns in summed.items():
+        for (s, start, stop), moved in summed.items():
             rows, tests = self.blocks[s]
-            total[rows, start:stop] += tests.T @ columns
+            total[rows, start:stop] += tests.T @ moved
         return total
 
 
