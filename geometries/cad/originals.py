@@ -105,7 +105,7 @@ def fit_box(surface: Geom_Surface, box: Box) -> Box:
     """Parameters on which a face with the given box is fitted.
 
     Wider than it where the surface goes on, so that rounding leaves no trimming curve outside; exactly one period where
-    the face goes all the way round.
+    the face goes all the way round once.
     """
     kind = GeomAdaptor_Surface(surface).GetType()
     u = _range(box[0], box[1], surface.UPeriod() if surface.IsUPeriodic() else None, kind == GeomAbs_Plane)
@@ -119,7 +119,7 @@ def fit_box(surface: Geom_Surface, box: Box) -> Box:
 
 
 def _range(first: float, last: float, period: float | None, wider: bool) -> tuple[float, float]:
-    if period is not None and last - first > (1 - 1e-6) * period:
+    if period is not None and 1 - 1e-6 < (last - first) / period < 1.01:  # more than a turn is a thread
         return first, first + period
     more = WIDER * (last - first) if wider else 0.0
     return first - more, last + more
