@@ -58,7 +58,8 @@ def test_a_beam_with_a_hole():
 def test_quantities_are_differentiable_and_batched(name):
     mapped = solid_map("cantilever")
     theta, along = design(mapped.form, 1, 0.3), design(mapped.form, 2)
-    assert taylor_order(lambda at: measured(name, mapped, at)[None], theta, along) > 1.9
+    steps = (1e-2, 3e-3, 1e-3, 3e-4)  # smooth minima turn fast
+    assert taylor_order(lambda at: measured(name, mapped, at)[None], theta, along, steps) > 1.9
     both = measured(name, mapped, torch.stack([along, theta]))
     torch.testing.assert_close(both[1], measured(name, mapped, theta), rtol=1e-12, atol=0)
 
