@@ -433,8 +433,8 @@ class PretrainedOperator(Section):
     operator: Name
     """One that ships, such as poisson_2d, or a file of weights (*.safetensors) relative to this file."""
     gradient: Literal["lagrangian", "through_operator"] = "lagrangian"
-    """Design gradient of any functional: of the Lagrangian with the operator's fields held, state and adjoint in one span,
-    or exactly that of the predicted value."""
+    """Design gradient of any functional: of the Lagrangian with the operator's fields held, state and adjoint in one
+    span, or exactly that of the predicted value."""
 
 
 _OF_A_SURROGATE = ("surrogate", "sampling", "training", "infill")
