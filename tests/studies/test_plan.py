@@ -50,8 +50,12 @@ def test_the_ways_follow_from_times_and_solves(known):
     assert (fem.solves, fem.seconds) == (20, pytest.approx(60.0))
     assert (own.method, own.solves, own.seconds) == ("reduced_basis", 5, pytest.approx(15.0))
     assert own.basis == "not measured, so as by interpolation alone: median of known (6 variables)"
-    assert operator.calls == 6 * 2 + 2
-    assert operator.seconds == pytest.approx(2 * 3.0 + 40 * 0.5)
+    assert operator.calls == 12 * 2 + 2
+    assert operator.seconds == pytest.approx(2 * 3.0 + 26 * 0.5)
+    dearer = ways_of(setup, Times(2.0, 1.0, 0.5, tangents=0.5), "")
+    assert [way.seconds - cheap.seconds for way, cheap in zip(dearer[:3], (fem, own, operator), strict=True)] == [
+        0.0, pytest.approx(5 * 0.5), pytest.approx(2 * 0.5),
+    ]  # fmt: skip
     assert [way.pays_after for way in (fem, own, operator)] == [None, 1, 1]
     assert surrogate.seconds is None
     assert surrogate.basis == "not measured for about 6 variables"

@@ -155,7 +155,7 @@ def test_what_is_wrong_is_refused(sections):
         ({"model": "fem", "optimizer": {"on": "surrogate"}}, "found fem with optimizer.on surrogate; expected"),
         (
             {"model": {"operator": "poisson_2d"}, "infill": {}},
-            "infill found it with an operator for all shapes; expected a surrogate of this study",
+            "infill found it with an operator for all shapes; expected none: `shapewright train` tunes the operator",
         ),
         (
             {"training": {"optimizer": "adamw", "moments": "8bit"}},
