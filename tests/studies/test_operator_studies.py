@@ -96,3 +96,17 @@ def test_a_limit_on_the_peak_stress_is_met_in_a_third_of_the_solves_of_finite_el
     assert found.violation <= 1.0
     assert found.objective == pytest.approx(alone.objective, rel=1e-4)
     assert store.solves["forward"] <= fem.counts["forward"] / 3
+
+
+def test_the_hole_of_least_peak_stress_is_an_ellipse_found_with_a_third_of_the_solves(tmp_path):
+    """Pulled twice as hard along one axis: axes as 2 to 1, and the same hoop stress all along, the sum of both."""
+    setup = build_setup(load_study(STUDIES / "plate_hole.yaml"))
+    store = SolutionStore(setup, tmp_path)
+    config = setup.study.model.optimizer
+    best = search_by_trust_region(setup, None, config, store, tmp_path / "proposals.json").best
+    assert best.reason is ExitReason.STATIONARY
+    assert store.solves["forward"] <= 5  # finite elements alone take 16
+    names = [parameter.name for parameter in setup.family.parameters]
+    assert best.theta[names.index("aspect")] == pytest.approx(2.0, rel=0.05)
+    perimeter = 9.69  # of the ellipse 2:1 of area pi
+    assert best.objective == pytest.approx(3.0 + np.log(perimeter) / 30, rel=0.05)
