@@ -109,8 +109,7 @@ def certify_solid(
     given, objective = setup.study.model.validation, setup.problem.objective
     solved, total = [], given.refinements + 1
     for index in range(given.refinements):
-        options = options_at(setup, index)
-        solved.append(solve_fresh(setup, read.mesh(options), options))
+        solved.append(solve_fresh(setup, *read.mesh(options_at(setup, index))))
         report(index + 1, total, f"{solved[-1].level.dofs} unknowns, {solved[-1].level.linear_solver}")
     finest = options_at(setup, given.refinements - 1)
     start = solve_fresh(setup, mesh_solid(setup.cad, setup.regions, finest).mesh, finest)

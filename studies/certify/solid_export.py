@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from shapewright.geometries.cad.compare import read_back
 from shapewright.geometries.cad.deform import deform
 from shapewright.geometries.cad.solid_mesher import MeshOptions, mesh_solid
 from shapewright.geometries.cad.step import CadShape, read_step, write_step
-from shapewright.geometries.mesh.mesh import Mesh
+from shapewright.geometries.mesh.mesh import Mesh, MeshError
 from shapewright.geometries.mesh.simplex import Array
 from shapewright.studies.problem.solid_setup import SolidSetup
+
+FINER = (1.0, 1.2, 1.5, 2.0)
+"""Factors by which cells are made smaller where those asked for fold on the deformed part."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,20 @@ class ExportedSolid:
         kept, centroid = tuple(rest.pop("kept")), tuple(rest.pop("centroid"))
         return cls(file, read_step(file, unit, data["factor"]), regions, kept, centroid=centroid, **rest)
 
-    def mesh(self, options: MeshOptions) -> Mesh:
-        """A fresh mesh with the study's regions; errors as of :func:`mesh_solid`."""
-        return mesh_solid(self.cad, self.regions, options).mesh
+    def mesh(self, options: MeshOptions) -> tuple[Mesh, MeshOptions]:
+        """A fresh mesh with the study's regions, finer than asked for where larger cells fold; and how fine it is.
+
+        Raises:
+            MeshError: cells of half the size fold, too.
+        """
+        for finer in FINER:
+            tried = replace(options, size=options.size / finer, curvature=round(options.curvature * finer))
+            try:
+                return mesh_solid(self.cad, self.regions, tried).mesh, tried
+            except MeshError:
+                if finer == FINER[-1]:
+                    raise
+        raise AssertionError
 
 
 def export_solid(setup: SolidSetup, theta: Array, path: Path) -> ExportedSolid:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from shapewright.geometries.cad.solid_mesher import MeshOptions
 from shapewright.geometries.cad.step import CadError
 from shapewright.geometries.design.solid_map import pulled_back
 from shapewright.geometries.family.outlines import ShapeError
 from shapewright.geometries.files import written_whole
-from shapewright.geometries.mesh.mesh import Mesh
+from shapewright.geometries.mesh.mesh import Mesh, MeshError
 from shapewright.studies.certify.solid_certificate import SolidOptimum, certify_solid, options_at, solve_fresh
-from shapewright.studies.certify.solid_export import ExportedSolid, export_solid
+from shapewright.studies.certify.solid_export import FINER, ExportedSolid, export_solid
 from shapewright.studies.certify.solid_model import (
     SolidCertificate,
     SolidRound,
@@ -39,12 +40,13 @@ CERTIFICATE = "certificate.json"
 
 @dataclass(frozen=True)
 class _Round:
-    """A search on a mesh, the CAD of what it found, and a fresh mesh of that."""
+    """A search on a mesh, the CAD of what it found, and how fine a fresh mesh of that was."""
 
     setup: SolidSetup
     store: SolidStore
     found: Search
-    fresh: Mesh
+    exported: ExportedSolid
+    options: MeshOptions
     entry: SolidRound
 
 
@@ -69,8 +71,8 @@ def _search(run: Run[SolidSetup], results: Results, key: str) -> Output:
         solves.update(one.store.solves)
         if one.entry.difference <= limit:
             break
-        pulled = _pulled_back(setup, theta, one.fresh)
-        if pulled is None or number == setup.study.model.optimizer.restarts:
+        pulled = None if number == setup.study.model.optimizer.restarts else _restart_mesh(one)
+        if pulled is None:
             break
         mesh = pulled
     write_text(run.workspace.path("history.csv"), _history(setup, history))
@@ -103,9 +105,10 @@ def _round(
         raise OptimizationError(f"optimize: {found.reason.value}")
     objective = setup.problem.objective.name
     with written_whole(run.workspace.path("round.step")) as part:
-        fresh = export_solid(run.setup, found.theta, part).mesh(options_at(setup, 0))
+        exported = export_solid(run.setup, found.theta, part)
+        fresh, options = exported.mesh(options_at(setup, 0))
     run.workspace.path("round.step").unlink(missing_ok=True)
-    reread = solve_fresh(setup, fresh, options_at(setup, 0)).level.values[objective]
+    reread = solve_fresh(setup, fresh, options).level.values[objective]
     difference = abs(found.objective - reread) / abs(reread)
     run.report("optimize", 1, 1, f"mesh {number + 1}: moved {found.objective:.6g}, re-read CAD {reread:.6g}")
     dofs = len(setup.shape_map.mesh.nodes) * len(setup.problem.physics.components)
@@ -114,7 +117,7 @@ def _round(
         dofs=dofs, solves=solved, objective=found.objective, reread=reread, difference=difference,
         reason=found.reason.value,
     )  # fmt: skip
-    return _Round(setup, store, found, fresh, entry)
+    return _Round(setup, store, found, exported, options, entry)
 
 
 def store_of(run: Run[SolidSetup], setup: SolidSetup) -> SolidStore:
@@ -126,12 +129,17 @@ def store_of(run: Run[SolidSetup], setup: SolidSetup) -> SolidStore:
     return SolidStore(setup, run.workspace.path(f"solutions/{key}"), tangents)
 
 
-def _pulled_back(setup: SolidSetup, theta: np.ndarray, fresh: Mesh) -> Mesh | None:
-    """A mesh of the deformed CAD as one of the part as it came; None where that has folded cells."""
-    try:
-        return pulled_back(setup.family.form, torch.from_numpy(theta), fresh).mesh
-    except ShapeError:
-        return None
+def _restart_mesh(one: _Round) -> Mesh | None:
+    """A mesh of the deformed CAD as one of the part as it came, finer where cells fold; None where they always do."""
+    theta = torch.from_numpy(one.found.theta)
+    for finer in FINER:
+        options = replace(one.options, size=one.options.size / finer, curvature=round(one.options.curvature * finer))
+        try:
+            fresh, _ = one.exported.mesh(options)
+            return pulled_back(one.setup.family.form, theta, fresh).mesh
+        except (MeshError, ShapeError):
+            continue
+    return None
 
 
 def _history(setup: SolidSetup, history: list[tuple[int, Iterate]]) -> str:

@@ -89,8 +89,7 @@ def _cad(setup: SolidSetup, workspace: Workspace, certificate: SolidCertificate)
 
 
 def _solved(setup: SolidSetup, workspace: Workspace, certificate: SolidCertificate) -> Iterator[Finding]:
-    options = options_at(setup, 0)
-    level = solve_fresh(setup, _exported(setup, workspace).mesh(options), options).level
+    level = solve_fresh(setup, *_exported(setup, workspace).mesh(options_at(setup, 0))).level
     name = setup.problem.objective.name
     again, before = level.values[name], certificate.levels[0].values[name]
     same = abs(again - before) <= SAME_SOLUTION * abs(before)
