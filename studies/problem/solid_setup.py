@@ -25,6 +25,7 @@ from shapewright.geometries.family.parts import Parameter
 from shapewright.geometries.fields.problem import Problem
 from shapewright.geometries.mesh.mesh import Mesh, MeshError
 from shapewright.studies.files import sha256
+from shapewright.studies.problem.case_maps import CaseMaps
 from shapewright.studies.problem.conditions import Condition, conditions_on
 from shapewright.studies.problem.equations import boundary_value_problem, check_on_mesh, physics_of
 from shapewright.studies.problem.functionals import functionals_of
@@ -91,6 +92,11 @@ class SolidSetup:
     problem: Problem
     constraints: tuple[Condition, ...]
     initial: Tensor
+
+    @cached_property
+    def maps(self) -> CaseMaps:
+        """From designs to the nodes of all cases."""
+        return CaseMaps(self.problem, self.shape_map)  # type: ignore[arg-type]
 
     @property
     def sign(self) -> int:
