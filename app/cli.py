@@ -338,19 +338,19 @@ def _run_solid(options: Options) -> NoReturn:
 
 
 def _search_solid(options: Options) -> None:
-    from shapewright.app.solid import run_solid
+    from shapewright.app.solid import run_solid_to
     from shapewright.studies.run.solid_run import OPTIMIZE
 
-    found = run_solid(options, OPTIMIZE)
+    found = run_solid_to(options, OPTIMIZE)
     for entry in found.rounds:
         _say(f"{entry.reason} Objective {entry.objective:.8g} after {entry.solves} designs solved.")
 
 
 def _export_solid(options: Options) -> None:
-    from shapewright.app.solid import run_solid
+    from shapewright.app.solid import run_solid_to
     from shapewright.studies.run.solid_run import EXPORT
 
-    exported = run_solid(options, EXPORT)
+    exported = run_solid_to(options, EXPORT)
     _say(f"{exported.file}: volume read back {exported.volume:.9g}")
 
 

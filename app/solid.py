@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -68,15 +67,25 @@ def opened_solid(
         yield Run(setup, workspace, "cpu", report)
 
 
-def run_solid(options: Options, last: Stage[Any] | None = None) -> FinishedSolid | Any:
-    """Everything of a study on the command line, or up to the stage ``last``, whose result is given."""
+def run_solid(options: Options) -> FinishedSolid:
+    """Everything of a study on the command line."""
+    with _opened_by(options) as current:
+        return _finished(current)
+
+
+def run_solid_to[T](options: Options, last: Stage[T]) -> T:
+    """The result of the stage ``last`` of a study on the command line, and all that it needs."""
+    with _opened_by(options) as current:
+        return run_stages(current, STAGES, last)[last]
+
+
+@contextmanager
+def _opened_by(options: Options) -> Iterator[Run[SolidSetup]]:
     study = load_solid(options.study, options.overrides).forced(options.force)
     workspace = Workspace(options.out or Path("out") / study.model.name)
     results_go_to(workspace.folder)
     with ProgressBars() as bars, opened_solid(study, workspace, bars, options.overwrite) as current:
-        if last is not None:
-            return run_stages(current, STAGES, last)[last]
-        return _finished(current)
+        yield current
 
 
 def run_solid_study(

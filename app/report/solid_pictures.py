@@ -8,11 +8,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyvista as pv
 from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    from pyvista.plotting._typing import ScalarBarArgs
 
 Array = NDArray[np.float64]
 SIZE = (760, 560)
@@ -22,7 +26,8 @@ FRAMES = 24
 FRAME_SIZE = (560, 460)
 QUADRATIC_TETRAHEDRON = 24
 """VTK's number of it, whose order of nodes is that of our meshes."""
-COLOURS = "turbo"
+Colours = Literal["turbo", "RdBu_r"]
+COLOURS: Colours = "turbo"
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class SolidState:
 
 
 def coloured(
-    state: SolidState, title: str, limits: tuple[float, float], magnified: float = 0.0, colours: str = COLOURS
+    state: SolidState, title: str, limits: tuple[float, float], magnified: float = 0.0, colours: Colours = COLOURS
 ) -> str:
     """The surface coloured by the scalar; a data address of a PNG."""
 
@@ -63,7 +68,7 @@ def coloured(
     return _picture(draw)
 
 
-def section(state: SolidState, title: str, limits: tuple[float, float], axis: str) -> str:
+def section(state: SolidState, title: str, limits: tuple[float, float], axis: Literal["x", "y", "z"]) -> str:
     """The half behind a plane through the middle across an axis."""
 
     def draw(plotter: pv.Plotter) -> None:
@@ -93,7 +98,7 @@ def turning(state: SolidState, limits: tuple[float, float]) -> list[str]:
         for _ in range(FRAMES):
             plotter.camera.Azimuth(360 / FRAMES)
             plotter.renderer.ResetCameraClippingRange()
-            frames.append(_address(plotter.screenshot(return_img=True), "JPEG"))
+            frames.append(_address(plotter, "JPEG"))
     return frames
 
 
@@ -107,23 +112,25 @@ def _middle(nodes: Array) -> Array:
     return (nodes.min(0) + nodes.max(0)) / 2
 
 
-def _bar(title: str) -> dict[str, object]:
-    place = {"vertical": True, "position_x": 0.87, "position_y": 0.2, "height": 0.6, "width": 0.06}
-    return {"title": title, "n_labels": 5, "fmt": "%.3g", "color": "black", "title_font_size": 14, **place}
+def _bar(title: str) -> ScalarBarArgs:
+    return {
+        "title": title, "n_labels": 5, "fmt": "%.3g", "color": "black", "title_font_size": 14,
+        "vertical": True, "position_x": 0.87, "position_y": 0.2, "height": 0.6, "width": 0.06,
+    }  # fmt: skip
 
 
 def _picture(draw: Callable[[pv.Plotter], None]) -> str:
     with _plotter(SIZE) as plotter:
         draw(plotter)
         _look(plotter)
-        return _address(plotter.screenshot(return_img=True), "PNG")
+        return _address(plotter, "PNG")
 
 
 @contextmanager
 def _plotter(size: tuple[int, int]) -> Iterator[pv.Plotter]:
     with _quiet():
         plotter = pv.Plotter(off_screen=True, window_size=list(size))
-        plotter.set_background("white")
+        plotter.renderers.set_background("white")
         try:
             yield plotter
         finally:
@@ -144,12 +151,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _look(plotter: pv.Plotter) -> None:
-    plotter.view_isometric()
+    plotter.renderer.view_isometric()
     plotter.camera.zoom(0.95)
 
 
-def _address(image: NDArray[np.uint8], kind: str) -> str:
-    data = io.BytesIO()
+def _address(plotter: pv.Plotter, kind: str) -> str:
+    """What the plotter shows now, as a data address."""
+    data, image = io.BytesIO(), plotter.screenshot(return_img=True)
+    assert image is not None  # it was asked for
     picture = Image.fromarray(image)
     if kind == "JPEG":
         picture.save(data, kind, quality=80)

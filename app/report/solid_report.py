@@ -138,10 +138,11 @@ def _nodal(problem: Problem, mesh: Mesh, field: np.ndarray) -> np.ndarray:
     local = torch.from_numpy(field)[torch.from_numpy(mesh.cells)]  # (M, 10, c)
     gradient = torch.einsum("qik,mic,mqkd->mqcd", slopes, local, backward)
     points = at[torch.from_numpy(mesh.cells)]
-    fields = {
-        c: Component(lambda k=k: local[..., k], lambda k=k: gradient[..., k, :].unbind(-1))
-        for k, c in enumerate(problem.physics.components)
-    }
+
+    def component(k: int) -> Component:
+        return Component(lambda: local[..., k], lambda: gradient[..., k, :].unbind(-1))
+
+    fields = {name: component(k) for k, name in enumerate(problem.physics.components)}
     q = Quantities(torch, field_space(problem), points.unbind(-1), fields)
     values = torch.as_tensor(derived.value(torch, q)).expand(mesh.cells.shape).numpy()
     total = np.bincount(mesh.cells.ravel(), values.ravel(), len(mesh.nodes))

@@ -98,7 +98,7 @@ class ReducedSolver:
         self.states = self._solver.states
         self._solver.solve()
         assert self._made is not None  # made with the solver
-        self._energy = self._made.entries()
+        self._energy: csr_matrix = self._made.entries()
 
     def _projection(self, form: fem.Form, constrained: NDArray[np.int64]) -> Projection:
         self._made = Projection(form, constrained, self.basis)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from shapewright.studies.certify.model import Sources
 from shapewright.studies.files import sha256
-from shapewright.studies.problem.own_files import own_file
+from shapewright.studies.problem.own_files import family_file, physics_file
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.study import PretrainedOperator, StudyModel
 
 
 def sources_of(study: Study[StudyModel], weights: Path | None) -> dict[str, str | None]:
     """Content of :class:`model.Sources`; ``weights`` are those of the surrogate that searched."""
-    family, physics = own_file(study, "geometry"), own_file(study, "physics")
+    family, physics = family_file(study), physics_file(study)
     sources = Sources(
         study=study_digest(study),
         family=None if family is None else sha256(family),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from shapewright.geometries.cad.mesher import MeshError, mesh_family, mesh_step
+from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.mesh.integration import nodal_weights
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
@@ -102,7 +103,8 @@ def initial_solution(setup: Setup, size: float) -> FemSolution | CaseSolution:
 
 def _meshes(setup: Setup, theta: Tensor, mesh: Mesh, size: float) -> dict[float, Mesh]:
     """Offset -> mesh of the design theta (P,): ``mesh`` of its own boundary, others by the curves moved outward."""
-    return {
-        offset: mesh_family(setup.family, own.control_points(theta).numpy(), size) if offset else mesh
-        for offset, own in setup.maps.maps.items()
-    }
+    meshes = {}
+    for offset, own in setup.maps.maps.items():
+        assert isinstance(own, ShapeMap)  # the study is planar
+        meshes[offset] = mesh_family(setup.family, own.control_points(theta).numpy(), size) if offset else mesh
+    return meshes

@@ -19,6 +19,7 @@ from shapewright.studies.optimize.batching import run_in_lockstep
 from shapewright.studies.optimize.nonlinear_program import Gaps, NonlinearProgram, interior_point, slsqp
 from shapewright.studies.optimize.stationarity import stationarity
 from shapewright.studies.problem.constraints import Functionals, constraint_gaps, constraint_values, worst_violation
+from shapewright.studies.problem.design_setup import DesignSetup
 from shapewright.studies.problem.models import Model
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.study import Optimizer
@@ -193,7 +194,13 @@ def optimize(
     setup: Setup, model: Model, config: Optimizer, report: Callable[[Iterate], None] = lambda iterate: None
 ) -> Optimum:
     """Search from the study's start and from random valid designs; the best feasible result is kept."""
-    starts = start_designs(setup, config.starts, config.seed)
+    return search_from(setup, start_designs(setup, config.starts, config.seed), model, config, report)
+
+
+def search_from(
+    setup: DesignSetup, starts: Array, model: Model, config: Optimizer, report: Callable[[Iterate], None]
+) -> Optimum:
+    """Search from given designs (S, P); the best feasible result is kept."""
     searches = run_in_lockstep(
         [partial(_search, setup, config, index, start, report) for index, start in enumerate(starts)],
         model.evaluate,
@@ -201,7 +208,7 @@ def optimize(
     return best_of(setup, searches)
 
 
-def best_of(setup: Setup, searches: Sequence[Search]) -> Optimum:
+def best_of(setup: DesignSetup, searches: Sequence[Search]) -> Optimum:
     """The best feasible result of searches from several starts."""
     return Optimum(min(searches, key=partial(_rank, setup)), tuple(searches))
 
@@ -219,7 +226,7 @@ def start_designs(setup: Setup, count: int, seed: int) -> Array:
     return torch.cat(designs)[:count].numpy()
 
 
-def _rank(setup: Setup, search: Search) -> tuple[bool, float, bool]:
+def _rank(setup: DesignSetup, search: Search) -> tuple[bool, float, bool]:
     """How much worse than others: feasible ones by their objective, whatever ended them, the rest by how far off."""
     feasible = search.violation <= 1.0 and math.isfinite(search.objective)
     return not feasible, setup.sign * search.objective if feasible else search.violation, not search.reason.ok
@@ -242,7 +249,7 @@ class Scaling:
         return (theta - self.lower) / self.span
 
 
-def scaling_of(setup: Setup, objective: float, gradient: Array) -> Scaling:
+def scaling_of(setup: DesignSetup, objective: float, gradient: Array) -> Scaling:
     """Scaling of a study by objective and gradient (P,) at the start; by the latter where the former is near zero."""
     lower, upper = setup.family.bounds.numpy().T
     change = float(np.linalg.norm(gradient * (upper - lower)))
@@ -253,7 +260,9 @@ def scaling_of(setup: Setup, objective: float, gradient: Array) -> Scaling:
 class _Memory:
     """scipy asks for value, gradient and constraints apart; each design is evaluated once."""
 
-    def __init__(self, setup: Setup, evaluate: EvaluateOne, scaling: Scaling, start: Array, first: Functionals) -> None:
+    def __init__(
+        self, setup: DesignSetup, evaluate: EvaluateOne, scaling: Scaling, start: Array, first: Functionals
+    ) -> None:
         self.setup, self.evaluate, self.scaling = setup, evaluate, scaling
         self.evaluations = 1
         self.worst = 1.0
@@ -299,7 +308,7 @@ class _Memory:
 
 
 def _search(
-    setup: Setup,
+    setup: DesignSetup,
     config: Optimizer,
     index: int,
     start: Array,
@@ -350,7 +359,7 @@ def _search(
 
 
 def _minimize(
-    setup: Setup, config: Optimizer, memory: _Memory, z: Array, record: Callable[[Array], None]
+    setup: DesignSetup, config: Optimizer, memory: _Memory, z: Array, record: Callable[[Array], None]
 ) -> OptimizeResult:
     equal = np.array([c.kind == "equals" for c in setup.constraints], dtype=bool)
     constraints = [Gaps(memory.constraint, equal)]
@@ -359,7 +368,7 @@ def _minimize(
     return method(program, config.tolerance, config.max_iterations, record)
 
 
-def _stationary(setup: Setup, config: Optimizer, memory: _Memory, theta: Array, at_start: Array) -> bool:
+def _stationary(setup: DesignSetup, config: Optimizer, memory: _Memory, theta: Array, at_start: Array) -> bool:
     """Whether the model's gradient at the last design (P,) meets ``kkt_tolerance``."""
     values, gradients = memory.functionals
     design, gradient, first = (torch.from_numpy(part) for part in (theta, gradients[0], at_start[0]))

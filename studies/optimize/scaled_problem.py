@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import Protocol
 
 import numpy as np
+from torch import Tensor
 
 from shapewright.studies.optimize.correction import Array, Evaluate
 from shapewright.studies.optimize.optimizer import Scaling, scaling_of
@@ -17,10 +18,22 @@ from shapewright.studies.problem.constraints import (
     constraint_values,
     geometric_values,
 )
+from shapewright.studies.problem.design_setup import DesignSetup
 from shapewright.studies.problem.models import CentredModel, LearningModel, Model
-from shapewright.studies.problem.setup import Setup
 from shapewright.surrogate.mgno.latent_grid import OutsideGridError
 from shapewright.surrogate.training.dataset import Dataset
+
+
+class Solution(Protocol):
+    """Functionals of one design by finite elements."""
+
+    @property
+    def values(self) -> Tensor:
+        """(1, J) functionals."""
+
+    @property
+    def gradients(self) -> Tensor:
+        """(1, J, P) by the adjoint."""
 
 
 class Solutions(Protocol):
@@ -30,11 +43,11 @@ class Solutions(Protocol):
     def solved(self) -> Mapping[bytes, object]:
         """What was asked for so far."""
 
-    def __call__(self, theta: Array) -> Dataset | None:
-        """The solution at a design (P,) as a data set of one; None where there is no answer."""
+    def __call__(self, theta: Array) -> Solution | None:
+        """The solution at a design (P,); None where there is no answer."""
 
 
-def scaling_at(setup: Setup, solution: Dataset | None) -> Scaling:
+def scaling_at(setup: DesignSetup, solution: Solution | None) -> Scaling:
     """By objective and gradient of a solution; by one where there is none."""
     if solution is None:
         return scaling_of(setup, 1.0, np.zeros(len(setup.initial)))
@@ -43,7 +56,7 @@ def scaling_at(setup: Setup, solution: Dataset | None) -> Scaling:
 
 
 def trust_region_problem(
-    setup: Setup, surrogate: Model | None, store: Solutions, scaling: Scaling
+    setup: DesignSetup, surrogate: Model | None, store: Solutions, scaling: Scaling
 ) -> TrustRegionProblem:
     """The study in scaled parameters: conditions on functionals are corrected like the objective, others exact."""
     geometric = [c for c in setup.constraints if c.functional is None]
@@ -97,7 +110,7 @@ def trust_region_problem(
     )
 
 
-def scaled(setup: Setup, scaling: Scaling, values: Array, gradients: Array) -> tuple[Array, Array]:
+def scaled(setup: DesignSetup, scaling: Scaling, values: Array, gradients: Array) -> tuple[Array, Array]:
     """Objective to minimize and gaps of conditions on functionals, scaled, and their Jacobian in scaled parameters."""
     conditions = [c for c in setup.constraints if c.functional is not None]
     indices = [c.functional for c in setup.constraints if c.functional is not None]
@@ -106,13 +119,13 @@ def scaled(setup: Setup, scaling: Scaling, values: Array, gradients: Array) -> t
     return np.append(factor * values[0], gaps), np.vstack([factor * gradients[0] * scaling.span, rows])
 
 
-def known_step(setup: Setup, scaling: Scaling, solution: Dataset, radius: float) -> Step:
+def known_step(setup: DesignSetup, scaling: Scaling, solution: Dataset, radius: float) -> Step:
     """A solution of another search, for the interpolation."""
     z = scaling.z(solution.theta[0].numpy())
     return Step(z, *scaled(setup, scaling, *functionals_of(solution)), np.nan, radius, False, np.nan)
 
 
-def functionals_of(solution: Dataset) -> Functionals:
+def functionals_of(solution: Solution) -> Functionals:
     """All functionals and their gradients at a centre."""
     return solution.values[0].numpy(), solution.gradients[0].numpy()
 
@@ -132,7 +145,7 @@ def remembered(evaluate: Evaluate, last: int = 8) -> Evaluate:
     return answer
 
 
-def quantities_at(setup: Setup, theta: Array, store: Solutions) -> Array:
+def quantities_at(setup: DesignSetup, theta: Array, store: Solutions) -> Array:
     """(C,) what the study's conditions are on at a centre (P,)."""
     solution = store(theta)
     none = np.full(len(setup.problem.functionals), np.nan)

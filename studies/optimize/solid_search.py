@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shapewright.geometries.files import written_whole
@@ -19,7 +20,7 @@ from shapewright.solvers.fem.load_cases import CaseSolution, fields_of, solver_o
 from shapewright.solvers.fem.solver import FemSolution
 from shapewright.solvers.reduced.basis import ReducedSolver
 from shapewright.studies.optimize.correction import Array
-from shapewright.studies.optimize.optimizer import Iterate, Search, optimize
+from shapewright.studies.optimize.optimizer import Iterate, Search, search_from
 from shapewright.studies.optimize.trust_region import Region, Step, minimize_by_trust_region, restore
 from shapewright.studies.optimize.trust_region_search import (
     SAME,
@@ -60,6 +61,16 @@ class Solved:
     values: Tensor
     gradients: Tensor
     snapshots: Array
+
+
+class Arrays(TypedDict):
+    """What the file of a solution holds."""
+
+    theta: Array
+    values: Array
+    gradients: Array
+    snapshots: NDArray[np.float32]
+    linear_solver: NDArray[np.str_]
 
 
 class SolidStore:
@@ -110,10 +121,10 @@ class SolidStore:
         self.linear_solver = str(arrays["linear_solver"])
         cases = max(1, len(self.setup.problem.cases))
         self.solves.update(forward=1, adjoint=cases, tangent=(len(arrays["snapshots"]) - cases) // cases)
-        values, gradients = (torch.from_numpy(arrays[name])[None] for name in ("values", "gradients"))
+        values, gradients = (torch.from_numpy(part)[None] for part in (arrays["values"], arrays["gradients"]))
         return Solved(values, gradients, arrays["snapshots"].astype(np.float64))
 
-    def _made(self, design: Tensor, file: Path) -> dict[str, Any] | None:
+    def _made(self, design: Tensor, file: Path) -> Arrays | None:
         setup = self.setup
         try:
             solution = self._solver.solve(setup.shape_map.nodes(design).numpy())
@@ -123,7 +134,7 @@ class SolidStore:
             )
         except SolveError:
             return None
-        arrays = {
+        arrays: Arrays = {
             "theta": design.numpy(),
             "values": np.array([solution.values[name] for name in names]),
             "gradients": gradients.numpy(),
@@ -157,7 +168,7 @@ class SolidStore:
         drawn[: len(steep)] = steep[:TANGENTS]
         return STEP * np.sqrt(count / 3) * drawn / drawn.norm(dim=-1, keepdim=True).clamp_min(1e-300) * span
 
-    def _left(self, file: Path, theta: Array) -> dict[str, Any] | None:
+    def _left(self, file: Path, theta: Array) -> Arrays | None:
         """What an earlier run left of a design; None where there is no whole solution of it."""
         arrays = read_arrays(file)
         names = {"theta", "values", "gradients", "snapshots", "linear_solver"}
@@ -166,7 +177,7 @@ class SolidStore:
         span = (self.setup.family.bounds[:, 1] - self.setup.family.bounds[:, 0]).numpy()
         near = bool((np.abs(arrays["theta"] - theta) <= 2 * SAME * span).all())
         fits = arrays["snapshots"].shape[1:2] == (len(self.setup.shape_map.mesh.nodes),)
-        return arrays if near and fits and np.isfinite(arrays["values"]).all() else None
+        return cast(Arrays, arrays) if near and fits and np.isfinite(arrays["values"]).all() else None
 
 
 def _method(solution: FemSolution | CaseSolution) -> str:
@@ -266,4 +277,5 @@ def _by_finite_elements(
         on="fem", method="slsqp", starts=1, max_iterations=config.max_iterations, tolerance=config.tolerance,
         kkt_tolerance=config.kkt_tolerance,
     )  # fmt: skip
-    return optimize(replace(setup, initial=torch.from_numpy(start)), _Stored(setup, store), asked, report).best
+    here = replace(setup, initial=torch.from_numpy(start))
+    return search_from(here, start[None], _Stored(setup, store), asked, report).best

@@ -11,7 +11,7 @@ from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from shapewright.studies.problem.constraints import Functionals, constraint_values
-from shapewright.studies.problem.setup import Setup
+from shapewright.studies.problem.design_setup import DesignSetup
 
 Array = NDArray[np.float64]
 BOUND_TOLERANCE = 1e-6
@@ -69,7 +69,7 @@ class Stationarity:
 
 
 def stationarity(
-    setup: Setup, theta: Tensor, gradient: Tensor, at_start: Tensor, functionals: Functionals | None = None
+    setup: DesignSetup, theta: Tensor, gradient: Tensor, at_start: Tensor, functionals: Functionals | None = None
 ) -> Stationarity:
     """Least-squares multipliers with their signs, and what they leave of the objective's gradient (P,) at theta.
 
@@ -98,7 +98,7 @@ def stationarity(
     return Stationarity(residual, multipliers, tuple(_stops(setup, found.walls)))
 
 
-def _stops(setup: Setup, walls: Array) -> Iterator[Stop]:
+def _stops(setup: DesignSetup, walls: Array) -> Iterator[Stop]:
     """Of the (P,) gradients that bounds balance, in scaled parameters."""
     for parameter, wall in zip(setup.family.parameters, walls.tolist(), strict=True):
         span = parameter.upper - parameter.lower

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from shapewright.studies.optimize.optimizer import (
     optimize,
 )
 from shapewright.studies.optimize.scaled_problem import (
+    Solutions,
     known_step,
     quantities_at,
     scaling_at,
@@ -44,6 +46,7 @@ from shapewright.studies.optimize.trust_region import (
 from shapewright.studies.problem.constraints import (
     worst_violation,
 )
+from shapewright.studies.problem.design_setup import DesignSetup
 from shapewright.studies.problem.flow_models import flow_basis
 from shapewright.studies.problem.known_solutions import KnownSolution, known_solution, read_known, state_alone
 from shapewright.studies.problem.models import CentredModel, LearningModel, Model, unfolded
@@ -257,7 +260,18 @@ def _start(setup: Setup, surrogate: Model | None, store: SolutionStore, proposed
     return start if at_start is not None and setup.sign * float(at_start.values[0, 0]) < exact else first
 
 
-def iterate_of(setup: Setup, scaling: Scaling, start: int, number: int, step: Step, store: SolutionStore) -> Iterate:
+class CountedSolutions(Solutions, Protocol):
+    """Solutions on demand, and how many there were."""
+
+    @property
+    def solves(self) -> Mapping[str, int]:
+        """Finite-element solves by kind."""
+
+
+def iterate_of(
+    setup: DesignSetup, scaling: Scaling, start: int, number: int, step: Step, store: CountedSolutions
+) -> Iterate:
+    """A step of the trust region as a line of the history."""
     theta, solves = scaling.theta(step.z), store.solves
     return Iterate(
         start,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from shapewright.geometries.family.family import Family
 from shapewright.geometries.fields.problem import Function
 from shapewright.studies.schema.loader import BoundaryValueStudy
-from shapewright.studies.schema.named import formula, known_component, known_tag
+from shapewright.studies.schema.named import Tagged, formula, known_component, known_tag
 from shapewright.studies.schema.physics import BoundaryCondition
 
 Given = float | str | Callable[..., Any]
@@ -38,7 +37,7 @@ def sources_of(
 
 def boundary_conditions_of(
     study: BoundaryValueStudy,
-    family: Family,
+    family: Tagged,
     section: str,
     entries: Iterable[BoundaryCondition],
     components: tuple[str, ...],

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from shapewright.studies.problem.conditions import Condition
-from shapewright.studies.problem.setup import Setup
+from shapewright.studies.problem.design_setup import DesignSetup
 
 Array = NDArray[np.float64]
 Functionals = tuple[Array, Array]
 """(J,) values of a problem's functionals at a design, and their (J, P) gradients."""
 
 
-def geometric_values(setup: Setup, theta: Array) -> tuple[Array, Array]:
+def geometric_values(setup: DesignSetup, theta: Array) -> tuple[Array, Array]:
     """(G,) quantities and (G, P) Jacobian of the study's geometric conditions at a design (P,)."""
     design = torch.from_numpy(np.asarray(theta)).requires_grad_()
     values, rows = [], []
@@ -29,7 +29,7 @@ def geometric_values(setup: Setup, theta: Array) -> tuple[Array, Array]:
     return np.array(values), np.array(rows).reshape(len(values), len(theta))
 
 
-def constraint_values(setup: Setup, theta: Array, functionals: Functionals | None = None) -> tuple[Array, Array]:
+def constraint_values(setup: DesignSetup, theta: Array, functionals: Functionals | None = None) -> tuple[Array, Array]:
     """(C,) quantities and (C, P) Jacobian of all conditions at a design (P,), in the order of the study.
 
     ``functionals`` there are needed where a condition is on one of them.
@@ -45,7 +45,7 @@ def constraint_values(setup: Setup, theta: Array, functionals: Functionals | Non
     return values, rows
 
 
-def worst_violation(setup: Setup, values: Array) -> float:
+def worst_violation(setup: DesignSetup, values: Array) -> float:
     """Largest violation over the tolerance; 1 or less means that all are satisfied, inf that one is not a number."""
     ratios = [c.violation(float(v)) / c.allowed for c, v in zip(setup.constraints, values, strict=True)]
     worst = float(np.max([0.0, *ratios]))  # not a number if one is not

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shapewright.geometries.family.effort import MOST_BYTES, estimated_nodes, forced, in_words, mesh_fault
 from shapewright.geometries.family.family import Family
 from shapewright.studies.schema.learning import Surrogate
-from shapewright.studies.schema.loader import BoundaryValueStudy, Study, StudyError
+from shapewright.studies.schema.loader import PlanarStudy, Study, StudyError
 from shapewright.studies.schema.study import StudyModel
 from shapewright.surrogate.mgno.network_size import estimated_training_bytes
 
@@ -36,7 +36,7 @@ def refuse_effort(study: Study[StudyModel], family: Family) -> None:
     refuse_large_network(study, estimated_nodes(family, points, geometry.mesh_size))
 
 
-def _refuse_thickness(study: BoundaryValueStudy, family: Family, points: NDArray[np.float64]) -> None:
+def _refuse_thickness(study: PlanarStudy, family: Family, points: NDArray[np.float64]) -> None:
     """Refuse a solid so thin or so long beside its section that no CAD program could tell its faces apart."""
     thickness = study.model.geometry.thickness
     size = float(np.ptp(points[family.loop_slices[family.part]], axis=0).max())
@@ -47,7 +47,7 @@ def _refuse_thickness(study: BoundaryValueStudy, family: Family, points: NDArray
         )
 
 
-def refuse_large_network(study: BoundaryValueStudy, points: float) -> None:
+def refuse_large_network(study: PlanarStudy, points: float) -> None:
     """Refuse a network that takes more memory in training than is taken without ``--force``.
 
     Raises:

@@ -8,7 +8,6 @@ import torch
 
 from shapewright.geometries.design.shape_map import ShapeMap
 from shapewright.geometries.design.solid_map import SolidMap
-from shapewright.geometries.family.family import Family
 from shapewright.geometries.fields.admissible import excess
 from shapewright.geometries.fields.names import normal
 from shapewright.geometries.fields.problem import ProblemError
@@ -24,10 +23,10 @@ from shapewright.solvers.physics.catalogue import (
     load_physics,
 )
 from shapewright.studies.problem.boundary_data import boundary_conditions_of, sources_of
-from shapewright.studies.problem.own_files import own_file, text_key
+from shapewright.studies.problem.own_files import physics_file, text_key
 from shapewright.studies.problem.patches import patches_of
 from shapewright.studies.schema.loader import BoundaryValueStudy, StudyError
-from shapewright.studies.schema.named import formula, known_component, known_tag
+from shapewright.studies.schema.named import Tagged, formula, known_component, known_tag
 
 
 def physics_of(study: BoundaryValueStudy) -> Physics:
@@ -49,13 +48,13 @@ def physics_of(study: BoundaryValueStudy) -> Physics:
 
 def physics_key(study: BoundaryValueStudy) -> dict[str, str]:
     """The text of a physics of one's own, as plain data; empty for a built-in one."""
-    file = own_file(study, "physics")
+    file = physics_file(study)
     return {} if file is None else {"physics_text": text_key(file)}
 
 
 def boundary_value_problem(
     study: BoundaryValueStudy,
-    family: Family,
+    family: Tagged,
     functionals: tuple[Functional, ...],
     parameters: Mapping[str, float] | None = None,
 ) -> Problem:
@@ -129,7 +128,7 @@ def check_on_mesh(study: BoundaryValueStudy, problem: Problem, shape_map: ShapeM
         raise study.error(f"physics.coefficients.{found.name}", found.found, found.allowed)
 
 
-def _slip(study: BoundaryValueStudy, family: Family, physics: Physics) -> tuple[str, ...]:
+def _slip(study: BoundaryValueStudy, family: Tagged, physics: Physics) -> tuple[str, ...]:
     tags = study.model.physics.slip
     for index, tag in enumerate(tags):
         known_tag(study, f"physics.slip.{index}", tag, family.tags)
@@ -141,7 +140,7 @@ def _slip(study: BoundaryValueStudy, family: Family, physics: Physics) -> tuple[
     return tags
 
 
-def _pins(study: BoundaryValueStudy, family: Family, components: tuple[str, ...]) -> tuple[Pin, ...]:
+def _pins(study: BoundaryValueStudy, family: Tagged, components: tuple[str, ...]) -> tuple[Pin, ...]:
     for index, pin in enumerate(study.model.physics.pins):
         known_component(study, f"physics.pins.{index}.component", pin.component, components)
         known_tag(study, f"physics.pins.{index}.on", pin.on, family.tags)

@@ -10,11 +10,11 @@ from shapewright.geometries.family.effort import forcing
 from shapewright.geometries.family.family import Family
 from shapewright.geometries.family.fixed import fix_parameters
 from shapewright.geometries.family.parts import FamilyError, Parameter
-from shapewright.studies.problem.own_files import own_file, text_key
-from shapewright.studies.schema.loader import BoundaryValueStudy, StudyError
+from shapewright.studies.problem.own_files import family_file, text_key
+from shapewright.studies.schema.loader import PlanarStudy, StudyError
 
 
-def families(study: BoundaryValueStudy) -> tuple[Family, Family]:
+def families(study: PlanarStudy) -> tuple[Family, Family]:
     """The family with its own bounds and all its parameters; and with those that the study leaves free, and its bounds.
 
     Raises:
@@ -24,7 +24,7 @@ def families(study: BoundaryValueStudy) -> tuple[Family, Family]:
         return _families(study)
 
 
-def _families(study: BoundaryValueStudy) -> tuple[Family, Family]:
+def _families(study: PlanarStudy) -> tuple[Family, Family]:
     geometry = study.model.geometry
     try:
         family = geometry.family
@@ -62,11 +62,11 @@ def _families(study: BoundaryValueStudy) -> tuple[Family, Family]:
         raise StudyError(f"{study.location(key)}: {key}: {error}") from error
 
 
-def _unit(parameter: Parameter, study: BoundaryValueStudy) -> str:
+def _unit(parameter: Parameter, study: PlanarStudy) -> str:
     return study.model.geometry.length_unit if parameter.unit == "length" else parameter.unit
 
 
-def geometry_key(study: BoundaryValueStudy) -> dict[str, Any]:
+def geometry_key(study: PlanarStudy) -> dict[str, Any]:
     """What the reference mesh depends on, as plain data."""
     included = {"family", "options", "length_unit", "mesh_size"}
     geometry = study.model.geometry.model_dump(mode="json", include=included)
@@ -74,13 +74,13 @@ def geometry_key(study: BoundaryValueStudy) -> dict[str, Any]:
     if geometry["family"] == "closed_bar":
         options.pop("start", None)  # where a search begins changes nothing that is learnt
     key = geometry | {"options": options}
-    file = own_file(study, "geometry")
+    file = family_file(study)
     if file is not None:  # a family of one's own: its text is what it is
         key["family_text"] = text_key(file)
     return key
 
 
-def fixed_key(study: BoundaryValueStudy) -> dict[str, Any]:
+def fixed_key(study: PlanarStudy) -> dict[str, Any]:
     """The parameters held fixed, where there are any, as plain data: what is learnt holds for their values alone."""
     fixed = study.model.geometry.fixed
     return {"fixed": dict(sorted(fixed.items()))} if fixed else {}

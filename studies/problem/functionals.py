@@ -7,19 +7,18 @@ from dataclasses import replace
 
 import torch
 
-from shapewright.geometries.family.family import Family
 from shapewright.geometries.fields.names import LIFTING, derivatives, normal
 from shapewright.geometries.fields.problem import unit_in
 from shapewright.solvers.physics.catalogue import Function, Functional, Physics
 from shapewright.studies.schema.expressions import Expression
 from shapewright.studies.schema.fingerprint import object_text
-from shapewright.studies.schema.loader import Study
-from shapewright.studies.schema.named import formula, free_name, known_tag, names_of_functionals
-from shapewright.studies.schema.study import Integral, Objective, OnRegion, StudyModel, below, name_of
+from shapewright.studies.schema.loader import DesignStudy
+from shapewright.studies.schema.named import Tagged, formula, free_name, known_tag, names_of_functionals
+from shapewright.studies.schema.study import Integral, Objective, OnRegion, below, name_of
 
 
 def functionals_of(
-    study: Study[StudyModel], family: Family, physics: Physics, geometric: Iterable[str]
+    study: DesignStudy, family: Tagged, physics: Physics, geometric: Iterable[str]
 ) -> tuple[Functional, ...]:
     """The objective, then the functionals that stand under a condition, each once, in the order of the study.
 
@@ -50,18 +49,18 @@ def functionals_of(
     return tuple(found.values())
 
 
-def objectives_of(study: Study[StudyModel]) -> tuple[Objective, ...]:
+def objectives_of(study: DesignStudy) -> tuple[Objective, ...]:
     """The objective, or both of a front."""
     return study.model.objectives or (study.model.objective,)
 
 
-def objective_key(study: Study[StudyModel], index: int = 0) -> str:
+def objective_key(study: DesignStudy, index: int = 0) -> str:
     """The key under which the objective stands, or one of those of a front."""
     section = "objective" if study.model.objectives is None else f"objectives.{index}"
     return f"{section}.maximize" if objectives_of(study)[index].sign < 0 else f"{section}.minimize"
 
 
-def functional_data(study: Study[StudyModel], name: str) -> str | dict[str, object]:
+def functional_data(study: DesignStudy, name: str) -> str | dict[str, object]:
     """A functional of the study as plain data: a built-in one's name, or all of one's own."""
     for _, given in given_functionals(study):
         if name_of(given) == name and not isinstance(given, str):
@@ -69,7 +68,7 @@ def functional_data(study: Study[StudyModel], name: str) -> str | dict[str, obje
     return name
 
 
-def given_functionals(study: Study[StudyModel]) -> Iterator[tuple[str, str | Integral | OnRegion | Functional]]:
+def given_functionals(study: DesignStudy) -> Iterator[tuple[str, str | Integral | OnRegion | Functional]]:
     """Key of each objective's functional and of every constraint's quantity, with what the study gives there."""
     for index, objective in enumerate(objectives_of(study)):
         yield objective_key(study, index) + objective.below, objective.functional
@@ -77,14 +76,14 @@ def given_functionals(study: Study[StudyModel]) -> Iterator[tuple[str, str | Int
         yield f"constraints.{index}.quantity{below(entry.quantity)}", entry.functional
 
 
-def own_integrals(study: Study[StudyModel]) -> Iterator[tuple[str, Integral]]:
+def own_integrals(study: DesignStudy) -> Iterator[tuple[str, Integral]]:
     """Key and definition of every integral of the user's own."""
     for key, given in given_functionals(study):
         if isinstance(given, Integral):
             yield key, given
 
 
-def _own(study: Study[StudyModel], family: Family, physics: Physics) -> Iterator[tuple[str, Functional]]:
+def _own(study: DesignStudy, family: Tagged, physics: Physics) -> Iterator[tuple[str, Functional]]:
     taken = names_of_functionals(physics)
     for key, given in given_functionals(study):
         if isinstance(given, OnRegion):
@@ -100,7 +99,7 @@ def _own(study: Study[StudyModel], family: Family, physics: Physics) -> Iterator
                 yield given.name, _object(study, family, physics, key, given)
 
 
-def _object(study: Study[StudyModel], family: Family, physics: Physics, key: str, given: Functional) -> Functional:
+def _object(study: DesignStudy, family: Tagged, physics: Physics, key: str, given: Functional) -> Functional:
     """A functional that is a Python object, its regions and the names that it uses checked."""
     for tag in (given.on, given.lifting):
         if tag is not None:
@@ -111,7 +110,7 @@ def _object(study: Study[StudyModel], family: Family, physics: Physics, key: str
     return _in_units(study, given)
 
 
-def _on_region(study: Study[StudyModel], family: Family, physics: Physics, key: str, given: OnRegion) -> Functional:
+def _on_region(study: DesignStudy, family: Tagged, physics: Physics, key: str, given: OnRegion) -> Functional:
     """A functional of the physics on the region that the study names."""
     known_tag(study, f"{key}.on", given.on, family.tags)
     able = {functional.name: functional for functional in physics.functionals if functional.region_as is not None}
@@ -121,7 +120,7 @@ def _on_region(study: Study[StudyModel], family: Family, physics: Physics, key: 
     return replace(_in_units(study, able[given.name].at(given.on)), name=name_of(given))
 
 
-def _integral(study: Study[StudyModel], family: Family, physics: Physics, key: str, wanted: Integral) -> Functional:
+def _integral(study: DesignStudy, family: Tagged, physics: Physics, key: str, wanted: Integral) -> Functional:
     names = _names(physics, wanted.on is not None)
     if wanted.on is not None:
         known_tag(study, f"{key}.on", wanted.on, family.tags)
@@ -153,7 +152,7 @@ FIRST_REGIONS = {"drag": "body", "lift": "body", "pumping_power": "inlet", "inle
 """Regions that the bare names of functionals mean, in families that have them; others are said by the study."""
 
 
-def _built_in(study: Study[StudyModel], family: Family, key: str, functional: Functional) -> Functional:
+def _built_in(study: DesignStudy, family: Tagged, key: str, functional: Functional) -> Functional:
     """A functional of the physics, its unit spelt out, on the region that its bare name means if it needs one."""
     if functional.region_as is not None:
         region = FIRST_REGIONS.get(functional.name, family.tags[0] if len(family.tags) == 1 else None)
@@ -168,5 +167,5 @@ def _built_in(study: Study[StudyModel], family: Family, key: str, functional: Fu
     return _in_units(study, functional)
 
 
-def _in_units(study: Study[StudyModel], functional: Functional) -> Functional:
+def _in_units(study: DesignStudy, functional: Functional) -> Functional:
     return replace(functional, unit=unit_in(functional.unit, study.model.geometry.length_unit))

@@ -28,7 +28,7 @@ from shapewright.studies.problem.functionals import objective_key, objectives_of
 from shapewright.studies.problem.patches import patches_of
 from shapewright.studies.problem.scatter import scenario_cases, scenarios_of
 from shapewright.studies.schema.loader import Study
-from shapewright.studies.schema.named import formula_name, in_case
+from shapewright.studies.schema.named import Tagged, formula_name, in_case
 from shapewright.studies.schema.scatter import Scatter
 from shapewright.studies.schema.study import Combined, StudyModel, name_of
 
@@ -49,7 +49,7 @@ def selector_of(case: str) -> str:
     return f"case_{case}"
 
 
-def with_cases(study: Study[Any], family: Family, problem: Problem) -> Problem:
+def with_cases(study: Study[Any], family: Tagged, problem: Problem) -> Problem:
     """The problem with the study's load cases or scenarios, if it has any; ``problem`` has what holds in all of them.
 
     Raises:
@@ -61,6 +61,7 @@ def with_cases(study: Study[Any], family: Family, problem: Problem) -> Problem:
         _by_finite_elements(study, "scatter", "scenarios")
         weights = {name: scenario.weight for name, scenario in scenarios_of(scatter).items()}
         functionals = tuple(_functionals(study, problem, weights))
+        assert isinstance(family, Family)  # solids know no scatter
         scenarios, offset_on = scenario_cases(study, family)
         return replace(problem, functionals=functionals, cases=scenarios, offset_on=offset_on)
     if not cases:
@@ -138,7 +139,7 @@ def _no_combination(study: Study[Any]) -> None:
 
 
 def _supported(
-    study: Study[Any], family: Family, problem: Problem, case: str
+    study: Study[Any], family: Tagged, problem: Problem, case: str
 ) -> dict[tuple[str, str], Function]:
     """Prescribed values of one case, all where the common ones are too."""
     section, cases = cases_of(study)

@@ -17,6 +17,7 @@ from shapewright.geometries.mesh.jacobians import bernstein_jacobians
 from shapewright.solvers.errors import SolveError
 from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
 from shapewright.solvers.fem.solver import FemSolution
+from shapewright.studies.problem.design_setup import DesignSetup
 from shapewright.studies.problem.setup import Setup
 from shapewright.studies.schema.describe import kind
 from shapewright.studies.schema.yaml_source import StudyError
@@ -41,14 +42,18 @@ class Model(Protocol):
 class LearningModel(Model, Protocol):
     """A model that takes up finite-element solutions of the study as they come."""
 
-    solutions: Callable[[], Sequence[Any]]
+    @property
+    def solutions(self) -> Callable[[], Sequence[Any]]:
+        """Solutions so far, in their order."""
 
 
 @runtime_checkable
 class CentredModel(LearningModel, Protocol):
-    """A model that is cheaper about a centre; ``spans`` says whether it takes solutions with adjoints and tangents."""
+    """A model that is cheaper about a centre."""
 
-    spans: bool
+    @property
+    def spans(self) -> bool:
+        """Whether it takes solutions with adjoints and tangents."""
 
     def around(self, theta: Array) -> Model:
         """The model about a design (P,): there it is this one, elsewhere what is dear is held."""
@@ -148,7 +153,7 @@ class FemModel:
         return dict(self.solves)
 
 
-def design_of(setup: Setup, theta: ArrayLike | Tensor) -> Tensor:
+def design_of(setup: DesignSetup, theta: ArrayLike | Tensor) -> Tensor:
     """A design (P,) as a tensor.
 
     Raises:
@@ -166,7 +171,7 @@ def design_of(setup: Setup, theta: ArrayLike | Tensor) -> Tensor:
     return design
 
 
-def designs_of(setup: Setup, theta: ArrayLike) -> Array:
+def designs_of(setup: DesignSetup, theta: ArrayLike) -> Array:
     """Designs (B, P) as an array, which may hold NaN.
 
     Raises:
@@ -183,7 +188,7 @@ def designs_of(setup: Setup, theta: ArrayLike) -> Array:
     return designs
 
 
-def no_answers(setup: Setup, theta: Array) -> tuple[Array, Array]:
+def no_answers(setup: DesignSetup, theta: Array) -> tuple[Array, Array]:
     count = len(setup.problem.functionals)
     return np.full((len(theta), count), np.nan), np.full((len(theta), count, theta.shape[1]), np.nan)
 
@@ -208,7 +213,7 @@ def _outside(name: str, value: float, lower: float, upper: float) -> str:
     return f"{name} = {value:.6g} is outside [{lower:g}, {upper:g}], what the surrogate was trained on"
 
 
-def unfolded(setup: Setup, theta: Tensor) -> NDArray[np.bool_]:
+def unfolded(setup: DesignSetup, theta: Tensor) -> NDArray[np.bool_]:
     """(B,) whether the map of each design (B, P) keeps every cell the right way round."""
     nodes = setup.shape_map.nodes(theta)
     return (bernstein_jacobians(setup.shape_map.mesh, nodes).flatten(1).amin(1) > 0).numpy()

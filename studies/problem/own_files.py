@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
 
 from shapewright.geometries.user_file import file_of
-from shapewright.studies.schema.loader import BoundaryValueStudy
+from shapewright.studies.schema.loader import BoundaryValueStudy, PlanarStudy
 
 
-def own_file(study: BoundaryValueStudy, section: Literal["geometry", "physics"]) -> Path | None:
-    """The file that a section of the study names; None of a shipped family or physics, and of a Python object."""
-    model = study.model
-    named = model.geometry.family if section == "geometry" else model.physics.name
-    return file_of(named, study.folder) if isinstance(named, str) else None
+def family_file(study: PlanarStudy) -> Path | None:
+    """The file of the study's geometry family; None of a built-in one, and of a Python object."""
+    return _file(study.model.geometry.family, study.folder)
+
+
+def physics_file(study: BoundaryValueStudy) -> Path | None:
+    """The file of the study's physics; None of a built-in one, and of a Python object."""
+    return _file(study.model.physics.name, study.folder)
+
+
+def _file(named: object, folder: Path) -> Path | None:
+    return file_of(named, folder) if isinstance(named, str) else None
 
 
 def text_key(file: Path) -> str:

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shapewright.geometries.design.shape_map import ShapeMap
-from shapewright.geometries.family.family import Family
 from shapewright.geometries.fields.problem import Patch, Problem
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.fem.patch_load import boundary_point, facet_lengths_near
 from shapewright.studies.schema.loader import BoundaryValueStudy
-from shapewright.studies.schema.named import known_component, known_tag
+from shapewright.studies.schema.named import Tagged, known_component, known_tag
 from shapewright.studies.schema.physics import NaturalCondition
+from shapewright.studies.schema.solid_study import SolidPhysics
 
 
 def patches_of(
-    study: BoundaryValueStudy, family: Family, components: tuple[str, ...], selectors: Mapping[str, str] | None = None
+    study: BoundaryValueStudy, family: Tagged, components: tuple[str, ...], selectors: Mapping[str, str] | None = None
 ) -> tuple[Patch, ...]:
     """The patches of the study, each at the point that it names.
 
@@ -48,7 +48,7 @@ def patches_of(
 def _entries(study: BoundaryValueStudy) -> Iterator[tuple[str, str | None, NaturalCondition]]:
     """Key, load case (None: all) and entry of every patch, those of all cases first."""
     model = study.model.physics
-    if study.model.geometry.dimension != 2:
+    if isinstance(model, SolidPhysics):
         return
     sections: list[tuple[str, str | None, tuple[NaturalCondition, ...]]] = [("physics.natural", None, model.natural)]
     sections += [(f"physics.cases.{case}.natural", case, entry.natural) for case, entry in model.cases.items()]

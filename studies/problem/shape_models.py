@@ -90,9 +90,9 @@ class OperatorModel:
         shape, span = self.problem.unit_shapes(nodes), self._span(design)
         x = solve(assemble(self.problem.physics, shape, span))
         fields = shape.lifting + torch.einsum("bnck,bk->bnc", span, x)
-        values = integrate_all(setup.problem.functionals, setup.space, setup.shape_map.mesh, nodes, fields)[0]
-        rows = [torch.autograd.grad(value, design, retain_graph=True)[0] for value in values]
-        return values.detach().numpy(), torch.stack(rows).numpy()
+        found = integrate_all(setup.problem.functionals, setup.space, setup.shape_map.mesh, nodes, fields)[0]
+        rows = [torch.autograd.grad(value, design, retain_graph=True)[0] for value in found]
+        return found.detach().numpy(), torch.stack(rows).numpy()
 
     def _span(self, theta: Tensor) -> Tensor:
         """(1, N, c, K) fields of the operator at a design (P,), and those of known solutions."""

@@ -96,7 +96,7 @@ class SolidSetup:
     @cached_property
     def maps(self) -> CaseMaps:
         """From designs to the nodes of all cases."""
-        return CaseMaps(self.problem, self.shape_map)  # type: ignore[arg-type]
+        return CaseMaps(self.problem, self.shape_map)
 
     @property
     def sign(self) -> int:
@@ -159,7 +159,7 @@ def build_solid_setup(study: Study[SolidStudyModel]) -> SolidSetup:
     size = part_size(cad)
     regions = regions_of(study, faces, size)
     named = sum(map(len, regions.values()))
-    tagged = _Tagged((*regions, *((REST,) if named < len(faces) else ())))
+    tagged = _Regions((*regions, *((REST,) if named < len(faces) else ())))
     functionals = functionals_of(study, tagged, physics_of(study), SOLID_QUANTITIES)
     problem = with_cases(study, tagged, boundary_value_problem(study, tagged, functionals))
     _loads_do_something(study, problem)
@@ -178,8 +178,8 @@ def build_solid_setup(study: Study[SolidStudyModel]) -> SolidSetup:
 
 
 @dataclass(frozen=True)
-class _Tagged:
-    """Names of boundary regions, which are all that a boundary-value problem asks of a family."""
+class _Regions:
+    """Names of the boundary regions; see :class:`named.Tagged`."""
 
     tags: tuple[str, ...]
 
@@ -196,7 +196,7 @@ def _form(
     wanted = geometry.lattice
     try:
         lattice = Lattice(
-            low, high, wanted.points, wanted.limit * size, wanted.move, wanted.symmetric, dict(wanted.ties)
+            low, high, wanted.points, wanted.limit * size, wanted.move, wanted.symmetric, dict(wanted.ties.items())
         )
         numbers = [number for name in geometry.keep for number in regions[name]]
         return free_form(lattice, zones_around(cad, numbers, geometry.keep_width * size), nodes)

@@ -9,7 +9,7 @@ import numpy as np
 from shapewright.geometries.files import written_whole
 from shapewright.solvers.fem.solver import FemSolver
 from shapewright.studies.files import content_key, file_key
-from shapewright.studies.problem.own_files import own_file
+from shapewright.studies.problem.own_files import family_file
 from shapewright.studies.problem.samples import (
     SAMPLED,
     Samples,
@@ -27,7 +27,7 @@ from shapewright.studies.run.stage import Inputs, Output, Results, Run, Stage
 def physical_inputs(setup: Setup) -> dict[str, Any]:
     """What fields and objective depend on, bounds, mesh and the text of a user's own family included."""
     problem = {name: part for name, part in setup.trained_for().items() if name != "surrogate"}
-    file = own_file(setup.study, "geometry")
+    file = family_file(setup.study)
     text = {} if file is None else {"text of the family's file": file_key(file)}
     return {
         "": problem,

@@ -222,7 +222,7 @@ def _write_fields(run: Run[SolidSetup], start: Any, fine: Any) -> None:
         for case, solution in cases.items():
             arrays[f"{name}_field_{case}"] = solution.fields[field].astype(np.float32)
     with written_whole(run.workspace.path(FIELDS)) as part, part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _validation_inputs(run: Run[SolidSetup], results: Results) -> Inputs:

@@ -50,7 +50,7 @@ from shapewright.studies.files import sha256
 from shapewright.studies.problem.constraints import geometric_values
 from shapewright.studies.problem.models import FemModel
 from shapewright.studies.problem.operators import operator_path
-from shapewright.studies.problem.own_files import own_file
+from shapewright.studies.problem.own_files import family_file, physics_file
 from shapewright.studies.problem.setup import Setup, build_setup
 from shapewright.studies.run.optimum import read_optimum
 from shapewright.studies.run.train import WEIGHTS
@@ -152,8 +152,8 @@ def _sources(
     if operator is not None:
         searched = operator_path(study, operator.operator).resolve()
     for what, path, digest in (
-        ("family", own_file(study, "geometry"), sources.family),
-        ("physics", own_file(study, "physics"), sources.physics),
+        ("family", family_file(study), sources.family),
+        ("physics", physics_file(study), sources.physics),
         ("weights", searched, sources.weights),
     ):
         if digest is None:

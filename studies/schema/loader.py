@@ -26,9 +26,13 @@ from shapewright.studies.schema.yaml_text import yaml_of
 _COMMANDS = {None: "shapewright run", "operator": "shapewright learn", "evolution": "shapewright learn"}
 """Kind of a study file -> the command that takes it; design studies name none."""
 
-__all__ = ["BoundaryValueStudy", "Study", "StudyError", "dump", "load_study"]
+__all__ = ["BoundaryValueStudy", "DesignStudy", "PlanarStudy", "Study", "StudyError", "dump", "load_study"]
 
-BoundaryValueStudy = Study[StudyModel | OperatorStudyModel] | Study[SolidStudyModel]
+PlanarStudy = Study[StudyModel | OperatorStudyModel]
+"""A study of a boundary-value problem on a planar family: of a design, or of an operator."""
+DesignStudy = Study[StudyModel | SolidStudyModel]
+"""A study that looks for a design: a planar one, or a solid."""
+BoundaryValueStudy = PlanarStudy | Study[SolidStudyModel]
 """A study of a boundary-value problem on a family of shapes: of a design, of an operator, or of a solid."""
 RESOLVED = "resolved.yaml"
 """The file in an output folder that the program itself wrote, perhaps with an earlier version's names of keys."""

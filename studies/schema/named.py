@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from keyword import iskeyword
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -32,6 +32,14 @@ class PythonFormula:
     def __call__(self, ops: Any, q: Mapping[str, Any]) -> Any:
         """See :data:`problem.Function`."""
         return self.function(ops, q)
+
+
+class Tagged(Protocol):
+    """Named boundary regions, which are all that a boundary-value problem asks of a family."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the regions."""
 
 
 class _Asked(dict[str, Tensor]):

@@ -41,7 +41,9 @@ constraints:
   - {quantity: jacobian, at_least: 0.1}
 """
 ALLOWED = 0.02
-"""Relative error of a field on the coarse plate, whose conditions are of all kinds; measured: 0.2 to 0.5 %."""
+"""Relative error of a field on the coarse plate, whose conditions are of all kinds. Measured: 0.040 to
+0.054 %; on the bar less than 1e-6, because its 114 free nodes are fewer than the 140 functions of the basis. With cells
+of 0.2 it is 0.12 to 0.17 % on the plate and 0.012 to 0.013 % on the bar."""
 
 
 @pytest.fixture(scope="module", params=["bar", "plate"])
