@@ -24,7 +24,7 @@ from shapewright.surrogate.models.shape_operator_file import ShapeOperatorCard, 
 from shapewright.surrogate.models.weights_file import SurrogateFileError
 
 FOLDER = Path(__file__).resolve().parents[1] / "operators"
-OPERATORS = {"poisson_2d": FOLDER / "poisson_2d.safetensors"}
+OPERATORS = {name: FOLDER / f"{name}.safetensors" for name in ("poisson_2d", "elasticity_2d")}
 """Shipped operators."""
 
 
