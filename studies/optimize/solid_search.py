@@ -277,5 +277,4 @@ def _by_finite_elements(
         on="fem", method="slsqp", starts=1, max_iterations=config.max_iterations, tolerance=config.tolerance,
         kkt_tolerance=config.kkt_tolerance,
     )  # fmt: skip
-    here = replace(setup, initial=torch.from_numpy(start))
-    return search_from(here, start[None], _Stored(setup, store), asked, report).best
+    return search_from(setup, start[None], _Stored(setup, store), asked, report).best

@@ -92,6 +92,18 @@ def test_the_search_needs_fewer_solves_than_finite_elements_alone(setup, tmp_pat
     assert found["reduced_basis"][1] < found["fem"][1]
 
 
+def test_finite_elements_alone_measure_the_volume_against_the_part_as_it_came(setup, tmp_path):
+    """Wherever the search starts: the volume is scaled so that the part as it came has that of its CAD."""
+    optimizer = setup.study.model.optimizer.model_copy(update={"model": "fem", "max_iterations": 1})
+    own = replace(setup, study=setup.study.updated(optimizer=optimizer))
+    start = design(setup, 1)
+    search = search_on_mesh(own, SolidStore(own, tmp_path, False), start)
+    position = [condition.quantity for condition in own.constraints].index("volume")
+    expected = float(setup.quantity("volume", torch.from_numpy(start)))
+    assert abs(expected / float(setup.quantity("volume", setup.initial)) - 1) > 1e-3
+    assert search.history[0].quantities[position] == pytest.approx(expected, rel=1e-12)
+
+
 def test_heat_with_convection(tmp_path):
     """Conduction needs no load cases; the reduced basis takes the film of the air as it takes everything symmetric."""
     heated = build_solid_setup(load(written(tmp_path, HEAT)))
