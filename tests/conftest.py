@@ -19,6 +19,9 @@ LONG = (
     "test_shipped_studies.py", "test_pipeline.py", "test_training.py", "test_together.py", "test_engines.py",
     "test_trust_region_pipeline.py", "test_known_optima.py", "test_gpu_kit.py", "test_cli.py", "test_report.py",
     "test_training_together.py", "test_operator_study.py", "test_physics_training.py", "test_wheel.py",
+    "test_solid_run.py", "test_solid_study.py", "test_operator_tuning.py", "test_flow_models.py",
+    "test_solid_search.py", "test_front_studies.py", "test_scatter.py", "test_deform.py", "test_shape_operator.py",
+    "test_operator_studies.py",
 )  # fmt: skip
 """Files of half a minute and more, the longest first."""
 

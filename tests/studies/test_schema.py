@@ -223,7 +223,7 @@ def test_the_schema_is_told_in_words(key, phrase):
 
 def test_keys_are_looked_up():
     own = ["name", "integrand", "on", "unit"]
-    assert names(("objective", "minimize")) == [*own, "sum", "weights", "worst", "sharpness"]
+    assert names(("objective", "minimize")) == [*own, "mean", "sum", "weights", "worst", "sharpness"]
     assert alternatives(("geometry", "options", "anything", "at", "all")) == [{}]
     assert alternatives(("optimizer", "max_iteration")) == []
     assert alternatives(("name", "below")) == []
