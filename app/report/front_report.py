@@ -215,7 +215,7 @@ def _designs_table(finished: FinishedFront) -> Table:
                 *(number(value, 6) for value in point.objectives),
                 _limit(point, front),
                 number(point.kkt_residual, 2),
-                pass_or_fail(point.accepted) if point.dominated_by is None else f"dominated by {point.dominated_by}",
+                _evidence(point),
                 str(point.search_solves.get("forward", 0)),
                 seconds(point.seconds),
                 _files(finished.folder, point),
@@ -223,6 +223,12 @@ def _designs_table(finished: FinishedFront) -> Table:
         )
     note = "Solves: finite-element solutions of the search, without those that the designs before it asked for."
     return Table(columns, rows, f"{note} Time: of search, CAD and certificate.")
+
+
+def _evidence(point: FrontPoint) -> str:
+    if point.dominated_by is not None:
+        return f"dominated by {point.dominated_by}"
+    return pass_or_fail(point.accepted) if point.certified else f"none; search and CAD: {pass_or_fail(point.accepted)}"
 
 
 def _limit(point: FrontPoint, front: FrontResult) -> str:

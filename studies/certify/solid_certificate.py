@@ -16,7 +16,7 @@ from shapewright.geometries.mesh.integration import cell_points
 from shapewright.geometries.mesh.mesh import Mesh
 from shapewright.solvers.fem.load_cases import CaseSolution, solver_of
 from shapewright.solvers.fem.solver import FemSolution
-from shapewright.studies.certify.convergence import Extrapolation, Level, extrapolate
+from shapewright.studies.certify.convergence import NOT_FINER, Extrapolation, Level, extrapolate
 from shapewright.studies.certify.solid_digest import cad_digest, solid_digest
 from shapewright.studies.certify.solid_export import ExportedSolid
 from shapewright.studies.certify.solid_model import (
@@ -34,9 +34,12 @@ from shapewright.studies.optimize.stationarity import stationarity
 from shapewright.studies.problem.load_cases import cases_of
 from shapewright.studies.problem.solid_setup import SolidSetup
 from shapewright.studies.schema.named import in_case
+from shapewright.studies.schema.solid_study import SolidStudyModel, SolidValidation
 
 RATIO = 1.4
 """Of the cell sizes of consecutive meshes."""
+LEAST_OF_TWO = 1.05
+"""Least ratio of the cells of two meshes whose difference tells of an error."""
 TRUE_RESIDUAL = 1e-8
 """Largest residual of the linear systems, relative to the loads."""
 KEPT = 1e-7
@@ -121,7 +124,7 @@ def certify_solid(
     moved = _moved_value(store, optimum)
     size = max(abs(fine), abs(fine - first))
     cad = _cad(setup, optimum, read)
-    constraints = tuple(_constraints(setup, read, solved[-1].level, moved_on, optimum))
+    constraints = tuple(_constraints(setup, read, [one.level for one in solved], moved_on, optimum))
     residual = _kkt(moved_on, optimum, store)
     least = moved_on.shape_map.check(torch.from_numpy(optimum.theta))
     same = solved[0].level.values[objective.name]
@@ -139,14 +142,15 @@ def certify_solid(
                  "least at the nodes and quadrature points of the mesh"),
         Check.of("CAD valid", float(cad.valid), ">=", 1.0, "OpenCASCADE's own check of the file read back"),
         Check.of("CAD deviation", cad.deviation, "<=", given.cad_deviation,
-                 "boundary of the moved mesh against the re-read CAD, over the part's size"),
+                 "some hundred boundary nodes of the moved mesh against the re-read CAD, over the part's size"),
         Check.of("kept faces", cad.kept_distance / setup.size, "<=", KEPT, "motion of what is kept, over the size"),
     )  # fmt: skip
     reasons = tuple([check.reason for check in checks if not check.satisfied]
                     + [f"{c.name} {c.target:.6g} is missed: {c.value:.6g}" for c in constraints if not c.satisfied])
     accepted = not reasons
     change = (fine - first) / (abs(first) or 1.0)
-    said = "Accepted" if accepted else "Not accepted"
+    loose = _loosened(setup.study.model)
+    said = f"Accepted{f' with loosened limits, {loose}' if loose else ''}" if accepted else "Not accepted"
     verdict = f"{said}: {objective.name} {change:+.1%} against the part as it came"
     certificate = SolidCertificate(
         name=setup.study.model.name,
@@ -188,11 +192,14 @@ def certify_solid(
 
 
 def _limit(levels: list[SolidLevel], name: str) -> Extrapolation:
-    """Extrapolation by three meshes; of two the last difference is the error."""
+    """Extrapolation by three meshes; of two, the error as one of order one: a small step shows little of it."""
     found = [Level(one.mesh_size, one.h, one.cells, one.dofs, one.values[name]) for one in levels]
     if len(found) < 3:
-        last = abs(found[-1].value - found[-2].value)
-        return Extrapolation(found[-1].value, None, last, 3 * last, "two meshes: their difference")
+        coarse, fine = found
+        if coarse.h / fine.h < LEAST_OF_TWO or not coarse.dofs < fine.dofs:
+            return Extrapolation(fine.value, None, math.inf, math.inf, NOT_FINER)
+        error = abs(fine.value - coarse.value) / (coarse.h / fine.h - 1)
+        return Extrapolation(fine.value, None, error, 3 * error, "two meshes: their difference, as of order one")
     return extrapolate(found)
 
 
@@ -231,27 +238,45 @@ def _cad(setup: SolidSetup, optimum: SolidOptimum, read: ExportedSolid) -> Solid
 
 
 def _constraints(
-    setup: SolidSetup, read: ExportedSolid, level: SolidLevel, moved_on: SolidSetup, optimum: SolidOptimum
+    setup: SolidSetup,
+    read: ExportedSolid,
+    levels: list[SolidLevel],
+    moved_on: SolidSetup,
+    optimum: SolidOptimum,
 ) -> Iterator[SolidConstraint]:
-    """Conditions on the re-read CAD: its volume, functionals on the finest mesh, the rest by the deformation."""
-    theta, allowed = torch.from_numpy(optimum.theta), setup.study.model.validation.volume_error
+    """Volume of the re-read CAD, functionals on its finest mesh, the rest by the deformation.
+
+    A functional satisfies its condition only where the error of the mesh is known to be small.
+    """
+    theta, given_limits = torch.from_numpy(optimum.theta), setup.study.model.validation
     entries = setup.study.model.constraints
     for condition in setup.constraints:
         target, slack = condition.target, condition.allowed
         given = entries[condition.entry] if condition.entry < len(entries) else None
+        error = 0.0
         if condition.functional is not None:
-            value = level.values[setup.problem.functionals[condition.functional].name]
+            name = setup.problem.functionals[condition.functional].name
+            value, error = levels[-1].values[name], _limit(levels, name).error
         elif condition.quantity == "volume":
-            value, slack = read.volume, max(slack, allowed * abs(target))
+            value, slack = read.volume, max(slack, given_limits.volume_error * abs(target))
             if given is not None and given.target == "initial":
                 target, _ = volume_and_centroid(setup.cad)
         else:
             value = float(moved_on.quantity(condition.quantity, theta))
         gap = value - target
         missed = abs(gap) if condition.kind == "equals" else (gap if condition.kind == "at_most" else -gap)
+        known = error <= max(slack, given_limits.discretization_error * max(abs(value), abs(target)))
         yield SolidConstraint(
-            name=condition.name, value=value, target=target, unit=condition.unit, satisfied=missed <= slack
+            name=condition.name, value=value, target=target, unit=condition.unit, satisfied=missed <= slack and known
         )
+
+
+def _loosened(model: SolidStudyModel) -> str:
+    """Limits of the study that are larger than their defaults; fewer meshes count as well. Empty without any."""
+    given, usual = model.validation, SolidValidation()
+    names = ("moved_mesh", "discretization_error", "kkt_residual", "cad_deviation", "volume_error")
+    found = [f"{name} {getattr(given, name):g}" for name in names if getattr(given, name) > getattr(usual, name)]
+    return ", ".join(found + ([f"{given.refinements} meshes"] if given.refinements < usual.refinements else []))
 
 
 def _cases(setup: SolidSetup, start: SolidLevel, fine: SolidLevel) -> dict[str, dict[str, float]]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from shapewright.studies.problem.equations import physics_key
 from shapewright.studies.problem.solid_setup import cad_key
 from shapewright.studies.schema.loader import Study
 from shapewright.studies.schema.solid_study import SolidStudyModel
@@ -16,6 +17,7 @@ def solid_digest(study: Study[SolidStudyModel]) -> str:
     data = study.model.model_dump(mode="json", exclude={"description"}, exclude_defaults=True)
     data["geometry"]["cad"] = Path(data["geometry"]["cad"]).name
     data["physics"]["name"] = Path(data["physics"]["name"]).name
+    data |= physics_key(study)
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 

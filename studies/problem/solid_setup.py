@@ -27,7 +27,7 @@ from shapewright.geometries.mesh.mesh import Mesh, MeshError
 from shapewright.studies.files import sha256
 from shapewright.studies.problem.case_maps import CaseMaps
 from shapewright.studies.problem.conditions import Condition, conditions_on
-from shapewright.studies.problem.equations import boundary_value_problem, check_on_mesh, physics_of
+from shapewright.studies.problem.equations import boundary_value_problem, check_on_mesh, physics_key, physics_of
 from shapewright.studies.problem.functionals import functionals_of
 from shapewright.studies.problem.load_cases import with_cases
 from shapewright.studies.problem.solid_regions import read_part, regions_of
@@ -139,7 +139,8 @@ class SolidSetup:
         geometry = model.geometry.model_dump(mode="json", exclude={"cad"})
         own = ("physics", "cases", "objective", "constraints")
         return {"cad": cad_key(self.study), "geometry": geometry} | {
-            name: value for name, value in model.model_dump(mode="json").items() if name in own
+            **{name: value for name, value in model.model_dump(mode="json").items() if name in own},
+            **physics_key(self.study),
         }
 
 

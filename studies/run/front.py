@@ -199,7 +199,7 @@ def assemble(run: Run[Setup], founds: Sequence[Found], seconds: Sequence[float])
         version=VERSION,
         study=run.setup.study.model.name,
         accepted=not rejected and not dominated,
-        verdict=_verdict(len(points), rejected, dominated),
+        verdict=_verdict(points, rejected, dominated),
         objectives=tuple(_objective(run.setup, o, values[:, i], i) for i, o in enumerate(objectives)),  # type: ignore[arg-type]
         evaluated="extrapolated" if all(whole) else "moved mesh",
         points=points,
@@ -209,9 +209,11 @@ def assemble(run: Run[Setup], founds: Sequence[Found], seconds: Sequence[float])
     )
 
 
-def _verdict(count: int, rejected: Sequence[int], dominated: Sequence[int]) -> str:
+def _verdict(points: Sequence[FrontPoint], rejected: Sequence[int], dominated: Sequence[int]) -> str:
+    count, without = len(points), sum(not point.certified for point in points)
     if not rejected and not dominated:
-        return f"Accepted: all {count} designs are accepted and none is dominated"
+        text = f"Accepted: all {count} designs are accepted and none is dominated"
+        return f"{text}; {without} of them by search and CAD alone, without a certificate" if without else text
     parts = [f"designs {_listed(rejected)} are not accepted"] if rejected else []
     parts += [f"designs {_listed(dominated)} are dominated"] if dominated else []
     return f"Not accepted: of {count} designs, {' and '.join(parts)}"

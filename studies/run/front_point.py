@@ -17,6 +17,7 @@ import torch
 from shapewright.studies.certify.checks import cad_checks
 from shapewright.studies.certify.export import shape_data
 from shapewright.studies.certify.verdict_model import Check
+from shapewright.studies.certify.verdicts import least_residual
 from shapewright.studies.files import content_key, write_json, write_text
 from shapewright.studies.optimize.optimizer import Iterate, Optimum, optimize
 from shapewright.studies.optimize.shared_solutions import SharedSolutions, take_up
@@ -269,7 +270,7 @@ def _forget_others(workspace: Workspace, found: FoundOptimum) -> None:
 
 
 def _failures(setup: Setup, found: Found, cad: Sequence[Check]) -> list[str]:
-    limit = setup.study.model.validation.kkt_residual
+    _, limit, _ = least_residual(setup.study.model)
     checks = [
         Check.of("KKT residual", found.kkt, "<=", limit, "by finite elements on the moved mesh"),
         Check.of("constraints", found.violation, "<=", 1.0, "largest violation on the moved mesh, over its tolerance"),

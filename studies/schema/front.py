@@ -21,7 +21,7 @@ class Front(Section):
     The limit is checked on fresh meshes of the exported CAD: let this be no less than the error of geometry.mesh_size.
     """
     certificates: Literal["all", "ends"] = "all"
-    """Designs with a whole certificate: all; or the two ends and the one farthest from the line between them. The other
+    """Designs with a whole certificate: all; or the two ends. The other
     designs then have CAD and the KKT residual by finite elements, and no errors of the mesh."""
     share: bool = True
     """Whether a search knows the finite-element solutions of the designs before it. It needs the trust region."""

@@ -284,7 +284,7 @@ class SolidValidation(Section):
     """What the certificate tolerates; all errors are relative."""
 
     refinements: Annotated[int, Field(ge=2, le=4)] = 3
-    """Meshes of the re-read CAD, each with cells smaller by 1.5."""
+    """Meshes of the re-read CAD, each with cells smaller by 1.4."""
     moved_mesh: Positive = 0.005
     """Objective on the moved mesh against that on a fresh mesh of the re-read CAD."""
     discretization_error: Positive = 0.02

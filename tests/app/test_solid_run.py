@@ -31,7 +31,8 @@ def test_the_certificate_is_of_the_re_read_cad(finished):
     _, out, printed = finished
     certificate = read_solid_certificate(out / "certificate.json")
     assert certificate.accepted
-    assert "Accepted: worst compliance -" in printed
+    loose = "moved_mesh 0.02, discretization_error 0.1, 2 meshes"
+    assert f"Accepted with loosened limits, {loose}: worst compliance -" in " ".join(printed.split())
     assert certificate.objective.change < -0.1
     assert certificate.cases.keys() == {"down", "pull"}
     assert max(case["final"] for case in certificate.cases.values()) == pytest.approx(
