@@ -104,7 +104,7 @@ def test_an_optimum_outside_the_population_is_said_by_how_much(tmp_path):
 
 
 REFUSED = {
-    "no such operator": (("model={operator: poison_2d}",), "found 'poison_2d'; expected poisson_2d, or a"),
+    "no such operator": (("model={operator: poison_2d}",), "'poison_2d'; expected poisson_2d, elasticity_2d, or a"),
     "no such file": (("model={operator: none.safetensors}",), "found 'none.safetensors', but no file "),
     "coefficient": (
         (OPERATOR, "physics.coefficients={conductivity: 1 + x**2}"),
