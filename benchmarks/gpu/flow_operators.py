@@ -13,10 +13,9 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from benchmarks.gpu.shape_operators import since, summary
 from shapewright.geometries.population.stored import read_domains
 from shapewright.studies.problem.design_training import hardware
 from shapewright.studies.problem.linear_physics import FLOW_PHYSICS
@@ -77,7 +76,7 @@ def train(chosen: argparse.Namespace) -> None:
         network = load_shape_operator(chosen.start, FLOW_PHYSICS)[0].train()
     references = {part: solved_flows(of, HOW, 96, seed) for seed, (part, (of, _)) in enumerate(others.items())}
     known = limits(describe(draw_flows(population, HOW, 2000, torch.Generator().manual_seed(5))))
-    print(f"{name}: {len(population)} problems on {len(population.nodes)} meshes after {_since(began)}", flush=True)
+    print(f"{name}: {len(population)} problems on {len(population.nodes)} meshes after {since(began)}", flush=True)
     config = TrainerConfig(
         steps=chosen.steps, batch=chosen.batch, learning_rate=chosen.rate, check_every=max(10, chosen.steps // 20),
         ema_decay=0.998, weight_decay=1e-6, checkpoint_every=200,
@@ -86,13 +85,13 @@ def train(chosen: argparse.Namespace) -> None:
     def report(progress: Progress) -> None:
         if progress.step % 50 == 0:
             error = f"error {progress.error:.4f}"
-            print(f"{name}: step {progress.step}, loss {progress.loss:.4f}, {error}, {_since(began)}", flush=True)
+            print(f"{name}: step {progress.step}, loss {progress.loss:.4f}, {error}, {since(began)}", flush=True)
 
     train_on_solutions(network, population, HOW, references["seen"], config, chosen.out / f"{name}.checkpoint", report)
     held_out = {}
     for part, reference in references.items():
         for what, errors in zip(("velocity", "pressure"), mean_span_errors(network, reference), strict=True):
-            held_out[f"{what}, {part}"] = _summary(errors)
+            held_out[f"{what}, {part}"] = summary(errors)
             print(f"{name}, {what}, {part}: {held_out[f'{what}, {part}']}", flush=True)
     card = ShapeOperatorCard(
         trained_for={"operator": name, "sizes": sizes_of(network.config)},
@@ -106,21 +105,7 @@ def train(chosen: argparse.Namespace) -> None:
         solves=solves_of(config),
     )
     save_shape_operator(chosen.out / f"{name}.safetensors", network, card)
-    print(f"{name}: done after {_since(began)}", flush=True)
-
-
-def _summary(errors: Tensor) -> dict[str, float]:
-    values = errors.numpy()
-    return {
-        "mean": float(values.mean()),
-        "median": float(np.median(values)),
-        "worst": float(values.max()),
-        "problems": len(values),
-    }
-
-
-def _since(began: float) -> str:
-    return f"{time.monotonic() - began:.0f} s"
+    print(f"{name}: done after {since(began)}", flush=True)
 
 
 if __name__ == "__main__":

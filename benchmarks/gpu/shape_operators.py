@@ -138,11 +138,11 @@ def train(chosen: argparse.Namespace) -> None:
     sample = draw(population, how, 2000, torch.Generator().manual_seed(5))
     known = limits(describe(sample))
     network, population = network.to(device), population.to(device)
-    print(f"{name}: {len(population)} problems on {len(population.nodes)} meshes after {_since(began)}", flush=True)
+    print(f"{name}: {len(population)} problems on {len(population.nodes)} meshes after {since(began)}", flush=True)
     each = seconds_per_step(network, population, how, references["seen"], chosen.batch)
     left = chosen.seconds - (time.monotonic() - began) - KEPT_FOR_THE_END
     steps = chosen.steps or max(20, int(0.95 * left / each))
-    print(f"{name}: {1e3 * each:.1f} ms a step, {steps} steps, after {_since(began)}", flush=True)
+    print(f"{name}: {1e3 * each:.1f} ms a step, {steps} steps, after {since(began)}", flush=True)
     trainer = TrainerConfig(
         steps=steps, batch=chosen.batch, learning_rate=chosen.rate, check_every=max(10, steps // 10),
         ema_decay=0.998, weight_decay=1e-6,
@@ -151,13 +151,13 @@ def train(chosen: argparse.Namespace) -> None:
     def report(progress: Progress) -> None:
         if progress.step % max(1, steps // 20) == 0:
             error = f"error {progress.error:.4f}"
-            print(f"{name}: step {progress.step}, loss {progress.loss:.4f}, {error}, {_since(began)}", flush=True)
+            print(f"{name}: step {progress.step}, loss {progress.loss:.4f}, {error}, {since(began)}", flush=True)
 
     train_on_energy(network, population, how, references["seen"], trainer, chosen.out / f"{name}.checkpoint", report)
     network.config, held_out = replace(network.config, degree=chosen.used_degree), {}
     for part, reference in references.items():
         errors = energy_errors(network, reference)
-        held_out[part] = _summary(errors)
+        held_out[part] = summary(errors)
         print(f"{name}, {part}: {held_out[part]}", flush=True)
     card = ShapeOperatorCard(
         trained_for={"operator": name, "sizes": sizes_of(network.config)},
@@ -171,10 +171,11 @@ def train(chosen: argparse.Namespace) -> None:
         seconds=time.monotonic() - began,
     )
     save_shape_operator(chosen.out / f"{name}.safetensors", network, card)
-    print(f"{name}: done after {_since(began)}", flush=True)
+    print(f"{name}: done after {since(began)}", flush=True)
 
 
-def _summary(errors: torch.Tensor) -> dict[str, float]:
+def summary(errors: torch.Tensor) -> dict[str, float]:
+    """Of errors (B,), as a card stores them."""
     values = errors.numpy()
     return {
         "mean": float(values.mean()),
@@ -184,7 +185,8 @@ def _summary(errors: torch.Tensor) -> dict[str, float]:
     }
 
 
-def _since(began: float) -> str:
+def since(began: float) -> str:
+    """Wall time since a moment of the monotonic clock."""
     return f"{time.monotonic() - began:.0f} s"
 
 
